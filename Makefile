@@ -1,0 +1,49 @@
+# The only entry point: every command that people and CI need. Type `make` for the list.
+
+# What `make services` starts, and where; see `target/debug/services --help`.
+DIR ?= .services
+ONLY ?=
+
+# rustup puts cargo here; a shell opened before its installation does not know.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+SERVICES = target/debug/services
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build services services-stop services-status demo test lint clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
+
+deps: ## install what is needed beside this source (system packages as root; the rest into .deps)
+	@tests/services/install.sh
+
+build: deps ## compile everything
+	cargo build --workspace --bins
+
+services: deps ## start mosquitto, Kafka and mongod; print the variables to export
+	@cargo build -q -p services
+	@$(SERVICES) up --dir $(DIR) $(if $(ONLY),--only $(ONLY))
+
+services-stop: ## stop them; their data stays in .services
+	@if [ -x $(SERVICES) ]; then $(SERVICES) down --dir $(DIR); fi
+
+services-status: ## say which of them run
+	@if [ -x $(SERVICES) ]; then $(SERVICES) status --dir $(DIR); else echo "not built yet: make services"; fi
+
+demo: build ## the whole system at work, from simulated vehicles to alerts (KEEP=1 leaves it running)
+	@$(if $(KEEP),KEEP=$(KEEP)) target/debug/demo
+
+lint: ## formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+test: ## every check that CI runs
+	@tests/services/install.sh --with-tests
+	@$(MAKE) --no-print-directory lint
+	cargo build --workspace --bins
+	cargo test --workspace
+
+clean: services-stop ## remove what was built and what services stored; .deps stays
+	cargo clean
+	rm -rf .services

