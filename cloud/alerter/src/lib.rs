@@ -1,0 +1,1 @@
+//! The alerter: scores and commands in, alert lifecycle out.

@@ -1,0 +1,1 @@
+//! Kafka for all roles: consumer loop, producer, topic table, bounded history.

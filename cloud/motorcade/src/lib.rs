@@ -1,0 +1,1 @@
+//! The executable motorcade: roles and tools.

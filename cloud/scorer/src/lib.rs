@@ -1,0 +1,1 @@
+//! The scorer: the detector in real time, and its verification against a replay.

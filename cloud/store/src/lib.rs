@@ -1,0 +1,1 @@
+//! MongoDB for all roles: documents, collections, indexes.

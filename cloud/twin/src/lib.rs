@@ -1,0 +1,1 @@
+//! The twin writer: the current state of every vehicle in MongoDB.

@@ -1,0 +1,1 @@
+//! The edge bridge: MQTT to Kafka, acknowledging only what Kafka has.

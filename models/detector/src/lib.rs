@@ -1,0 +1,1 @@
+//! The anomaly detector: features, scaler, network, threshold, artefact.

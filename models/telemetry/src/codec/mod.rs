@@ -1,0 +1,80 @@
+//! Encodings of a record, told apart by MQTT 5 content type and Kafka header.
+//!
+//! JSON is the default, readable one; Protobuf the compact one. Both ignore unknown fields, keep unknown
+//! signals, and give back exactly the record that was encoded.
+
+mod json;
+mod protobuf;
+
+use crate::{
+    Invalid, Reason, Record, VehicleId,
+    validation::{MAX_PAYLOAD_BYTES, validate},
+};
+
+/// An encoding of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Encoding {
+    /// UTF-8 JSON, the default where no content type is given.
+    #[default]
+    Json,
+    /// Protobuf, `proto/v1/record.proto`.
+    Protobuf,
+}
+
+impl Encoding {
+    /// The MQTT content type and Kafka header value.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/x-protobuf",
+        }
+    }
+
+    /// The encoding of a content type; none means JSON.
+    pub fn from_content_type(content_type: Option<&str>) -> Result<Self, Invalid> {
+        match content_type {
+            None | Some("application/json") => Ok(Self::Json),
+            Some("application/x-protobuf") => Ok(Self::Protobuf),
+            Some(other) => Err(Invalid::unparsed(Reason::UnknownEncoding, format!("content type {other:?}"))),
+        }
+    }
+}
+
+impl std::str::FromStr for Encoding {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "json" => Ok(Self::Json),
+            "protobuf" => Ok(Self::Protobuf),
+            other => Err(format!("{other:?} is neither json nor protobuf")),
+        }
+    }
+}
+
+/// Encodes a record. Fails with [`Reason::NotFinite`] if a number is, because JSON can't carry it.
+pub fn encode(record: &Record, encoding: Encoding) -> Result<Vec<u8>, Invalid> {
+    match encoding {
+        Encoding::Json => json::encode(record),
+        Encoding::Protobuf => Ok(protobuf::encode(record)),
+    }
+}
+
+/// Decodes a payload and checks it against the contract; `vehicle` is the one of the MQTT topic.
+///
+/// # Errors
+/// The first violation found. Its identity is present only if the whole payload parsed.
+pub fn decode(payload: &[u8], encoding: Encoding, vehicle: Option<&VehicleId>) -> Result<Record, Invalid> {
+    if payload.is_empty() {
+        return Err(Invalid::unparsed(Reason::Empty, "no bytes"));
+    }
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(Invalid::unparsed(Reason::Oversize, format!("{} of at most {MAX_PAYLOAD_BYTES} bytes", payload.len())));
+    }
+    let record = match encoding {
+        Encoding::Json => json::decode(payload)?,
+        Encoding::Protobuf => protobuf::decode(payload)?,
+    };
+    validate(&record, vehicle)?;
+    Ok(record)
+}

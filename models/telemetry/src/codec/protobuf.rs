@@ -1,0 +1,187 @@
+//! The Protobuf encoding: signals by catalogue number. The structs mirror `proto/v1/record.proto`.
+
+use prost::Message;
+
+use crate::{Invalid, Kind, Position, Reason, Record, Signals, Value, VehicleId};
+
+#[derive(Clone, PartialEq, Message)]
+struct WireRecord {
+    #[prost(uint32, tag = "1")]
+    schema: u32,
+    #[prost(string, tag = "2")]
+    vehicle: String,
+    #[prost(uint32, tag = "3")]
+    boot: u32,
+    #[prost(uint64, tag = "4")]
+    seq: u64,
+    #[prost(sint64, tag = "5")]
+    time: i64,
+    #[prost(enumeration = "WireKind", tag = "6")]
+    kind: i32,
+    #[prost(message, repeated, tag = "7")]
+    signals: Vec<WireSignal>,
+    #[prost(message, optional, tag = "8")]
+    position: Option<WirePosition>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+enum WireKind {
+    Unspecified = 0,
+    Full = 1,
+    Change = 2,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WireSignal {
+    #[prost(uint32, tag = "1")]
+    number: u32,
+    #[prost(oneof = "WireValue", tags = "2, 3, 4")]
+    value: Option<WireValue>,
+    #[prost(string, tag = "5")]
+    path: String,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum WireValue {
+    #[prost(double, tag = "2")]
+    Number(f64),
+    #[prost(bool, tag = "3")]
+    Boolean(bool),
+    #[prost(string, tag = "4")]
+    Text(String),
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct WirePosition {
+    #[prost(double, tag = "1")]
+    latitude: f64,
+    #[prost(double, tag = "2")]
+    longitude: f64,
+    #[prost(double, optional, tag = "3")]
+    heading: Option<f64>,
+}
+
+/// A path of the form `#17` stands for a number that the catalogue of its reader lacked.
+fn uncatalogued_number(path: &str) -> Option<u32> {
+    let digits = path.strip_prefix('#')?;
+    // Only the canonical form, so that a text path that looks similar survives the round trip.
+    digits.parse::<u16>().ok().filter(|n| n.to_string() == digits && *n > 0).map(u32::from)
+}
+
+pub(super) fn encode(record: &Record) -> Vec<u8> {
+    let known = record.signals.known().map(|(number, value)| WireSignal {
+        number: u32::from(number),
+        value: Some(wire_value(value)),
+        path: String::new(),
+    });
+    let unknown = record.signals.unknown().map(|(path, value)| {
+        let number = uncatalogued_number(path);
+        WireSignal {
+            number: number.unwrap_or(0),
+            value: Some(wire_value(value)),
+            path: if number.is_some() { String::new() } else { path.to_owned() },
+        }
+    });
+    WireRecord {
+        schema: record.schema,
+        vehicle: record.vehicle.as_str().to_owned(),
+        boot: record.boot,
+        seq: record.seq,
+        time: record.time,
+        kind: match record.kind {
+            Kind::Full => WireKind::Full,
+            Kind::Change => WireKind::Change,
+        } as i32,
+        signals: known.chain(unknown).collect(),
+        position: record.position.map(|position| WirePosition {
+            latitude: position.latitude,
+            longitude: position.longitude,
+            heading: position.heading,
+        }),
+    }
+    .encode_to_vec()
+}
+
+fn wire_value(value: &Value) -> WireValue {
+    match value {
+        Value::Number(number) => WireValue::Number(*number),
+        Value::Boolean(boolean) => WireValue::Boolean(*boolean),
+        Value::Text(text) => WireValue::Text(text.clone()),
+    }
+}
+
+pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
+    let wire = WireRecord::decode(payload).map_err(|error| {
+        let detail = error.to_string();
+        // prost has no error kinds; this is its text for a string field that is not UTF-8.
+        let reason = if detail.contains("UTF-8") {
+            Reason::NotUtf8
+        } else if detail.contains("invalid wire type") {
+            Reason::WrongType
+        } else {
+            Reason::Malformed
+        };
+        Invalid::unparsed(reason, detail)
+    })?;
+    // Proto3 can't tell an absent scalar from its default; none of these defaults is legal.
+    for (absent, field) in [
+        (wire.schema == 0, "schema"),
+        (wire.vehicle.is_empty(), "vehicle"),
+        (wire.time == 0, "time"),
+        (wire.kind == 0, "kind"),
+    ] {
+        if absent {
+            return Err(Invalid::unparsed(Reason::MissingField, format!("missing field {field}")));
+        }
+    }
+    let kind = match WireKind::try_from(wire.kind) {
+        Ok(WireKind::Full) => Kind::Full,
+        Ok(WireKind::Change) => Kind::Change,
+        _ => return Err(Invalid::unparsed(Reason::WrongType, format!("kind {}", wire.kind))),
+    };
+    let vehicle = VehicleId::parse(&wire.vehicle)
+        .map_err(|error| Invalid::unparsed(Reason::BadVehicle, error.to_string()))?;
+    Ok(Record {
+        schema: wire.schema,
+        vehicle,
+        boot: wire.boot,
+        seq: wire.seq,
+        time: wire.time,
+        kind,
+        signals: signals(wire.signals)?,
+        position: wire.position.map(|position| Position {
+            latitude: position.latitude,
+            longitude: position.longitude,
+            heading: position.heading,
+        }),
+    })
+}
+
+fn signals(wire: Vec<WireSignal>) -> Result<Signals, Invalid> {
+    let mut signals = Signals::new();
+    for signal in wire {
+        let value = match signal.value {
+            Some(WireValue::Number(number)) => Value::Number(number),
+            Some(WireValue::Boolean(boolean)) => Value::Boolean(boolean),
+            Some(WireValue::Text(text)) => Value::Text(text),
+            None => return Err(Invalid::unparsed(Reason::MissingField, "a signal without a value")),
+        };
+        let inserted = match u16::try_from(signal.number) {
+            Ok(0) if signal.path.is_empty() => {
+                return Err(Invalid::unparsed(Reason::MissingField, "a signal with neither number nor path"));
+            }
+            Ok(0) => signals.insert_path(&signal.path, value),
+            Ok(number) => signals.insert(number, value),
+            Err(_) => {
+                let detail = format!("signal number {} is above {}", signal.number, u16::MAX);
+                return Err(Invalid::unparsed(Reason::WrongType, detail));
+            }
+        };
+        inserted.map_err(|duplicate| {
+            let detail = format!("signal {} {}: {duplicate}", signal.number, signal.path);
+            Invalid::unparsed(Reason::DuplicateSignal, detail)
+        })?;
+    }
+    Ok(signals)
+}

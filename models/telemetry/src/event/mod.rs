@@ -1,0 +1,17 @@
+//! The events that travel between the roles, all as JSON: one file each.
+//!
+//! Readers ignore fields that they do not know; identifiers of derived events are functions of their input.
+
+mod ack;
+mod alert;
+mod command;
+mod model;
+mod score;
+mod status;
+
+pub use ack::{Ack, AckedRange, MAX_ACK_BYTES, MAX_ACK_HASHES, MAX_ACK_RANGES};
+pub use alert::{AlertAction, AlertCommand, AlertEvent, AlertId, AlertState, Episode, InvalidAlertId, Severity};
+pub use command::{CommandReply, VehicleCommand, VehicleCommandKind};
+pub use model::{ModelAlias, ModelEvent, ModelKey, ModelVersion};
+pub use score::{Contribution, Score, Source, Verdict};
+pub use status::{Status, StatusState};

@@ -1,0 +1,70 @@
+//! The scorer's output: one score per scored window.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Identity, UnixMillis, VehicleId};
+
+/// A coordinate in Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Source {
+    /// Partition of `telemetry`.
+    pub partition: i32,
+    /// Offset in it.
+    pub offset: i64,
+}
+
+/// The decision on one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Below the threshold.
+    Normal,
+    /// At or above the threshold.
+    Anomalous,
+}
+
+/// How much one signal contributed to a score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// VSS path.
+    pub signal: String,
+    /// The signal's own anomaly score, in the unit of [`Score::score`].
+    pub score: f64,
+    /// What the model expected, in the signal's unit.
+    pub expected: f64,
+    /// What was measured, in the signal's unit.
+    pub observed: f64,
+}
+
+/// A score: the model's judgement of the window that ends with one reading.
+///
+/// Numbers are written in the shortest form that gives back the same bits, so that a replay can be
+/// compared bit for bit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The vehicle.
+    pub vehicle: VehicleId,
+    /// Boot of the window's last reading.
+    pub boot: u32,
+    /// Sequence of the window's last reading.
+    pub seq: u64,
+    /// Window time of that reading ([`crate::time::window_time`]), ms.
+    pub time: UnixMillis,
+    /// Where that reading stands in `telemetry`.
+    pub source: Source,
+    /// Version of the model that judged.
+    pub model: String,
+    /// Anomaly score, ≥ 0; 1 is the threshold.
+    pub score: f64,
+    /// The decision.
+    pub verdict: Verdict,
+    /// The signals that contributed most, largest first, at most three.
+    pub contributions: Vec<Contribution>,
+}
+
+impl Score {
+    /// The reading that the score belongs to.
+    pub fn identity(&self) -> Identity {
+        Identity { vehicle: self.vehicle.clone(), boot: self.boot, seq: self.seq }
+    }
+}

@@ -1,0 +1,1 @@
+//! The vehicle simulator: physics, faults, outbox, MQTT clients, ledger, audit.

@@ -1,0 +1,1 @@
+//! The whole system: stack, scenarios, demo.
