@@ -34,11 +34,7 @@ impl Addresses {
             mqtt_edge_password: password.to_owned(),
             mqtt_edge_password_file: crate::mosquitto::password_file(dir),
             kafka: loopback(ports.kafka).to_string(),
-            mongo: format!(
-                "mongodb://{}/?replicaSet={}",
-                loopback(ports.mongod),
-                crate::mongod::REPLICA_SET
-            ),
+            mongo: format!("mongodb://{}/?replicaSet={}", loopback(ports.mongod), crate::mongod::REPLICA_SET),
         }
     }
 

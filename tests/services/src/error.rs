@@ -57,9 +57,7 @@ pub enum Error {
         tail: String,
     },
     /// No free ports.
-    #[error(
-        "found no free ports on 127.0.0.1 below the range that the system gives to outgoing connections"
-    )]
+    #[error("found no free ports on 127.0.0.1 below the range that the system gives to outgoing connections")]
     NoPorts,
     /// A file or process operation failed.
     #[error("could not {doing}: {source}")]
@@ -93,9 +91,6 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, verb: &str, path: &Path) -> Result<T, Error> {
-        self.map_err(|source| Error::Io {
-            doing: format!("{verb} {}", path.display()),
-            source,
-        })
+        self.map_err(|source| Error::Io { doing: format!("{verb} {}", path.display()), source })
     }
 }

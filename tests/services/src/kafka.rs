@@ -16,18 +16,9 @@ use crate::process::{Place, Process, fill, find, in_configuration};
 use crate::{Kind, Ports, running};
 
 /// For the tool that formats the log folder, which lives for a second.
-const SHORT_LIVED: [&str; 3] = [
-    "-XX:TieredStopAtLevel=1",
-    "-XX:+UseSerialGC",
-    "-Xshare:auto",
-];
-const BROKER: [&str; 5] = [
-    "-Xms256m",
-    "-Xmx768m",
-    "-XX:+UseG1GC",
-    "-XX:+ExitOnOutOfMemoryError",
-    "-Djava.awt.headless=true",
-];
+const SHORT_LIVED: [&str; 3] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"];
+const BROKER: [&str; 5] =
+    ["-Xms256m", "-Xmx768m", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true"];
 /// No files of counters in the folder for temporary files; a log that is quiet unless something is wrong.
 const COMMON: [&str; 5] = [
     "-XX:-UsePerfData",
@@ -44,14 +35,7 @@ fn properties(dir: &Path) -> PathBuf {
 /// Where the jars are; the error says what to do when they are not.
 pub(crate) fn libraries(deps: &Path) -> Result<PathBuf, Error> {
     let path = deps.join("kafka/libs");
-    if path.is_dir() {
-        Ok(path)
-    } else {
-        Err(Error::Missing {
-            what: "Apache Kafka",
-            path,
-        })
-    }
+    if path.is_dir() { Ok(path) } else { Err(Error::Missing { what: "Apache Kafka", path }) }
 }
 
 fn java() -> Result<PathBuf, Error> {
@@ -93,52 +77,27 @@ pub(crate) fn prepare(dir: &Path, deps: &Path, ports: &Ports) -> Result<(), Erro
     let output = Command::new(java()?)
         .args(SHORT_LIVED)
         .args(COMMON)
-        .args([
-            "-cp",
-            &class_path(deps)?,
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            &id,
-            "-c",
-        ])
+        .args(["-cp", &class_path(deps)?, "kafka.tools.StorageTool", "format", "-t", &id, "-c"])
         .arg(&properties)
         .output()
         .doing("run", &java()?)?;
     if !output.status.success() {
         let output = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(Error::Tool {
-            doing: "format Kafka's log folder",
-            output,
-        });
+        return Err(Error::Tool { doing: "format Kafka's log folder", output });
     }
     Ok(())
 }
 
 pub(crate) fn spawn(place: &Place) -> Result<Process, Error> {
-    let mut arguments: Vec<_> = BROKER
-        .into_iter()
-        .chain(COMMON)
-        .map(str::to_owned)
-        .collect();
-    arguments.extend([
-        "-cp".to_owned(),
-        class_path(&place.deps)?,
-        "kafka.Kafka".to_owned(),
-    ]);
+    let mut arguments: Vec<_> = BROKER.into_iter().chain(COMMON).map(str::to_owned).collect();
+    arguments.extend(["-cp".to_owned(), class_path(&place.deps)?, "kafka.Kafka".to_owned()]);
     arguments.push(in_configuration(&properties(&place.dir))?.to_owned());
     Process::spawn(Kind::Kafka, place, &java()?, &arguments)
 }
 
-pub(crate) async fn until_ready(
-    process: &mut Process,
-    ports: &Ports,
-    within: Duration,
-) -> Result<(), Error> {
+pub(crate) async fn until_ready(process: &mut Process, ports: &Ports, within: Duration) -> Result<(), Error> {
     let broker = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.kafka));
-    process
-        .until_ready(within, async || brokers(broker).await)
-        .await
+    process.until_ready(within, async || brokers(broker).await).await
 }
 
 /// Asks for metadata, as every client does first. The broker answers once it has caught up with the

@@ -15,12 +15,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// The folder for their configuration, logs and data.
-    #[arg(
-        long,
-        global = true,
-        env = "MOTORCADE_SERVICES_DIR",
-        default_value = ".services"
-    )]
+    #[arg(long, global = true, env = "MOTORCADE_SERVICES_DIR", default_value = ".services")]
     dir: PathBuf,
     /// Where `make deps` put what is started here [default: .deps in the source folder].
     #[arg(long, global = true, env = "MOTORCADE_DEPS")]
@@ -79,11 +74,7 @@ fn options(arguments: &Arguments, only: &[Kind]) -> Options {
     if let Some(deps) = &arguments.deps {
         options.deps.clone_from(deps);
     }
-    if only.is_empty() {
-        options
-    } else {
-        options.only(only)
-    }
+    if only.is_empty() { options } else { options.only(only) }
 }
 
 fn environment_file(dir: &Path) -> PathBuf {
@@ -91,10 +82,7 @@ fn environment_file(dir: &Path) -> PathBuf {
 }
 
 async fn up(options: Options) -> Result<(), Error> {
-    let mut running: Vec<_> = services::alive(&options.dir)
-        .into_iter()
-        .map(|(kind, _)| kind)
-        .collect();
+    let mut running: Vec<_> = services::alive(&options.dir).into_iter().map(|(kind, _)| kind).collect();
     running.sort_unstable();
     if options.kinds.iter().all(|kind| running.contains(kind))
         && let Ok(lines) = std::fs::read_to_string(environment_file(&options.dir))
@@ -112,16 +100,8 @@ async fn up(options: Options) -> Result<(), Error> {
 }
 
 async fn run(options: Options) -> Result<(), Error> {
-    let hear = |kind| {
-        signal(kind).map_err(|source| Error::Io {
-            doing: "wait for a signal".to_owned(),
-            source,
-        })
-    };
-    let (mut interrupt, mut terminate) = (
-        hear(SignalKind::interrupt())?,
-        hear(SignalKind::terminate())?,
-    );
+    let hear = |kind| signal(kind).map_err(|source| Error::Io { doing: "wait for a signal".to_owned(), source });
+    let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
     let told = async {
         tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
     };
@@ -139,16 +119,10 @@ async fn run(options: Options) -> Result<(), Error> {
 
 /// Prints the variables, and leaves them in the folder for whoever comes later.
 fn announce(services: &Services) -> Result<(), Error> {
-    let lines: String = services
-        .environment()
-        .iter()
-        .map(|(name, value)| format!("{name}={}\n", quoted(value)))
-        .collect();
+    let lines: String =
+        services.environment().iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect();
     let path = environment_file(services.dir());
-    std::fs::write(&path, &lines).map_err(|source| Error::Io {
-        doing: format!("write {}", path.display()),
-        source,
-    })?;
+    std::fs::write(&path, &lines).map_err(|source| Error::Io { doing: format!("write {}", path.display()), source })?;
     say(&mut std::io::stdout(), &lines);
     Ok(())
 }
@@ -156,40 +130,22 @@ fn announce(services: &Services) -> Result<(), Error> {
 /// As a shell needs it: the question mark of a connection string is a pattern to it.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
-    if value.chars().all(plain) {
-        value.to_owned()
-    } else {
-        format!("'{}'", value.replace('\'', r"'\''"))
-    }
+    if value.chars().all(plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
 }
 
 fn status(dir: &Path) -> ExitCode {
     let alive = services::alive(dir);
     for kind in Kind::ALL {
-        let pid = alive
-            .iter()
-            .find(|(running, _)| *running == kind)
-            .map(|(_, pid)| pid);
-        let line = pid.map_or_else(
-            || format!("{kind}: down\n"),
-            |pid| format!("{kind}: up, process {pid}\n"),
-        );
+        let pid = alive.iter().find(|(running, _)| *running == kind).map(|(_, pid)| pid);
+        let line = pid.map_or_else(|| format!("{kind}: down\n"), |pid| format!("{kind}: up, process {pid}\n"));
         say(&mut std::io::stdout(), &line);
     }
-    if alive.is_empty() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if alive.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Writes to a terminal or pipe that may be gone, which is no reason to fail.
 fn say(to: &mut impl Write, text: &str) {
-    if to
-        .write_all(text.as_bytes())
-        .and_then(|()| to.flush())
-        .is_err()
-    {
+    if to.write_all(text.as_bytes()).and_then(|()| to.flush()).is_err() {
         tracing::debug!("nobody reads the output");
     }
 }

@@ -21,14 +21,7 @@ const NOT_YET_INITIALIZED: i32 = 94;
 
 pub(crate) fn program(deps: &Path) -> Result<PathBuf, Error> {
     let path = deps.join("mongod/mongod");
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(Error::Missing {
-            what: "mongod",
-            path,
-        })
-    }
+    if path.is_file() { Ok(path) } else { Err(Error::Missing { what: "mongod", path }) }
 }
 
 pub(crate) fn prepare(dir: &Path, ports: &Ports) -> Result<(), Error> {
@@ -36,29 +29,17 @@ pub(crate) fn prepare(dir: &Path, ports: &Ports) -> Result<(), Error> {
     fs::create_dir_all(&files).doing("create", &files)?;
     fill(
         include_str!("../conf/mongod.conf.in"),
-        &[
-            ("@DIR@", in_configuration(dir)?),
-            ("@PORT@", &ports.mongod.to_string()),
-        ],
+        &[("@DIR@", in_configuration(dir)?), ("@PORT@", &ports.mongod.to_string())],
         &dir.join("mongod.conf"),
     )
 }
 
 pub(crate) fn spawn(place: &Place) -> Result<Process, Error> {
     let configuration = in_configuration(&place.dir.join("mongod.conf"))?.to_owned();
-    Process::spawn(
-        Kind::Mongod,
-        place,
-        &program(&place.deps)?,
-        &["--config".to_owned(), configuration],
-    )
+    Process::spawn(Kind::Mongod, place, &program(&place.deps)?, &["--config".to_owned(), configuration])
 }
 
-pub(crate) async fn until_ready(
-    process: &mut Process,
-    ports: &Ports,
-    within: Duration,
-) -> Result<(), Error> {
+pub(crate) async fn until_ready(process: &mut Process, ports: &Ports, within: Duration) -> Result<(), Error> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.mongod));
     // The driver waits for ten seconds between two attempts to reach a server: ask it only once there is
     // something to talk to.
@@ -69,21 +50,14 @@ pub(crate) async fn until_ready(
     process.until_ready(within, listening).await?;
 
     let options = ClientOptions::builder()
-        .hosts(vec![ServerAddress::Tcp {
-            host: address.ip().to_string(),
-            port: Some(address.port()),
-        }])
+        .hosts(vec![ServerAddress::Tcp { host: address.ip().to_string(), port: Some(address.port()) }])
         .direct_connection(true)
         .server_selection_timeout(Duration::from_secs(5))
         .build();
-    let client = Client::with_options(options).map_err(|error| Error::Tool {
-        doing: "talk to mongod",
-        output: error.to_string(),
-    })?;
+    let client = Client::with_options(options)
+        .map_err(|error| Error::Tool { doing: "talk to mongod", output: error.to_string() })?;
     let admin = client.database("admin");
-    let ready = process
-        .until_ready(within, async || writable(&admin, address).await)
-        .await;
+    let ready = process.until_ready(within, async || writable(&admin, address).await).await;
     client.shutdown().await;
     ready
 }
@@ -92,9 +66,7 @@ pub(crate) async fn until_ready(
 /// whether this member takes writes.
 async fn writable(admin: &Database, address: SocketAddr) -> Result<(), String> {
     let run = async |command: Document| admin.run_command(command).await;
-    let hello = run(doc! { "hello": 1 })
-        .await
-        .map_err(|error| error.to_string())?;
+    let hello = run(doc! { "hello": 1 }).await.map_err(|error| error.to_string())?;
     let me = address.to_string();
     let primary = hello.get_bool("isWritablePrimary").unwrap_or(false);
     if primary && hello.get_str("me").is_ok_and(|known| known == me) {
@@ -102,16 +74,10 @@ async fn writable(admin: &Database, address: SocketAddr) -> Result<(), String> {
     }
     match run(doc! { "replSetGetConfig": 1 }).await {
         Ok(answer) => {
-            let mut set = answer
-                .get_document("config")
-                .map_err(|error| error.to_string())?
-                .clone();
+            let mut set = answer.get_document("config").map_err(|error| error.to_string())?.clone();
             let version = set.get_i32("version").map_err(|error| error.to_string())?;
             let member = doc! { "_id": 0, "host": &me };
-            let listed = set
-                .get_array("members")
-                .ok()
-                .and_then(|members| members.first()?.as_document());
+            let listed = set.get_array("members").ok().and_then(|members| members.first()?.as_document());
             if listed.and_then(|member| member.get_str("host").ok()) != Some(me.as_str()) {
                 set.insert("members", vec![member]);
                 set.insert("version", version + 1);
@@ -122,9 +88,7 @@ async fn writable(admin: &Database, address: SocketAddr) -> Result<(), String> {
         Err(error) => match error.kind.as_ref() {
             ErrorKind::Command(refusal) if refusal.code == NOT_YET_INITIALIZED => {
                 let set = doc! { "_id": REPLICA_SET, "members": [{ "_id": 0, "host": &me }] };
-                run(doc! { "replSetInitiate": set })
-                    .await
-                    .map_err(|error| error.to_string())?;
+                run(doc! { "replSetInitiate": set }).await.map_err(|error| error.to_string())?;
             }
             _ => return Err(error.to_string()),
         },

@@ -30,36 +30,20 @@ pub(crate) fn prepare(dir: &Path, ports: &Ports, password: &str) -> Result<(), E
     let line = format!("{EDGE_USER}:{password}\n");
     record::write_whole(&accounts, line.as_bytes()).doing("write", &accounts)?;
     let tool = find("mosquitto_passwd")?;
-    let output = Command::new(&tool)
-        .arg("-U")
-        .arg(&accounts)
-        .output()
-        .doing("run", &tool)?;
+    let output = Command::new(&tool).arg("-U").arg(&accounts).output().doing("run", &tool)?;
     if !output.status.success() {
         let output = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(Error::Tool {
-            doing: "hash the edge's password",
-            output,
-        });
+        return Err(Error::Tool { doing: "hash the edge's password", output });
     }
 
     for (name, content) in [
-        (
-            "mosquitto-vehicles.acl",
-            include_str!("../conf/mosquitto-vehicles.acl"),
-        ),
-        (
-            "mosquitto-edge.acl",
-            include_str!("../conf/mosquitto-edge.acl"),
-        ),
+        ("mosquitto-vehicles.acl", include_str!("../conf/mosquitto-vehicles.acl")),
+        ("mosquitto-edge.acl", include_str!("../conf/mosquitto-edge.acl")),
     ] {
         let path = dir.join(name);
         fs::write(&path, content).doing("write", &path)?;
     }
-    let user = User::from_uid(geteuid())
-        .ok()
-        .flatten()
-        .map_or_else(|| "root".to_owned(), |user| user.name);
+    let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| "root".to_owned(), |user| user.name);
     fill(
         include_str!("../conf/mosquitto.conf.in"),
         &[
@@ -74,12 +58,7 @@ pub(crate) fn prepare(dir: &Path, ports: &Ports, password: &str) -> Result<(), E
 
 pub(crate) fn spawn(place: &Place) -> Result<Process, Error> {
     let configuration = in_configuration(&place.dir.join("mosquitto.conf"))?.to_owned();
-    Process::spawn(
-        Kind::Mosquitto,
-        place,
-        &find("mosquitto")?,
-        &["-c".to_owned(), configuration],
-    )
+    Process::spawn(Kind::Mosquitto, place, &find("mosquitto")?, &["-c".to_owned(), configuration])
 }
 
 pub(crate) async fn until_ready(
@@ -91,9 +70,7 @@ pub(crate) async fn until_ready(
     let edge = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.mqtt_edge));
     let vehicles = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.mqtt_vehicles));
     let probe = async || {
-        TcpStream::connect(vehicles)
-            .await
-            .map_err(|error| error.to_string())?;
+        TcpStream::connect(vehicles).await.map_err(|error| error.to_string())?;
         log_in(edge, password).await
     };
     process.until_ready(within, probe).await
@@ -112,9 +89,7 @@ async fn log_in(edge: SocketAddr, password: &str) -> Result<(), String> {
     match exchange.await {
         // CONNACK: type, length (one byte, as it has few properties), session present, reason.
         Ok([0x20, _, _, 0]) => Ok(()),
-        Ok([_, _, _, reason]) => Err(format!(
-            "refused the edge's account with reason {reason:#04x}"
-        )),
+        Ok([_, _, _, reason]) => Err(format!("refused the edge's account with reason {reason:#04x}")),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -49,8 +49,7 @@ impl Ports {
     /// The ports of the last run in `dir` where nothing else took them since, others in place of the rest.
     pub(crate) fn of(dir: &Path) -> Result<Self, Error> {
         let last = fs::read(dir.join(FILE)).ok();
-        let Some(mut ports) = last.and_then(|json| serde_json::from_slice::<Self>(&json).ok())
-        else {
+        let Some(mut ports) = last.and_then(|json| serde_json::from_slice::<Self>(&json).ok()) else {
             return Self::free();
         };
         for kind in Kind::ALL {
@@ -70,20 +69,9 @@ impl Ports {
     pub(crate) fn with_new(self, kind: Kind) -> Result<Self, Error> {
         let other = Self::free()?;
         Ok(match kind {
-            Kind::Mosquitto => Self {
-                mqtt_vehicles: other.mqtt_vehicles,
-                mqtt_edge: other.mqtt_edge,
-                ..self
-            },
-            Kind::Kafka => Self {
-                kafka: other.kafka,
-                kafka_controller: other.kafka_controller,
-                ..self
-            },
-            Kind::Mongod => Self {
-                mongod: other.mongod,
-                ..self
-            },
+            Kind::Mosquitto => Self { mqtt_vehicles: other.mqtt_vehicles, mqtt_edge: other.mqtt_edge, ..self },
+            Kind::Kafka => Self { kafka: other.kafka, kafka_controller: other.kafka_controller, ..self },
+            Kind::Mongod => Self { mongod: other.mongod, ..self },
         })
     }
 
@@ -115,17 +103,8 @@ impl Search {
             .and_then(|range| range.split_whitespace().next()?.parse().ok())
             .unwrap_or(32_768);
         // Where the system's range begins very low, ports from inside it are all there is.
-        let range = if end > LOWEST + 1_000 {
-            LOWEST..end
-        } else {
-            LOWEST..u16::MAX
-        };
-        Self {
-            range,
-            drawn: Vec::new(),
-            attempts: 0,
-            random: RandomState::new(),
-        }
+        let range = if end > LOWEST + 1_000 { LOWEST..end } else { LOWEST..u16::MAX };
+        Self { range, drawn: Vec::new(), attempts: 0, random: RandomState::new() }
     }
 
     fn next(&mut self) -> Result<u16, Error> {

@@ -43,19 +43,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn spawn(
-        kind: Kind,
-        place: &Place,
-        program: &Path,
-        arguments: &[String],
-    ) -> Result<Self, Error> {
+    pub(crate) fn spawn(kind: Kind, place: &Place, program: &Path, arguments: &[String]) -> Result<Self, Error> {
         let Place { dir, watcher, .. } = place.clone();
         let log = dir.join(format!("{kind}.log"));
-        let output = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .doing("open", &log)?;
+        let output = OpenOptions::new().create(true).append(true).open(&log).doing("open", &log)?;
         let log_start = output.metadata().doing("read", &log)?.len();
         let errors = output.try_clone().doing("open", &log)?;
         let mut child = Command::new("/bin/sh")
@@ -69,35 +60,18 @@ impl Process {
             .process_group(0)
             .spawn()
             .doing("start", program)?;
-        let recorded = i32::try_from(child.id())
-            .ok()
-            .and_then(Record::of)
-            .ok_or(io::ErrorKind::NotFound);
-        let saved = recorded
-            .map_err(io::Error::from)
-            .and_then(|record| record.save(&dir, kind).map(|()| record));
+        let recorded = i32::try_from(child.id()).ok().and_then(Record::of).ok_or(io::ErrorKind::NotFound);
+        let saved = recorded.map_err(io::Error::from).and_then(|record| record.save(&dir, kind).map(|()| record));
         match saved {
             Ok(record) => {
                 watcher.add(record.pid());
-                Ok(Self {
-                    kind,
-                    dir,
-                    child,
-                    record,
-                    log,
-                    log_start,
-                    watcher,
-                    released: false,
-                })
+                Ok(Self { kind, dir, child, record, log, log_start, watcher, released: false })
             }
             Err(source) => {
                 // It has ended already or can't be recorded: then it must not stay.
                 child.kill().doing("end", program)?;
                 child.wait().doing("end", program)?;
-                Err(Error::Io {
-                    doing: format!("record the process of {kind}"),
-                    source,
-                })
+                Err(Error::Io { doing: format!("record the process of {kind}"), source })
             }
         }
     }
@@ -116,12 +90,7 @@ impl Process {
         loop {
             if let Some(status) = self.ended()? {
                 let tail = self.tail();
-                return Err(Error::Died {
-                    kind: self.kind,
-                    status,
-                    log: self.log.clone(),
-                    tail,
-                });
+                return Err(Error::Died { kind: self.kind, status, log: self.log.clone(), tail });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = tokio::time::timeout(left, probe()).await;
@@ -132,13 +101,7 @@ impl Process {
             };
             if Instant::now() >= deadline {
                 let tail = self.tail();
-                return Err(Error::NotReady {
-                    kind: self.kind,
-                    within,
-                    why,
-                    log: self.log.clone(),
-                    tail,
-                });
+                return Err(Error::NotReady { kind: self.kind, within, why, log: self.log.clone(), tail });
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
@@ -167,9 +130,7 @@ impl Process {
                     self.forget();
                     return true;
                 }
-                Ok(None) if Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(5)).await
-                }
+                Ok(None) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(5)).await,
                 Ok(None) => return false,
                 Err(error) => {
                     tracing::warn!(kind = %self.kind, %error, "could not wait for its end");
@@ -192,18 +153,14 @@ impl Process {
     }
 
     fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
-        self.child
-            .try_wait()
-            .doing("wait for", Path::new(self.kind.name()))
+        self.child.try_wait().doing("wait for", Path::new(self.kind.name()))
     }
 
     /// The last lines that this run logged.
     fn tail(&self) -> String {
         let read = || -> io::Result<String> {
             let mut file = File::open(&self.log)?;
-            let from = self
-                .log_start
-                .max(file.metadata()?.len().saturating_sub(8_192));
+            let from = self.log_start.max(file.metadata()?.len().saturating_sub(8_192));
             file.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
@@ -232,25 +189,15 @@ impl Drop for Process {
 /// Finds a program as a shell would, and in the folders of system programs, which are not on every path.
 pub(crate) fn find(program: &'static str) -> Result<PathBuf, Error> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders =
-        std::env::split_paths(&path).chain(["/usr/local/sbin".into(), "/usr/sbin".into()]);
+    let folders = std::env::split_paths(&path).chain(["/usr/local/sbin".into(), "/usr/sbin".into()]);
     let mut candidates = folders.map(|folder| folder.join(program));
-    let missing = || Error::Missing {
-        what: program,
-        path: PathBuf::from("/usr/sbin").join(program),
-    };
-    candidates
-        .find(|candidate| candidate.is_file())
-        .ok_or_else(missing)
+    let missing = || Error::Missing { what: program, path: PathBuf::from("/usr/sbin").join(program) };
+    candidates.find(|candidate| candidate.is_file()).ok_or_else(missing)
 }
 
 /// Writes a configuration file out of a shipped template: `@NAME@` becomes its value.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)], path: &Path) -> Result<(), Error> {
-    let filled = values
-        .iter()
-        .fold(template.to_owned(), |text, (name, value)| {
-            text.replace(name, value)
-        });
+    let filled = values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(name, value));
     fs::write(path, filled).doing("write", path)
 }
 
@@ -258,7 +205,5 @@ pub(crate) fn fill(template: &str, values: &[(&str, &str)], path: &Path) -> Resu
 pub(crate) fn in_configuration(dir: &Path) -> Result<&str, Error> {
     dir.to_str()
         .filter(|name| !name.contains(['"', '\n', '\r', '\\', '@']))
-        .ok_or_else(|| Error::FolderName {
-            dir: dir.to_owned(),
-        })
+        .ok_or_else(|| Error::FolderName { dir: dir.to_owned() })
 }

@@ -26,11 +26,7 @@ pub(crate) struct Record {
 impl Record {
     /// The record of a process that runs now.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        Some(Self {
-            pid,
-            started: started(pid)?,
-            boot: boot()?,
-        })
+        Some(Self { pid, started: started(pid)?, boot: boot()? })
     }
 
     pub(crate) const fn pid(&self) -> i32 {
@@ -70,21 +66,13 @@ impl Record {
 /// The services recorded in `dir` that run now, with their process ids.
 #[must_use]
 pub fn alive(dir: &Path) -> Vec<(Kind, i32)> {
-    let recorded = Kind::ALL
-        .into_iter()
-        .filter_map(|kind| Some((kind, Record::load(dir, kind)?)));
-    recorded
-        .filter(|(_, record)| record.is_alive())
-        .map(|(kind, record)| (kind, record.pid))
-        .collect()
+    let recorded = Kind::ALL.into_iter().filter_map(|kind| Some((kind, Record::load(dir, kind)?)));
+    recorded.filter(|(_, record)| record.is_alive()).map(|(kind, record)| (kind, record.pid)).collect()
 }
 
 /// Ends what is recorded in `dir`: with `polite` for a while, then without asking.
 pub(crate) async fn end_recorded(dir: &Path, polite: Duration) {
-    let records: Vec<_> = Kind::ALL
-        .into_iter()
-        .filter_map(|kind| Some((kind, Record::load(dir, kind)?)))
-        .collect();
+    let records: Vec<_> = Kind::ALL.into_iter().filter_map(|kind| Some((kind, Record::load(dir, kind)?))).collect();
     let gone_within = async |limit: Duration| {
         let deadline = Instant::now() + limit;
         while records.iter().any(|(_, record)| record.is_alive()) {
@@ -96,14 +84,10 @@ pub(crate) async fn end_recorded(dir: &Path, polite: Duration) {
         true
     };
     if !polite.is_zero() {
-        records
-            .iter()
-            .for_each(|(_, record)| record.signal(Signal::SIGTERM));
+        records.iter().for_each(|(_, record)| record.signal(Signal::SIGTERM));
         gone_within(polite).await;
     }
-    records
-        .iter()
-        .for_each(|(_, record)| record.signal(Signal::SIGKILL));
+    records.iter().for_each(|(_, record)| record.signal(Signal::SIGKILL));
     if !gone_within(Duration::from_secs(20)).await {
         tracing::warn!(dir = %dir.display(), "a service does not end although it was killed");
         return;
@@ -130,12 +114,7 @@ fn started(pid: i32) -> Option<u64> {
 }
 
 fn boot() -> Option<String> {
-    Some(
-        fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .ok()?
-            .trim()
-            .to_owned(),
-    )
+    Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
 
 pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
@@ -145,12 +124,7 @@ pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
 /// Writes a file that is there whole or not at all, and for this user only.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_added_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
     fs::rename(new, path)
 }
@@ -163,20 +137,8 @@ mod tests {
     fn a_process_is_told_from_its_successor_with_the_same_id() {
         let own = Record::of(std::process::id().try_into().unwrap()).unwrap();
         assert!(own.is_alive());
-        assert!(
-            !Record {
-                started: own.started + 1,
-                ..own.clone()
-            }
-            .is_alive()
-        );
-        assert!(
-            !Record {
-                boot: "another".into(),
-                ..own
-            }
-            .is_alive()
-        );
+        assert!(!Record { started: own.started + 1, ..own.clone() }.is_alive());
+        assert!(!Record { boot: "another".into(), ..own }.is_alive());
     }
 
     #[test]

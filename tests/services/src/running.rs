@@ -92,15 +92,7 @@ impl Services {
         let running = BTreeMap::new();
         let watcher = Arc::new(Watcher::start());
         let kinds = options.kinds.clone();
-        let mut services = Self {
-            options,
-            ports,
-            password,
-            addresses,
-            running,
-            watcher,
-            _lock: lock,
-        };
+        let mut services = Self { options, ports, password, addresses, running, watcher, _lock: lock };
         services.start_all(&kinds).await?;
         services.ports.save(&services.options.dir)?;
         Ok(services)
@@ -165,9 +157,7 @@ impl Services {
 
     /// Leaves the services running without an owner, until the next start in the folder or [`stop_in`].
     pub fn detach(mut self) {
-        std::mem::take(&mut self.running)
-            .into_values()
-            .for_each(Process::leave);
+        std::mem::take(&mut self.running).into_values().for_each(Process::leave);
     }
 
     async fn start_all(&mut self, kinds: &[Kind]) -> Result<(), Error> {
@@ -176,17 +166,10 @@ impl Services {
         for attempt in 1..=ATTEMPTS {
             let wanted = |kind| missing.contains(&kind);
             let start = async |kind| {
-                if wanted(kind) {
-                    Some(self.launch(kind, ports).await)
-                } else {
-                    None
-                }
+                if wanted(kind) { Some(self.launch(kind, ports).await) } else { None }
             };
-            let (mosquitto, kafka, mongod) = tokio::join!(
-                start(Kind::Mosquitto),
-                start(Kind::Kafka),
-                start(Kind::Mongod)
-            );
+            let (mosquitto, kafka, mongod) =
+                tokio::join!(start(Kind::Mosquitto), start(Kind::Kafka), start(Kind::Mongod));
             let mut failed = None;
             missing.clear();
             for (kind, outcome) in Kind::ALL.into_iter().zip([mosquitto, kafka, mongod]) {
@@ -195,9 +178,7 @@ impl Services {
                         self.running.insert(kind, process);
                     }
                     Some(Err(error))
-                        if error.port_was_taken()
-                            && attempt < ATTEMPTS
-                            && self.options.ports.is_none() =>
+                        if error.port_was_taken() && attempt < ATTEMPTS && self.options.ports.is_none() =>
                     {
                         ports = ports.with_new(kind)?;
                         missing.push(kind);
@@ -219,17 +200,8 @@ impl Services {
     }
 
     async fn launch(&self, kind: Kind, ports: Ports) -> Result<Process, Error> {
-        let Options {
-            dir,
-            deps,
-            ready_within,
-            ..
-        } = self.options.clone();
-        let place = Place {
-            dir,
-            deps,
-            watcher: Arc::clone(&self.watcher),
-        };
+        let Options { dir, deps, ready_within, .. } = self.options.clone();
+        let place = Place { dir, deps, watcher: Arc::clone(&self.watcher) };
         let password = self.password.clone();
         // Off the runtime's threads: formatting Kafka's folder takes a second.
         let spawned = tokio::task::spawn_blocking(move || match kind {
@@ -246,14 +218,11 @@ impl Services {
                 mongod::spawn(&place)
             }
         });
-        let mut process = spawned.await.map_err(|error| Error::Io {
-            doing: format!("start {kind}"),
-            source: io::Error::other(error),
-        })??;
+        let mut process = spawned
+            .await
+            .map_err(|error| Error::Io { doing: format!("start {kind}"), source: io::Error::other(error) })??;
         let ready = match kind {
-            Kind::Mosquitto => {
-                mosquitto::until_ready(&mut process, &ports, &self.password, ready_within).await
-            }
+            Kind::Mosquitto => mosquitto::until_ready(&mut process, &ports, &self.password, ready_within).await,
             Kind::Kafka => kafka::until_ready(&mut process, &ports, ready_within).await,
             Kind::Mongod => mongod::until_ready(&mut process, &ports, ready_within).await,
         };
@@ -292,9 +261,7 @@ fn take(dir: &Path) -> Result<File, Error> {
     let lock = File::create(&path).doing("create", &path)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(Error::InUse {
-            dir: dir.to_owned(),
-        }),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::InUse { dir: dir.to_owned() }),
         Err(fs::TryLockError::Error(source)) => Err(source).doing("lock", &path),
     }
 }
@@ -303,8 +270,6 @@ fn take(dir: &Path) -> Result<File, Error> {
 pub(crate) fn random_name() -> Result<String, Error> {
     let source = Path::new("/dev/urandom");
     let mut bytes = [0; 16];
-    File::open(source)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .doing("read", source)?;
+    File::open(source).and_then(|mut file| file.read_exact(&mut bytes)).doing("read", source)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

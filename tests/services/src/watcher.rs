@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 /// Reads lines until the end, keeps the last one, kills the groups that it names.
-const SCRIPT: &str = "groups=; while read -r line; do groups=$line; done; for group in $groups; do kill -KILL -- \"-$group\"; done";
+const SCRIPT: &str =
+    "groups=; while read -r line; do groups=$line; done; for group in $groups; do kill -KILL \"-$group\"; done";
 
 /// The watcher of one set of services.
 #[derive(Debug)]
@@ -33,10 +34,7 @@ impl Watcher {
             .spawn()
             .inspect_err(|error| tracing::warn!(%error, "no watcher for services"))
             .ok();
-        Self(Mutex::new(Watched {
-            shell,
-            groups: BTreeSet::new(),
-        }))
+        Self(Mutex::new(Watched { shell, groups: BTreeSet::new() }))
     }
 
     /// From now on this process group is ended when the owner dies.
@@ -54,17 +52,9 @@ impl Watcher {
         if !change(&mut watched.groups) {
             return;
         }
-        let mut line = watched
-            .groups
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let mut line = watched.groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         line.push('\n');
-        if let Some(pipe) = watched
-            .shell
-            .as_mut()
-            .and_then(|shell| shell.stdin.as_mut())
+        if let Some(pipe) = watched.shell.as_mut().and_then(|shell| shell.stdin.as_mut())
             && let Err(error) = pipe.write_all(line.as_bytes())
         {
             tracing::warn!(%error, "the watcher of services has ended");
