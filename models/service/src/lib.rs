@@ -1,1 +1,16 @@
-//! The process shell of every executable: flags, logs, signals, admin listener, tally, exit codes.
+//! The process shell of every executable: flags, logs, signals, admin listener, ready and tally lines, exit codes.
+//!
+//! It knows nothing of vehicles, MQTT or Kafka. Components use [`Error`], [`Tally`] and [`Backoff`]; only a
+//! `main` uses [`run`]. It is the one crate below `models/` that opens a socket and reads the environment, so
+//! that three executables don't carry three copies of it.
+
+mod admin;
+mod backoff;
+mod error;
+mod shell;
+mod tally;
+
+pub use backoff::Backoff;
+pub use error::Error;
+pub use shell::{Flags, Outcome, Process, run};
+pub use tally::Tally;

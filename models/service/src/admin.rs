@@ -1,0 +1,135 @@
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    routing::get,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+
+/// A secret: it is compared, never printed.
+#[derive(Clone)]
+struct Token(Arc<str>);
+
+#[derive(Clone)]
+struct Shared {
+    ready: Arc<AtomicBool>,
+    metrics: PrometheusHandle,
+    token: Option<Token>,
+}
+
+/// A bound admin listener.
+pub(crate) struct Admin {
+    listener: TcpListener,
+    shared: Shared,
+}
+
+impl Admin {
+    /// Binds. Beyond loopback `/metrics` needs a token; the probes tell nothing and stay open.
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        token_file: Option<&Path>,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, Error> {
+        let token = token_file.map(read_token).transpose()?;
+        if !address.ip().is_loopback() && token.is_none() {
+            let detail = format!("{address} is beyond loopback and needs --admin-token-file");
+            return Err(Error::Usage { flag: "admin-listen", detail });
+        }
+        let listener = TcpListener::bind(address).await.map_err(|error| Error::Unavailable {
+            flag: "admin-listen",
+            address: address.to_string(),
+            detail: format!("can't listen: {error}"),
+        })?;
+        Ok(Self { listener, shared: Shared { ready: Arc::default(), metrics, token } })
+    }
+
+    pub(crate) fn address(&self) -> Result<SocketAddr, Error> {
+        self.listener.local_addr().map_err(|error| anyhow::Error::from(error).into())
+    }
+
+    /// The latch behind `/readyz`: it is set once and never goes back.
+    pub(crate) fn ready(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.ready)
+    }
+
+    pub(crate) async fn serve(self, stop: CancellationToken) -> std::io::Result<()> {
+        let routes = Router::new()
+            .route("/healthz", get(|| async { "alive\n" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(self.shared);
+        axum::serve(self.listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await
+    }
+}
+
+fn read_token(path: &Path) -> Result<Token, Error> {
+    let usage = |detail: String| Error::Usage { flag: "admin-token-file", detail };
+    let text = std::fs::read_to_string(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    let token = text.trim();
+    if token.len() < 16 {
+        return Err(usage(format!("{}: a token has at least 16 characters", path.display())));
+    }
+    Ok(Token(token.into()))
+}
+
+async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
+    if shared.ready.load(Ordering::Acquire) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Result<String, StatusCode> {
+    if let Some(Token(expected)) = &shared.token {
+        let given = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .unwrap_or_default();
+        if !same(given.as_bytes(), expected.as_bytes()) {
+            return Err(StatusCode::UNAUTHORIZED);
+        }
+    }
+    Ok(shared.metrics.render())
+}
+
+/// Compares without telling by its time where the difference lies; lengths may be told.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_equal_secrets_are_the_same() {
+        assert!(same(b"abc", b"abc"));
+        assert!(!same(b"abc", b"abd"));
+        assert!(!same(b"abc", b"ab"));
+        assert!(!same(b"", b"a"));
+    }
+
+    #[tokio::test]
+    async fn beyond_loopback_a_token_is_needed() {
+        let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
+        let refused = Admin::bind(([0, 0, 0, 0], 0).into(), None, metrics).await.map(|_| ());
+        assert_eq!(refused.unwrap_err().exit_code(), 64);
+    }
+}
