@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn topics_outside_the_contract_are_refused() {
-        for topic in ["", "v1", "v1/", "v1/a", "v1/a/", "v2/a/telemetry", "v1//telemetry", "v1/a/telemetry/x", "v1/a b/ack"] {
+        for topic in
+            ["", "v1", "v1/", "v1/a", "v1/a/", "v2/a/telemetry", "v1//telemetry", "v1/a/telemetry/x", "v1/a b/ack"]
+        {
             assert_eq!(parse(topic), None, "{topic}");
         }
     }

@@ -155,6 +155,13 @@ pub fn by_path(path: &str) -> Option<&'static Signal> {
     CATALOGUE.iter().find(|signal| signal.path == path)
 }
 
+/// The number in a path of the form `#17`, which stands for a signal that the catalogue of its reader lacked.
+pub(crate) fn numbered(path: &str) -> Option<Number> {
+    let digits = path.strip_prefix('#')?;
+    // Only the canonical form, so that a path that merely looks similar survives a round trip.
+    digits.parse().ok().filter(|number: &Number| *number > 0 && number.to_string() == digits)
+}
+
 /// Why a value could not be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signal stands twice")]
@@ -191,8 +198,8 @@ impl Signals {
 
     /// Adds a signal by path, catalogued or not.
     pub fn insert_path(&mut self, path: &str, value: Value) -> Result<(), Duplicate> {
-        match by_path(path) {
-            Some(signal) => self.insert(signal.number, value),
+        match by_path(path).map(|signal| signal.number).or_else(|| numbered(path)) {
+            Some(number) => self.insert(number, value),
             None => self.insert_unknown(path.to_owned(), value),
         }
     }

@@ -67,7 +67,9 @@ pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
     let kind = match &*incoming.kind {
         "full" => Kind::Full,
         "change" => Kind::Change,
-        other => return Err(Invalid::unparsed(Reason::WrongType, format!("kind {other:?} is neither full nor change"))),
+        other => {
+            return Err(Invalid::unparsed(Reason::WrongType, format!("kind {other:?} is neither full nor change")));
+        }
     };
     Ok(Record {
         schema: incoming.schema,
@@ -99,7 +101,8 @@ fn explain(payload: &[u8], error: &serde_json::Error) -> Invalid {
     let Some(object) = value.as_object() else {
         return Invalid::unparsed(Reason::WrongType, "not a JSON object");
     };
-    let newer_or_older = object.get("schema").and_then(serde_json::Value::as_u64).is_some_and(|v| v != u64::from(SCHEMA));
+    let newer_or_older =
+        object.get("schema").and_then(serde_json::Value::as_u64).is_some_and(|v| v != u64::from(SCHEMA));
     let reason = if newer_or_older {
         Reason::UnsupportedSchema
     } else if REQUIRED.iter().any(|field| !object.contains_key(*field)) {
@@ -195,9 +198,9 @@ impl<'de> Deserialize<'de> for Signals {
                 let mut signals = Signals::new();
                 while let Some(path) = map.next_key::<Cow<'de, str>>()? {
                     let value = map.next_value()?;
-                    signals.insert_path(&path, value).map_err(|Duplicate| {
-                        de::Error::custom(format_args!("{DUPLICATE_SIGNAL} {path}"))
-                    })?;
+                    signals
+                        .insert_path(&path, value)
+                        .map_err(|Duplicate| de::Error::custom(format_args!("{DUPLICATE_SIGNAL} {path}")))?;
                 }
                 Ok(signals)
             }

@@ -69,7 +69,10 @@ pub fn decode(payload: &[u8], encoding: Encoding, vehicle: Option<&VehicleId>) -
         return Err(Invalid::unparsed(Reason::Empty, "no bytes"));
     }
     if payload.len() > MAX_PAYLOAD_BYTES {
-        return Err(Invalid::unparsed(Reason::Oversize, format!("{} of at most {MAX_PAYLOAD_BYTES} bytes", payload.len())));
+        return Err(Invalid::unparsed(
+            Reason::Oversize,
+            format!("{} of at most {MAX_PAYLOAD_BYTES} bytes", payload.len()),
+        ));
     }
     let record = match encoding {
         Encoding::Json => json::decode(payload)?,

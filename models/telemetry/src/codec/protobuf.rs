@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use crate::{Invalid, Kind, Position, Reason, Record, Signals, Value, VehicleId};
+use crate::{Invalid, Kind, Position, Reason, Record, Signals, Value, VehicleId, signal};
 
 #[derive(Clone, PartialEq, Message)]
 struct WireRecord {
@@ -62,13 +62,6 @@ struct WirePosition {
     heading: Option<f64>,
 }
 
-/// A path of the form `#17` stands for a number that the catalogue of its reader lacked.
-fn uncatalogued_number(path: &str) -> Option<u32> {
-    let digits = path.strip_prefix('#')?;
-    // Only the canonical form, so that a text path that looks similar survives the round trip.
-    digits.parse::<u16>().ok().filter(|n| n.to_string() == digits && *n > 0).map(u32::from)
-}
-
 pub(super) fn encode(record: &Record) -> Vec<u8> {
     let known = record.signals.known().map(|(number, value)| WireSignal {
         number: u32::from(number),
@@ -76,7 +69,7 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
         path: String::new(),
     });
     let unknown = record.signals.unknown().map(|(path, value)| {
-        let number = uncatalogued_number(path);
+        let number = signal::numbered(path).map(u32::from);
         WireSignal {
             number: number.unwrap_or(0),
             value: Some(wire_value(value)),
@@ -140,8 +133,8 @@ pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
         Ok(WireKind::Change) => Kind::Change,
         _ => return Err(Invalid::unparsed(Reason::WrongType, format!("kind {}", wire.kind))),
     };
-    let vehicle = VehicleId::parse(&wire.vehicle)
-        .map_err(|error| Invalid::unparsed(Reason::BadVehicle, error.to_string()))?;
+    let vehicle =
+        VehicleId::parse(&wire.vehicle).map_err(|error| Invalid::unparsed(Reason::BadVehicle, error.to_string()))?;
     Ok(Record {
         schema: wire.schema,
         vehicle,
@@ -160,26 +153,26 @@ pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
 
 fn signals(wire: Vec<WireSignal>) -> Result<Signals, Invalid> {
     let mut signals = Signals::new();
-    for signal in wire {
-        let value = match signal.value {
+    for wire in wire {
+        let value = match wire.value {
             Some(WireValue::Number(number)) => Value::Number(number),
             Some(WireValue::Boolean(boolean)) => Value::Boolean(boolean),
             Some(WireValue::Text(text)) => Value::Text(text),
             None => return Err(Invalid::unparsed(Reason::MissingField, "a signal without a value")),
         };
-        let inserted = match u16::try_from(signal.number) {
-            Ok(0) if signal.path.is_empty() => {
+        let inserted = match u16::try_from(wire.number) {
+            Ok(0) if wire.path.is_empty() => {
                 return Err(Invalid::unparsed(Reason::MissingField, "a signal with neither number nor path"));
             }
-            Ok(0) => signals.insert_path(&signal.path, value),
+            Ok(0) => signals.insert_path(&wire.path, value),
             Ok(number) => signals.insert(number, value),
             Err(_) => {
-                let detail = format!("signal number {} is above {}", signal.number, u16::MAX);
+                let detail = format!("signal number {} is above {}", wire.number, u16::MAX);
                 return Err(Invalid::unparsed(Reason::WrongType, detail));
             }
         };
         inserted.map_err(|duplicate| {
-            let detail = format!("signal {} {}: {duplicate}", signal.number, signal.path);
+            let detail = format!("signal {} {}: {duplicate}", wire.number, wire.path);
             Invalid::unparsed(Reason::DuplicateSignal, detail)
         })?;
     }

@@ -99,7 +99,11 @@ mod tests {
     #[test]
     fn the_largest_ack_keeps_the_limits_and_the_newest() {
         let longest = |n: u64| AckedRange { boot: u32::MAX, from: u64::MAX - 1, to: u64::MAX - n % 2 };
-        let ack = Ack { ranges: (0..500).map(longest).collect(), hashes: vec![PayloadHash(u64::MAX); 500], slow_down_ms: Some(u64::MAX) };
+        let ack = Ack {
+            ranges: (0..500).map(longest).collect(),
+            hashes: vec![PayloadHash(u64::MAX); 500],
+            slow_down_ms: Some(u64::MAX),
+        };
         let bytes = ack.clone().encode();
         assert!(bytes.len() <= MAX_ACK_BYTES, "{}", bytes.len());
         let kept = Ack::decode(&bytes).unwrap();
