@@ -177,7 +177,7 @@ async fn nobody_becomes_the_edge_by_name() {
     for (user, password) in
         [(Some("edge"), ""), (Some("edge"), "guess"), (Some("a"), ""), (Some("a"), password.as_str()), (None, "")]
     {
-        let login = Login { address, user, password, client_id: "x", will: None };
+        let login = Login { address, user, password, client_id: "x", will: None, resume: false };
         let refused = login.connect().await.err();
         assert!(
             matches!(
@@ -254,12 +254,20 @@ async fn the_largest_packet_is_announced_and_enforced() {
 #[tokio::test]
 async fn a_restart_forgets_every_session() {
     let mut broker = Broker::start().await;
-    let mut edge = broker.edge().await;
-    edge.publish("edge/1/active", "retained nothing").await;
+    let resume = async |broker: &Broker| {
+        let login = Login { resume: true, ..broker.edge_login() };
+        login.connect().await.unwrap()
+    };
+    let mut edge = resume(&broker).await;
+    edge.subscribe("edge/#").await;
+    drop(edge);
+    assert!(resume(&broker).await.greeting.session_present, "a session outlives its connection");
+
+    let mut edge = resume(&broker).await;
     broker.services.kill(Kind::Mosquitto).await;
     edge.disconnected().await;
     broker.services.restart(Kind::Mosquitto).await.unwrap();
     // On the same addresses, with the same account.
-    assert!(!broker.edge().await.greeting.session_present);
+    assert!(!resume(&broker).await.greeting.session_present, "but not the broker");
     broker.vehicle("a").await;
 }

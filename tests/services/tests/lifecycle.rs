@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -128,8 +128,7 @@ async fn a_replica_set_follows_when_its_port_changes() {
     collection(&first).await.insert_one(doc! { "_id": 1 }).await.unwrap();
     services.stop().await;
 
-    let port = first.split([':', '/']).find_map(|part| part.parse::<u16>().ok()).unwrap();
-    let _somebody_else = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    std::fs::remove_file(dir.path().join("ports.json")).unwrap();
     let services = Services::start(options()).await.unwrap();
     let second = services.addresses().mongo.clone();
     assert_ne!(second, first);

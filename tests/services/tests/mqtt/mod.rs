@@ -33,23 +33,27 @@ impl Broker {
 
     pub(crate) fn vehicle_login<'a>(&self, name: &'a str) -> Login<'a> {
         let address = self.services.addresses().mqtt_vehicles;
-        Login { address, user: Some(name), password: "", client_id: name, will: None }
+        Login { address, user: Some(name), password: "", client_id: name, will: None, resume: false }
     }
 
     pub(crate) async fn vehicle(&self, name: &str) -> Client {
         self.vehicle_login(name).connect().await.unwrap()
     }
 
-    pub(crate) async fn edge(&self) -> Client {
+    pub(crate) fn edge_login(&self) -> Login<'_> {
         let addresses = self.services.addresses();
-        let login = Login {
+        Login {
             address: addresses.mqtt_edge,
             user: Some(&addresses.mqtt_edge_user),
             password: &addresses.mqtt_edge_password,
             client_id: EDGE_CLIENT_ID,
             will: None,
-        };
-        login.connect().await.unwrap()
+            resume: false,
+        }
+    }
+
+    pub(crate) async fn edge(&self) -> Client {
+        self.edge_login().connect().await.unwrap()
     }
 }
 
@@ -67,13 +71,15 @@ pub(crate) struct Login<'a> {
     pub(crate) password: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) will: Option<(&'a str, &'a str)>,
+    pub(crate) resume: bool,
 }
 
 impl Login<'_> {
     pub(crate) async fn connect(self) -> Result<Client, ConnectionError> {
         let mut options = MqttOptions::new(self.client_id, self.address.ip().to_string(), self.address.port());
         options.set_outgoing_inflight_upper_limit(16);
-        options.set_clean_start(true);
+        options.set_clean_start(!self.resume);
+        options.set_session_expiry_interval(self.resume.then_some(3_600));
         if let Some(user) = self.user {
             options.set_credentials(user, self.password);
         }
