@@ -1,1 +1,13 @@
-//! The whole system: stack, scenarios, demo.
+//! The whole system, as a newcomer, an operator and a judge see it.
+//!
+//! Each role runs as its own process from the shipped executables ([`stack`]); the judge ([`judge`]) reads Kafka
+//! with a consumer of its own and trusts no counter. `demo` is the main program of this crate; the scenarios
+//! stand in `e2e/`.
+
+pub mod browser;
+pub mod judge;
+pub mod kafka_reader;
+pub mod poll;
+pub mod process;
+pub mod report;
+pub mod stack;

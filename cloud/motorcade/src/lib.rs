@@ -1,1 +1,13 @@
-//! The executable motorcade: roles and tools.
+//! Roles and tools of the cloud side, behind one command line.
+//!
+//! Nothing is decided here: [`command`] names the roles and tools, [`start`] hands each its flags, its process
+//! and its stop signal. `alerts` is the one tool that lives here, because it is a client of the gateway, not a
+//! part of a role.
+
+pub mod alerts;
+mod arithmetic;
+mod command;
+mod topology;
+
+pub use arithmetic::pin_arithmetic;
+pub use command::{Arguments, Command, start};

@@ -1,5 +1,7 @@
 //! The contract as the outside sees it: round trips, truncation, unknown fields, every reason, frozen files.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use telemetry::{
     Encoding, Kind, Position, Reason, Record, SCHEMA, Signals, Value, VehicleId, decode, encode,

@@ -1,0 +1,154 @@
+//! The command line, and which crate answers it.
+
+use clap::{Parser, Subcommand};
+use service::{Error, Outcome, Process};
+
+use crate::{alerts, topology};
+
+/// The cloud side of Motorcade: roles that run for ever, and tools.
+#[derive(Debug, Parser)]
+#[command(name = "motorcade", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Roles and tools.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a role until it is stopped.
+    #[command(subcommand)]
+    Run(Role),
+    /// Train, list and show model versions.
+    #[cfg(feature = "torch")]
+    #[command(subcommand)]
+    Models(Models),
+    /// Compare published scores with a replay, bit for bit.
+    #[cfg(feature = "torch")]
+    #[command(subcommand)]
+    Scores(Scores),
+    /// Show twins, or compare them with a fold of the log.
+    #[command(subcommand)]
+    Twin(Twin),
+    /// Watch and acknowledge alerts.
+    #[command(subcommand)]
+    Alerts(Alerts),
+    /// Compare the Kafka topics with the table in code, or create and alter them.
+    #[command(subcommand)]
+    Topics(Topics),
+    /// Print which part reads and writes what.
+    Topology(topology::TopologyArgs),
+}
+
+/// Roles.
+#[derive(Debug, Subcommand)]
+pub enum Role {
+    /// Replays recorded history, fits the detector, publishes it.
+    #[cfg(feature = "torch")]
+    Trainer(trainer::Config),
+    /// Scores telemetry as it arrives.
+    #[cfg(feature = "torch")]
+    Scorer(scorer::Config),
+    /// Turns scores into alerts.
+    Alerter(alerter::Config),
+    /// Keeps every vehicle's current state in MongoDB.
+    Twin(twin::Config),
+    /// Serves REST, WebSocket and the page.
+    Gateway(gateway::Config),
+}
+
+/// Tools around models.
+#[cfg(feature = "torch")]
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// Train once on recorded history.
+    Train(trainer::tools::TrainArgs),
+    /// List the versions.
+    List(trainer::tools::ListArgs),
+    /// Show one version's card.
+    Show(trainer::tools::ShowArgs),
+}
+
+/// Tools around scores.
+#[cfg(feature = "torch")]
+#[derive(Debug, Subcommand)]
+pub enum Scores {
+    /// Score a range again from telemetry bytes and compare every bit.
+    Verify(scorer::verify::VerifyArgs),
+}
+
+/// Tools around twins.
+#[derive(Debug, Subcommand)]
+pub enum Twin {
+    /// Show one vehicle's twin.
+    Show(twin::tools::ShowArgs),
+    /// Compare every twin with an independent fold of the log.
+    Verify(twin::tools::VerifyArgs),
+}
+
+/// Tools around alerts.
+#[derive(Debug, Subcommand)]
+pub enum Alerts {
+    /// Print alerts as they arrive.
+    Watch(alerts::WatchArgs),
+}
+
+/// Tools around Kafka topics.
+#[derive(Debug, Subcommand)]
+pub enum Topics {
+    /// Say what `apply` would do.
+    Plan(cloud_log::topics::PlanArgs),
+    /// Create missing topics, alter differing configs.
+    Apply(cloud_log::topics::ApplyArgs),
+}
+
+/// Runs what was asked for until it ends or the process is stopped.
+pub async fn start(command: Command, process: Process) -> Result<Outcome, Error> {
+    match command {
+        Command::Run(role) => run(role, &process).await.map(Outcome::Tally),
+        #[cfg(feature = "torch")]
+        Command::Models(Models::Train(args)) => done(trainer::tools::run_train(args).await),
+        #[cfg(feature = "torch")]
+        Command::Models(Models::List(args)) => done(trainer::tools::run_list(args).await),
+        #[cfg(feature = "torch")]
+        Command::Models(Models::Show(args)) => done(trainer::tools::run_show(args).await),
+        #[cfg(feature = "torch")]
+        Command::Scores(Scores::Verify(args)) => done(scorer::verify::run_verify(args).await),
+        Command::Twin(Twin::Show(args)) => done(twin::tools::run_show(args).await),
+        Command::Twin(Twin::Verify(args)) => done(twin::tools::run_verify(args).await),
+        Command::Alerts(Alerts::Watch(args)) => done(alerts::run_watch(args, process.stop()).await),
+        Command::Topics(Topics::Plan(args)) => done(cloud_log::topics::run_plan(args).await),
+        Command::Topics(Topics::Apply(args)) => done(cloud_log::topics::run_apply(args).await),
+        Command::Topology(args) => done(topology::run_topology(&args)),
+    }
+}
+
+fn done(result: Result<(), Error>) -> Result<Outcome, Error> {
+    result.map(|()| Outcome::Done)
+}
+
+async fn run(role: Role, process: &Process) -> Result<service::Tally, Error> {
+    /// Every role has the same shape: connect, say that it is ready, run.
+    macro_rules! role {
+        ($role:ident, $config:expr) => {{
+            let role = Box::pin($role::connect($config)).await?;
+            process.ready(&[]);
+            Box::pin(role.run(process.stop())).await
+        }};
+    }
+    match role {
+        #[cfg(feature = "torch")]
+        Role::Trainer(config) => role!(trainer, config),
+        #[cfg(feature = "torch")]
+        Role::Scorer(config) => role!(scorer, config),
+        Role::Alerter(config) => role!(alerter, config),
+        Role::Twin(config) => role!(twin, config),
+        Role::Gateway(config) => {
+            let metrics = process.clone();
+            let gateway = Box::pin(gateway::connect(config, std::sync::Arc::new(move || metrics.render_metrics()))).await?;
+            process.ready(&[("http", gateway.address().to_string())]);
+            Box::pin(gateway.run(process.stop())).await
+        }
+    }
+}
