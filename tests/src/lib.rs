@@ -5,6 +5,7 @@
 //! stand in `e2e/`.
 
 pub mod browser;
+pub mod demo;
 pub mod judge;
 pub mod kafka_reader;
 pub mod poll;

@@ -1,0 +1,7 @@
+//! What holds of the repository and of the whole system.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it does")]
+
+mod dependency_rules;
+mod kubernetes;
+mod tidy;

@@ -1,0 +1,100 @@
+//! What the live view shows: each stage's rate and lag, from the processes' own `/metrics`.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::stack::{Role, Stack};
+
+/// A moment's counters, by process and metric name; labels are summed up.
+pub type Counters = BTreeMap<String, BTreeMap<String, f64>>;
+
+/// Reads the metrics of every process that answers.
+pub async fn read(stack: &mut Stack, client: &reqwest::Client) -> Counters {
+    let admins: Vec<_> = stack.all().filter_map(|p| Some((p.name().to_owned(), p.admin()?))).collect();
+    let mut counters = Counters::new();
+    for (name, admin) in admins {
+        if let Ok(text) = scrape(client, &admin).await {
+            counters.insert(name, sums(&text));
+        }
+    }
+    counters
+}
+
+async fn scrape(client: &reqwest::Client, admin: &str) -> Result<String> {
+    Ok(client.get(format!("http://{admin}/metrics")).send().await?.error_for_status()?.text().await?)
+}
+
+/// Sums of each metric over its labels, from the Prometheus text format.
+pub fn sums(text: &str) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((left, value)) = line.rsplit_once(' ') else { continue };
+        let Ok(value) = value.parse::<f64>() else { continue };
+        let name = left.split('{').next().unwrap_or(left);
+        *sums.entry(name.to_owned()).or_default() += value;
+    }
+    sums
+}
+
+/// One line of the view.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The stage.
+    pub stage: &'static str,
+    /// What it counts.
+    pub unit: &'static str,
+    /// So far.
+    pub total: f64,
+    /// Per wall second since the last look.
+    pub rate: f64,
+    /// Behind by so many records, where it has a lag.
+    pub lag: Option<f64>,
+}
+
+/// The rows between two looks that lie `seconds` apart; `fleet` is the simulator's last progress line.
+pub fn rows(before: &Counters, after: &Counters, fleets: (&Value, &Value), seconds: f64) -> Vec<Row> {
+    let metric = |counters: &Counters, process: &str, name: &str| {
+        counters.get(process).and_then(|metrics| metrics.get(name)).copied().unwrap_or(0.0)
+    };
+    let row = |stage, unit, process: &str, name: &str, lag: Option<&str>| {
+        let total = metric(after, process, name);
+        let rate = (total - metric(before, process, name)).max(0.0) / seconds;
+        Row { stage, unit, total, rate, lag: lag.map(|lag| metric(after, process, lag)) }
+    };
+    let fleet = |stage, unit, name: &str, lag: Option<f64>| {
+        let total = fleets.1[name].as_f64().unwrap_or(0.0);
+        let rate = (total - fleets.0[name].as_f64().unwrap_or(0.0)).max(0.0) / seconds;
+        Row { stage, unit, total, rate, lag }
+    };
+    vec![
+        fleet("vehicles", "readings sent", "sent", fleets.1["in_outbox"].as_f64()),
+        row("edge", "in Kafka", Role::Edge.name(), "edge_records_sent_total", Some("edge_in_flight_records")),
+        fleet("vehicles", "acknowledged", "acked", None),
+        row("twin", "in twins", Role::Twin.name(), "twin_records_sent_total", Some("twin_lag_records")),
+        row("scorer", "scored", Role::Scorer.name(), "scorer_records_sent_total", Some("scorer_lag_records")),
+        row("alerter", "scores judged", Role::Alerter.name(), "alerter_records_sent_total", Some("alerter_lag_records")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_summed_up() {
+        let text = "# TYPE a_total counter\na_total{reason=\"x\"} 3\na_total{reason=\"y z\"} 4\nb 1.5\nnonsense\n";
+        assert_eq!(sums(text), BTreeMap::from([("a_total".into(), 7.0), ("b".into(), 1.5)]));
+    }
+
+    #[test]
+    fn a_rate_is_the_growth_between_two_looks() {
+        let look = |n: f64| Counters::from([("twin".into(), BTreeMap::from([("twin_records_sent_total".into(), n)]))]);
+        let fleet = serde_json::json!({"sent": 10, "acked": 5, "in_outbox": 5});
+        let rows = rows(&look(100.0), &look(300.0), (&fleet, &fleet), 2.0);
+        let twin = rows.iter().find(|row| row.stage == "twin").expect("the twin has a row");
+        assert_eq!((twin.total, twin.rate), (300.0, 100.0));
+        assert_eq!(rows[0].lag, Some(5.0));
+    }
+}
