@@ -1,1 +1,24 @@
-//! Kafka for all roles: consumer loop, producer, topic table, bounded history.
+//! Kafka for all roles: the only place in the cloud that knows rdkafka's types.
+//!
+//! [`GroupConsumer`] shares a topic's partitions with its group, [`History`] replays a bounded range of
+//! offsets, [`Tail`] follows a whole topic from its beginning, [`Producer`] writes. [`topics`] holds the cluster
+//! to the topic table of the contract.
+
+mod assigned;
+mod client;
+mod config;
+pub mod dead_letter;
+mod group;
+mod history;
+mod metrics;
+mod producer;
+mod record;
+mod tail;
+pub mod topics;
+
+pub use config::KafkaConfig;
+pub use group::{Batch, GroupConsumer};
+pub use history::History;
+pub use producer::Producer;
+pub use record::{InRecord, OutRecord, TopicPartition};
+pub use tail::{Tail, TailFrom};

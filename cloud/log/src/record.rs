@@ -1,0 +1,75 @@
+//! Records as they leave and enter Kafka.
+
+use std::sync::Arc;
+
+use telemetry::UnixMillis;
+
+/// A partition of a topic.
+pub type TopicPartition = (Arc<str>, i32);
+
+/// A record that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InRecord {
+    /// The topic.
+    pub kafka_topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset in the partition.
+    pub offset: i64,
+    /// Kafka's timestamp, ms since the epoch: the time of ingest. 0 where the record has none.
+    pub timestamp: UnixMillis,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value; none is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// Headers in their order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl InRecord {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_slice())
+    }
+
+    /// The partition that it stands in.
+    pub fn topic_partition(&self) -> TopicPartition {
+        (Arc::clone(&self.kafka_topic), self.partition)
+    }
+
+    /// Key and value, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.key.as_ref().map_or(0, Vec::len) + self.payload.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// A record to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutRecord {
+    /// The topic.
+    pub kafka_topic: String,
+    /// The partition; without one it follows from the key.
+    pub partition: Option<i32>,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value; none is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// Headers in their order.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Kafka's timestamp, ms since the epoch; without one, now.
+    pub timestamp: Option<UnixMillis>,
+}
+
+impl OutRecord {
+    /// A record with key and value and nothing else.
+    pub fn new(kafka_topic: impl Into<String>, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Self {
+        Self {
+            kafka_topic: kafka_topic.into(),
+            partition: None,
+            key: key.into(),
+            payload: Some(payload.into()),
+            headers: Vec::new(),
+            timestamp: None,
+        }
+    }
+}
