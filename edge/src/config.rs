@@ -1,0 +1,182 @@
+//! What an operator may set: flags, each with an environment variable. Checked before any socket is opened.
+
+use std::{path::PathBuf, time::Duration};
+
+use service::Error;
+
+use crate::ack::Pace;
+
+/// The largest packet that the edge accepts, in bytes. The broker's limit lies below it, Kafka's above.
+pub const MAX_PACKET_BYTES: u32 = 128 * 1024;
+
+/// Flags of `motorcade-edge`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Edge")]
+pub struct Config {
+    /// The MQTT broker.
+    #[arg(long, env = "MOTORCADE_EDGE_MQTT", value_name = "HOST:PORT", default_value = "127.0.0.1:1883")]
+    pub mqtt: String,
+    /// User name at the MQTT broker; needs --mqtt-password-file.
+    #[arg(long, env = "MOTORCADE_EDGE_MQTT_USER", value_name = "NAME")]
+    pub mqtt_user: Option<String>,
+    /// File with the password of --mqtt-user.
+    #[arg(long, env = "MOTORCADE_EDGE_MQTT_PASSWORD_FILE", value_name = "FILE")]
+    pub mqtt_password_file: Option<PathBuf>,
+    /// MQTT client id: the broker keeps the session, and what waits in it, under this name.
+    #[arg(long, env = "MOTORCADE_EDGE_ID", value_name = "NAME", default_value = "edge-1")]
+    pub id: String,
+    /// Kafka's bootstrap servers, separated by commas.
+    #[arg(long, env = "MOTORCADE_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
+    pub kafka: String,
+    /// The most publishes that the broker sends ahead of our acknowledgements.
+    #[arg(long, env = "MOTORCADE_EDGE_RECEIVE_MAXIMUM", value_name = "N", default_value_t = 4096)]
+    pub receive_maximum: u16,
+    /// An acknowledgement leaves after this many new records of a vehicle,
+    #[arg(long, env = "MOTORCADE_EDGE_ACK_RECORDS", value_name = "N", default_value_t = 100)]
+    pub ack_records: u32,
+    /// or, with at least this many new ones,
+    #[arg(long, env = "MOTORCADE_EDGE_ACK_MIN_RECORDS", value_name = "N", default_value_t = 10)]
+    pub ack_min_records: u32,
+    /// after this time, ms,
+    #[arg(long, env = "MOTORCADE_EDGE_ACK_MIN_MS", value_name = "MS", default_value_t = 5_000)]
+    pub ack_min_ms: u64,
+    /// or after this time with any, ms.
+    #[arg(long, env = "MOTORCADE_EDGE_ACK_MAX_MS", value_name = "MS", default_value_t = 60_000)]
+    pub ack_max_ms: u64,
+    /// The most vehicles whose acknowledged ranges are remembered; beyond it an idle one is forgotten, which
+    /// costs it a resend.
+    #[arg(long, env = "MOTORCADE_EDGE_MAX_VEHICLES", value_name = "N", default_value_t = 200_000)]
+    pub max_vehicles: u32,
+    /// How long the Kafka producer waits for a batch to fill, ms.
+    #[arg(long, env = "MOTORCADE_EDGE_LINGER_MS", value_name = "MS", default_value_t = 5)]
+    pub linger_ms: u32,
+    /// How long the start waits for the MQTT broker and for Kafka, each, ms.
+    #[arg(long, env = "MOTORCADE_EDGE_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000)]
+    pub connect_timeout_ms: u64,
+    /// How long a stop waits for Kafka and the broker to take what is in hand, ms. What stays is unacknowledged
+    /// and comes again. Less than --grace-ms.
+    #[arg(long, env = "MOTORCADE_EDGE_DRAIN_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000)]
+    pub drain_timeout_ms: u64,
+}
+
+impl Config {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the flag's name.
+    pub fn validate(&self) -> Result<(), Error> {
+        let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
+        if split_address(&self.mqtt).is_none() {
+            return usage("mqtt", format!("{:?} is not HOST:PORT", self.mqtt));
+        }
+        if self.kafka.is_empty() || self.kafka.split(',').any(|server| split_address(server).is_none()) {
+            return usage("kafka", format!("{:?} is not HOST:PORT or several separated by commas", self.kafka));
+        }
+        if self.id.is_empty() || self.id.len() > 64 || self.id.contains(['+', '#', '/', '\0']) {
+            return usage("id", format!("{:?} is not 1 to 64 bytes without + # /", self.id));
+        }
+        match (&self.mqtt_user, &self.mqtt_password_file) {
+            (Some(_), None) => return usage("mqtt-user", "needs --mqtt-password-file".into()),
+            (None, Some(_)) => return usage("mqtt-password-file", "needs --mqtt-user".into()),
+            _ => {}
+        }
+        for (flag, value) in [
+            ("receive-maximum", u64::from(self.receive_maximum)),
+            ("ack-records", u64::from(self.ack_records)),
+            ("ack-min-records", u64::from(self.ack_min_records)),
+            ("ack-max-ms", self.ack_max_ms),
+            ("max-vehicles", u64::from(self.max_vehicles)),
+            ("connect-timeout-ms", self.connect_timeout_ms),
+        ] {
+            if value == 0 {
+                return usage(flag, "must be above 0".into());
+            }
+        }
+        if self.ack_min_ms > self.ack_max_ms {
+            return usage("ack-min-ms", format!("{} is above --ack-max-ms {}", self.ack_min_ms, self.ack_max_ms));
+        }
+        if self.linger_ms > 10_000 {
+            return usage("linger-ms", format!("{} is above 10000", self.linger_ms));
+        }
+        Ok(())
+    }
+
+    /// The password, without the line's end.
+    pub(crate) fn password(&self) -> Result<Option<String>, Error> {
+        let Some(path) = &self.mqtt_password_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path).map_err(|error| Error::Usage {
+            flag: "mqtt-password-file",
+            detail: format!("{}: {error}", path.display()),
+        })?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            records: self.ack_records,
+            min_records: self.ack_min_records,
+            min_pause: Duration::from_millis(self.ack_min_ms),
+            max_pause: Duration::from_millis(self.ack_max_ms),
+        }
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+/// Takes `HOST:PORT` apart; an IPv6 address stands in brackets.
+pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let well_formed =
+        !bare.is_empty() && !bare.contains(['/', '@', ' ', ',']) && (bare.len() < host.len() || !bare.contains(':'));
+    // The resolver wants the brackets.
+    well_formed.then_some((host, port.parse().ok().filter(|port| *port > 0)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn refused_flag(flags: &[&str]) -> Option<&'static str> {
+        let flags = std::iter::once("edge").chain(flags.iter().copied());
+        match Cli::try_parse_from(flags).unwrap().config.validate() {
+            Ok(()) => None,
+            Err(Error::Usage { flag, .. }) => Some(flag),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_the_flag_name() {
+        for (flags, refused) in [
+            (&[][..], None),
+            (&["--mqtt", "broker:1883", "--kafka", "[::1]:9092,b:9093"], None),
+            (&["--mqtt", "broker"], Some("mqtt")),
+            (&["--mqtt", "mqtt://broker:1883"], Some("mqtt")),
+            (&["--mqtt", "::1:1883"], Some("mqtt")),
+            (&["--mqtt", "broker:0"], Some("mqtt")),
+            (&["--kafka", "a:1,,b:2"], Some("kafka")),
+            (&["--id", ""], Some("id")),
+            (&["--mqtt-user", "edge"], Some("mqtt-user")),
+            (&["--mqtt-password-file", "x"], Some("mqtt-password-file")),
+            (&["--receive-maximum", "0"], Some("receive-maximum")),
+            (&["--ack-min-ms", "5", "--ack-max-ms", "4"], Some("ack-min-ms")),
+        ] {
+            assert_eq!(refused_flag(flags), refused, "{flags:?}");
+        }
+    }
+}

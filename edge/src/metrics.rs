@@ -1,0 +1,70 @@
+//! Every metric of the edge, by name. Labels come from closed sets, never from what a vehicle sent.
+
+use std::collections::HashMap;
+
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use telemetry::Reason;
+
+/// Kafka would not take the record, however often: too large, or against a policy of the topic.
+pub(crate) const KAFKA_REFUSED: &str = "kafka_refused";
+/// A publish of QoS 0, which nobody sends again, when there was no room for it.
+pub(crate) const QOS0_OVERFLOW: &str = "qos0_overflow";
+
+/// Handles, looked up once.
+pub(crate) struct Metrics {
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    discarded: HashMap<&'static str, Counter>,
+    pub(crate) in_flight: Gauge,
+    pub(crate) acks_sent: Counter,
+    pub(crate) pubacks_released: Counter,
+    pub(crate) reconnects: Counter,
+    pub(crate) queue_full: Counter,
+    pub(crate) kafka_failures: Counter,
+    pub(crate) late_reports: Counter,
+    pub(crate) vehicles: Gauge,
+    pub(crate) connected: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        describe_counter!("edge_records_received_total", "Publishes taken in from the MQTT broker, repeats included");
+        describe_counter!("edge_records_sent_total", "Records and statuses that Kafka confirmed");
+        describe_counter!("edge_records_discarded_total", "Publishes refused; Kafka confirmed their dead letters");
+        describe_gauge!("edge_in_flight_records", "Publishes taken in that Kafka has not confirmed");
+        describe_counter!("edge_acks_sent_total", "Acknowledgements of our own sent to vehicles");
+        describe_counter!("edge_pubacks_released_total", "PUBACKs sent to the MQTT broker");
+        describe_counter!("edge_reconnects_total", "Connections to the MQTT broker after the first");
+        describe_counter!("edge_kafka_queue_full_total", "Times that the producer's queue had no room");
+        describe_counter!("edge_kafka_failures_total", "Deliveries that failed and were tried again");
+        describe_counter!(
+            "edge_late_reports_total",
+            "Deliveries whose connection was gone: the broker sends them again"
+        );
+        describe_gauge!("edge_vehicles", "Vehicles whose acknowledged ranges are remembered");
+        describe_gauge!("edge_mqtt_connected", "1 while connected to the MQTT broker");
+        let reasons = Reason::ALL.into_iter().map(Reason::as_str).chain([KAFKA_REFUSED, QOS0_OVERFLOW]);
+        Self {
+            received: counter!("edge_records_received_total"),
+            sent: counter!("edge_records_sent_total"),
+            discarded: reasons
+                .map(|reason| (reason, counter!("edge_records_discarded_total", "reason" => reason)))
+                .collect(),
+            in_flight: gauge!("edge_in_flight_records"),
+            acks_sent: counter!("edge_acks_sent_total"),
+            pubacks_released: counter!("edge_pubacks_released_total"),
+            reconnects: counter!("edge_reconnects_total"),
+            queue_full: counter!("edge_kafka_queue_full_total"),
+            kafka_failures: counter!("edge_kafka_failures_total"),
+            late_reports: counter!("edge_late_reports_total"),
+            vehicles: gauge!("edge_vehicles"),
+            connected: gauge!("edge_mqtt_connected"),
+        }
+    }
+
+    pub(crate) fn discarded(&self, reason: &'static str) {
+        if let Some(counter) = self.discarded.get(reason) {
+            counter.increment(1);
+        }
+    }
+}

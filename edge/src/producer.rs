@@ -1,0 +1,323 @@
+//! Kafka: the only file with rdkafka's types. Hands records over without ever waiting, and collects delivery
+//! reports from librdkafka's thread, at most one for each record in hand.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rdkafka::{
+    ClientConfig, ClientContext, Message,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedMessage, Header, Headers, OwnedHeaders},
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+};
+use service::Error;
+use telemetry::{
+    UnixMillis,
+    kafka_topic::{self, header},
+};
+use tokio::sync::Notify;
+
+use crate::{config::Config, delivery::Ticket};
+
+/// Where the edge writes. A topic that is missing at the start is an error that says so.
+const KAFKA_TOPICS: [&str; 3] = [kafka_topic::TELEMETRY, kafka_topic::VEHICLE_STATUS, kafka_topic::DEAD_LETTER];
+
+const HEADERS: [&str; 7] = [
+    header::CONTENT_TYPE,
+    header::SCHEMA,
+    header::MQTT_TOPIC,
+    header::TRACEPARENT,
+    header::REASON,
+    header::ERROR,
+    header::REFUSED_BY,
+];
+
+/// A record on its way to Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutRecord {
+    /// One of [`KAFKA_TOPICS`].
+    pub(crate) kafka_topic: &'static str,
+    /// The vehicle of the MQTT topic; none where that can't be read.
+    pub(crate) key: Option<Bytes>,
+    /// As received.
+    pub(crate) payload: Bytes,
+    /// Names of [`header`].
+    pub(crate) headers: Vec<(&'static str, Bytes)>,
+    /// Ingest time.
+    pub(crate) timestamp: UnixMillis,
+}
+
+impl OutRecord {
+    /// Copies what it borrows from the block that the socket was read into: 20 bytes would pin 8 KiB.
+    pub(crate) fn unpinned(mut self) -> Self {
+        let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+        self.key = self.key.as_ref().map(copy);
+        self.payload = copy(&self.payload);
+        self.headers.iter_mut().for_each(|(_, value)| *value = copy(value));
+        self
+    }
+}
+
+/// What became of a record that was handed over.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// Kafka has it.
+    Delivered,
+    /// Kafka will never take it as it is.
+    Refused { record: Box<OutRecord>, error: String },
+    /// Not now; the record comes back and may be tried again.
+    Failed { record: Box<OutRecord>, error: String },
+    /// The producer is of no more use.
+    Dead(String),
+}
+
+/// Why a record was not even taken.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// The queue is full.
+    Full,
+    /// As [`Fate::Refused`].
+    Refused(String),
+    /// As [`Fate::Failed`].
+    Failed(String),
+    /// As [`Fate::Dead`].
+    Dead(String),
+}
+
+enum Verdict {
+    Full,
+    Poison,
+    Retry,
+    Fatal,
+}
+
+fn judge(error: &KafkaError) -> Verdict {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull) => Verdict::Full,
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::PolicyViolation,
+        ) => Verdict::Poison,
+        Some(RDKafkaErrorCode::Fatal) => Verdict::Fatal,
+        // Among them a topic that was deleted: the record waits until it is there again.
+        _ => Verdict::Retry,
+    }
+}
+
+/// Reports that librdkafka's thread left for the run loop.
+#[derive(Default)]
+struct Reports {
+    /// Bounded by the records in hand.
+    pending: Mutex<Vec<(Ticket, Fate)>>,
+    arrived: Notify,
+    dead: AtomicBool,
+}
+
+impl Reports {
+    fn pending(&self) -> MutexGuard<'_, Vec<(Ticket, Fate)>> {
+        // A push or a take can't leave it half done.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Context(Arc<Reports>);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // It tells every failed try of every broker; `error` below tells when none is left.
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if matches!(judge(&error), Verdict::Fatal) {
+            self.0.dead.store(true, Ordering::Release);
+            self.0.arrived.notify_one();
+        }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            tracing::warn!(reason, "Kafka is away: nothing is acknowledged until it returns");
+        } else {
+            tracing::debug!(%error, reason, "librdkafka");
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        let fate = match result {
+            Ok(_) => Fate::Delivered,
+            Err((error, message)) => {
+                let (verdict, text) = (judge(error), error.to_string());
+                match (verdict, take_back(message)) {
+                    (Verdict::Fatal, _) => Fate::Dead(text),
+                    (_, None) => Fate::Dead(format!("a report of a foreign record: {text}")),
+                    (Verdict::Poison, Some(record)) => Fate::Refused { record, error: text },
+                    (Verdict::Retry | Verdict::Full, Some(record)) => Fate::Failed { record, error: text },
+                }
+            }
+        };
+        let mut pending = self.0.pending();
+        pending.push((Ticket(ticket as u64), fate));
+        // One wake-up for a batch.
+        let first = pending.len() == 1;
+        drop(pending);
+        if first {
+            self.0.arrived.notify_one();
+        }
+    }
+}
+
+/// The record of a failed delivery, out of librdkafka's own copy.
+fn take_back(message: &BorrowedMessage<'_>) -> Option<Box<OutRecord>> {
+    let named = |table: &[&'static str], name: &str| table.iter().copied().find(|known| *known == name);
+    let mut headers = Vec::new();
+    for found in message.headers().into_iter().flat_map(Headers::iter) {
+        headers.push((named(&HEADERS, found.key)?, Bytes::copy_from_slice(found.value.unwrap_or_default())));
+    }
+    Some(Box::new(OutRecord {
+        kafka_topic: named(&KAFKA_TOPICS, message.topic())?,
+        key: message.key().map(Bytes::copy_from_slice),
+        payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
+        headers,
+        timestamp: message.timestamp().to_millis()?,
+    }))
+}
+
+/// An idempotent producer.
+pub(crate) struct Producer {
+    // An option, so that dropping it can be sent to a thread that may block.
+    inner: Option<ThreadedProducer<Context>>,
+    reports: Arc<Reports>,
+}
+
+impl Producer {
+    /// Reaches Kafka and finds every topic that the edge writes to.
+    pub(crate) async fn connect(config: &Config) -> Result<Self, Error> {
+        let reports = Arc::new(Reports::default());
+        let inner = settings(config)
+            .create_with_context::<_, ThreadedProducer<_>>(Context(Arc::clone(&reports)))
+            .map_err(|error| Error::Usage { flag: "kafka", detail: error.to_string() })?;
+        let producer = Self { inner: Some(inner.clone()), reports };
+        let unavailable = |detail: String| Error::Unavailable { flag: "kafka", address: config.kafka.clone(), detail };
+        let timeout = config.connect_timeout();
+        let missing = tokio::task::spawn_blocking(move || missing_topics(&inner, timeout))
+            .await
+            .map_err(|error| Error::Internal(error.into()))?
+            .map_err(|error| unavailable(format!("no answer within {} ms ({error})", timeout.as_millis())))?;
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            return Err(unavailable(format!("the topics {missing} are missing: run `motorcade topics apply`")));
+        }
+        Ok(producer)
+    }
+
+    /// Hands a record over. Never waits.
+    pub(crate) fn send(&self, ticket: Ticket, record: &OutRecord) -> Result<(), NotTaken> {
+        let Some(inner) = &self.inner else { return Err(NotTaken::Dead("closed".into())) };
+        let opaque = usize::try_from(ticket.0).expect("64-bit targets only, as librdkafka's opaque is a pointer");
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        for (key, value) in &record.headers {
+            headers = headers.insert(Header { key, value: Some(&value[..]) });
+        }
+        let out = BaseRecord::<[u8], [u8], usize> {
+            topic: record.kafka_topic,
+            partition: None,
+            payload: Some(&record.payload),
+            key: record.key.as_deref(),
+            timestamp: Some(record.timestamp),
+            headers: Some(headers),
+            delivery_opaque: opaque,
+        };
+        inner.send(out).map_err(|(error, _)| match judge(&error) {
+            Verdict::Full => NotTaken::Full,
+            Verdict::Poison => NotTaken::Refused(error.to_string()),
+            Verdict::Retry => NotTaken::Failed(error.to_string()),
+            Verdict::Fatal => NotTaken::Dead(self.why_dead(&error.to_string())),
+        })
+    }
+
+    /// Waits until there are delivery reports. Cancel-safe.
+    pub(crate) async fn reported(&self) {
+        self.reports.arrived.notified().await;
+    }
+
+    /// Takes the reports that are there.
+    pub(crate) fn take_reports(&self) -> Vec<(Ticket, Fate)> {
+        std::mem::take(&mut *self.reports.pending())
+    }
+
+    /// Whether librdkafka gave up for good (an idempotence error), and why.
+    pub(crate) fn death(&self) -> Option<String> {
+        self.reports.dead.load(Ordering::Acquire).then(|| self.why_dead("fatal error"))
+    }
+
+    fn why_dead(&self, otherwise: &str) -> String {
+        let fatal = self.inner.as_ref().and_then(|inner| inner.client().fatal_error());
+        fatal.map_or_else(|| otherwise.to_owned(), |(code, text)| format!("{code}: {text}"))
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            // Purging what is left takes half a second and joins a thread.
+            std::thread::spawn(move || drop(inner));
+        }
+    }
+}
+
+fn settings(config: &Config) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    let queue = 4 * u32::from(config.receive_maximum);
+    for (name, value) in [
+        ("bootstrap.servers", config.kafka.as_str()),
+        ("client.id", &config.id),
+        ("enable.idempotence", "true"),
+        // What Kafka has not confirmed stays unacknowledged at the broker, however long that takes.
+        ("message.timeout.ms", "0"),
+        ("linger.ms", &config.linger_ms.to_string()),
+        // Two windows of the broker, and what is being retried, fit.
+        ("queue.buffering.max.messages", &queue.to_string()),
+        ("queue.buffering.max.kbytes", "131072"),
+        ("message.max.bytes", &kafka_topic::MAX_MESSAGE_BYTES.to_string()),
+        ("compression.type", "zstd"),
+        // As Java's producers choose, so that every producer sends a vehicle to the same partition.
+        ("partitioner", "murmur2_random"),
+        ("broker.address.family", "v4"),
+        ("socket.keepalive.enable", "true"),
+        ("socket.nagle.disable", "true"),
+        // Lag is to be gone 30 s after Kafka's return.
+        ("reconnect.backoff.max.ms", "1000"),
+    ] {
+        settings.set(name, value);
+    }
+    settings
+}
+
+/// Asks for all topics: asking for one by name may create it.
+fn missing_topics(producer: &ThreadedProducer<Context>, within: Duration) -> Result<Vec<&'static str>, KafkaError> {
+    let deadline = Instant::now() + within;
+    let metadata = loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match producer.client().fetch_metadata(None, left.min(Duration::from_secs(2))) {
+            Ok(metadata) => break metadata,
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    };
+    let there =
+        |name: &&str| metadata.topics().iter().any(|found| found.name() == *name && !found.partitions().is_empty());
+    Ok(KAFKA_TOPICS.into_iter().filter(|name| !there(name)).collect())
+}
