@@ -1,1 +1,78 @@
-//! Tests.
+//! Tests of the table, the onset and the plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::vehicle::FleetSeed;
+
+#[test]
+fn the_table_stands_in_the_order_of_the_kinds() {
+    for (at, kind) in FaultKind::ALL.into_iter().enumerate() {
+        let severity = kind.severity();
+        assert_eq!((at, kind), (kind as usize, severity.kind));
+        assert_eq!(kind.as_str().parse(), Ok(kind));
+        assert!(!severity.signals.is_empty() && !severity.text.is_empty());
+        assert!(severity.signals.iter().all(|number| !severity.side_effects.contains(number)), "{kind}");
+        assert!(severity.signals.iter().chain(severity.side_effects).all(|n| signal::lookup(*n).is_some()), "{kind}");
+    }
+    assert!("rust".parse::<FaultKind>().is_err());
+}
+
+#[test]
+fn faults_grow_or_come_and_go() {
+    let ramp = Onset::Ramp { ramp_ms: 100 };
+    assert_eq!([-1, 0, 50, 100, 5_000].map(|age| ramp.strength(age)), [0.0, 0.0, 0.5, 1.0, 1.0]);
+    let bursts = Onset::Intermittent { ramp_ms: 100, period_ms: 40, on_ms: 10 };
+    assert_eq!([-1, 0, 9, 10, 39].map(|age| bursts.strength(age)), [0.0, 0.5, 0.545, 0.0, 0.0]);
+    assert_eq!([120, 129, 130, 160].map(|age| bursts.strength(age)), [1.0, 1.0, 0.0, 1.0]);
+}
+
+#[test]
+fn a_fault_of_no_age_and_no_fault_are_healthy() {
+    assert_eq!(Effects::of(&[]), Effects::default());
+    for kind in FaultKind::ALL {
+        let young = Effects::of(&[ActiveFault { kind, age_ms: -1 }]);
+        assert_eq!(young, Effects::default(), "{kind}");
+        let full = Effects::of(&[ActiveFault { kind, age_ms: kind.severity().onset.full_after_ms() * 10 }]);
+        let ramped = matches!(kind.severity().onset, Onset::Ramp { .. });
+        assert!(!ramped || full != Effects::default(), "{kind}");
+    }
+}
+
+#[test]
+fn active_faults_are_half_open_and_of_their_vehicle() {
+    let fault = Fault { kind: FaultKind::BrakeDrag, vehicle_index: 7, from: 1_000, to: 2_000 };
+    let plan = FaultPlan::of(vec![fault, Fault { vehicle_index: 3, ..fault }]);
+    assert_eq!(plan.active(7, 999), []);
+    assert_eq!(plan.active(7, 1_000), [ActiveFault { kind: FaultKind::BrakeDrag, age_ms: 0 }]);
+    assert_eq!(plan.active(7, 1_999), [ActiveFault { kind: FaultKind::BrakeDrag, age_ms: 999 }]);
+    assert_eq!(plan.active(7, 2_000), []);
+    assert_eq!(plan.active(4, 1_500), []);
+    assert_eq!(FaultPlan::none().active(7, 1_500), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_demo_plan_keeps_its_promises(seed: u64, vehicles in 0_u32..300, span in 0_i64..10_000_000) {
+        let from = 1_760_000_000_000;
+        let fleet = FleetSeed { seed, start: from };
+        let plan = FaultPlan::demo(fleet, vehicles, from, from + span);
+        prop_assert_eq!(&plan, &FaultPlan::demo(fleet, vehicles, from, from + span));
+        let broken: BTreeSet<_> = plan.faults().iter().map(|fault| fault.vehicle_index).collect();
+        prop_assert_eq!(broken.len(), plan.faults().len(), "two faults on one vehicle");
+        prop_assert!(broken.iter().all(|index| (1..=vehicles).contains(index)));
+        prop_assert!(plan.faults().len() <= vehicles as usize / 2);
+        let mut per_kind = BTreeMap::<FaultKind, usize>::new();
+        for fault in plan.faults() {
+            prop_assert!(fault.from >= from && fault.from <= from + span / 2 && fault.to == from + span);
+            *per_kind.entry(fault.kind).or_default() += 1;
+        }
+        if vehicles as usize >= 4 * FaultKind::ALL.len() {
+            prop_assert!(FaultKind::ALL.iter().all(|kind| per_kind[kind] == 2));
+        }
+    }
+}
