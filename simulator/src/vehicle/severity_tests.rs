@@ -82,17 +82,15 @@ fn fit(rows: &[Vec<f64>], targets: &[f64]) -> Vec<f64> {
             system[i][width] += row[i] * target / scale[i];
         }
     }
-    for i in 0..width {
-        for j in 0..i {
-            system[i][j] = system[j][i];
-        }
-        system[i][i] += rows.len() as f64 * 1e-7;
+    // The matrix is symmetric and stays so: only its upper half is filled and eliminated.
+    for (i, row) in system.iter_mut().enumerate() {
+        row[i] += rows.len() as f64 * 1e-7;
     }
     for i in 0..width {
         let pivot = system[i].clone();
-        for row in system.iter_mut().skip(i + 1) {
-            let share = row[i] / pivot[i];
-            for (cell, above) in row.iter_mut().zip(&pivot).skip(i) {
+        for (below, row) in system.iter_mut().enumerate().skip(i + 1) {
+            let share = pivot[below] / pivot[i];
+            for (cell, above) in row.iter_mut().zip(&pivot).skip(below) {
                 *cell -= share * above;
             }
         }
