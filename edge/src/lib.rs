@@ -48,10 +48,9 @@ pub async fn connect(config: Config) -> Result<Edge, Error> {
 /// As [`connect`].
 pub async fn connect_with<R: Release>(config: Config, release: R) -> Result<Edge<R>, Error> {
     config.validate()?;
-    let password = config.password()?;
+    let mut session = Session::new(&config)?;
     // Kafka first: what the broker sends is not asked for before it can go on.
     let producer = Producer::connect(&config).await?;
-    let mut session = Session::new(&config, password)?;
     let backlog = subscribe(&mut session, &config).await?;
     Ok(Edge::new(config, session, producer, release, backlog))
 }

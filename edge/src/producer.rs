@@ -122,6 +122,8 @@ struct Reports {
     pending: Mutex<Vec<(Ticket, Fate)>>,
     arrived: Notify,
     dead: AtomicBool,
+    /// Every broker is down, and the log says so. At first: not reached yet, which `connect` reports.
+    away: AtomicBool,
 }
 
 impl Reports {
@@ -145,7 +147,10 @@ impl ClientContext for Context {
             self.0.arrived.notify_one();
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            tracing::warn!(reason, "Kafka is away: nothing is acknowledged until it returns");
+            // Told again at every failed try.
+            if !self.0.away.swap(true, Ordering::AcqRel) {
+                tracing::warn!(reason, "Kafka is away: nothing is acknowledged until it returns");
+            }
         } else {
             tracing::debug!(%error, reason, "librdkafka");
         }
@@ -157,7 +162,12 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         let fate = match result {
-            Ok(_) => Fate::Delivered,
+            Ok(_) => {
+                if self.0.away.load(Ordering::Acquire) && self.0.away.swap(false, Ordering::AcqRel) {
+                    tracing::info!("Kafka is back");
+                }
+                Fate::Delivered
+            }
             Err((error, message)) => {
                 let (verdict, text) = (judge(error), error.to_string());
                 match (verdict, take_back(message)) {
@@ -205,7 +215,7 @@ pub(crate) struct Producer {
 impl Producer {
     /// Reaches Kafka and finds every topic that the edge writes to.
     pub(crate) async fn connect(config: &Config) -> Result<Self, Error> {
-        let reports = Arc::new(Reports::default());
+        let reports = Arc::new(Reports { away: AtomicBool::new(true), ..Reports::default() });
         let inner = settings(config)
             .create_with_context::<_, ThreadedProducer<_>>(Context(Arc::clone(&reports)))
             .map_err(|error| Error::Usage { flag: "kafka", detail: error.to_string() })?;
@@ -220,6 +230,7 @@ impl Producer {
             let missing = missing.join(", ");
             return Err(unavailable(format!("the topics {missing} are missing: run `motorcade topics apply`")));
         }
+        producer.reports.away.store(false, Ordering::Release);
         Ok(producer)
     }
 
@@ -314,7 +325,7 @@ fn missing_topics(producer: &ThreadedProducer<Context>, within: Duration) -> Res
         match producer.client().fetch_metadata(None, left.min(Duration::from_secs(2))) {
             Ok(metadata) => break metadata,
             Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            Err(_) => std::thread::sleep(Duration::from_millis(250)),
         }
     };
     let there =

@@ -81,11 +81,15 @@ pub(crate) struct Session {
     /// Requests that were put into the channel and have not been written.
     outstanding: usize,
     happenings: Vec<Happening>,
+    config: Config,
 }
 
 impl Session {
     /// Prepares the connection; the first turn makes it.
-    pub(crate) fn new(config: &Config, password: Option<String>) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an address or a password file that can't be used.
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let (host, port) = split_address(&config.mqtt)
             .ok_or_else(|| Error::Usage { flag: "mqtt", detail: format!("{:?} is not HOST:PORT", config.mqtt) })?;
         let mut options = MqttOptions::new(&config.id, host, port);
@@ -101,7 +105,7 @@ impl Session {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);
-        if let (Some(user), Some(password)) = (&config.mqtt_user, password) {
+        if let (Some(user), Some(password)) = (&config.mqtt_user, config.password()?) {
             options.set_credentials(user, password);
         }
         let (client, event_loop) = AsyncClient::new(options, usize::from(config.receive_maximum) + ROOM);
@@ -115,6 +119,7 @@ impl Session {
             disconnected: false,
             outstanding: 0,
             happenings: Vec::new(),
+            config: config.clone(),
         })
     }
 
@@ -145,6 +150,10 @@ impl Session {
         let mut pause = Duration::ZERO;
         if let Some(failure) = failure {
             event_loop.pending.clear();
+            // It may have been changed, and the broker asks for the new one. What can't be read stays as it was.
+            if let (Some(user), Ok(Some(password))) = (&self.config.mqtt_user, self.config.password()) {
+                event_loop.options.set_credentials(user, password);
+            }
             self.connected = false;
             self.outstanding = 0;
             pause = self.backoff.next();
