@@ -1,1 +1,179 @@
-//! In the making.
+//! What all clients have in common: settings, log lines, the first contact with Kafka, and reading a message.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message,
+    client::Client,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{BorrowedMessage, Headers, Timestamp},
+};
+use service::{Backoff, Error};
+
+use crate::{InRecord, KafkaConfig};
+
+/// How long one question to a broker may take after the start.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Settings of every client. Reconnecting is quick, because recovery is measured in seconds.
+pub(crate) fn base(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", &kafka.kafka)
+        .set("client.id", "motorcade")
+        .set("broker.address.family", "v4")
+        .set("socket.keepalive.enable", "true")
+        .set("socket.timeout.ms", "20000")
+        .set("socket.connection.setup.timeout.ms", "5000")
+        .set("reconnect.backoff.ms", "100")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("log.connection.close", "false");
+    config
+}
+
+/// Settings of every consumer: bounded prefetch, committed records only, check sums checked.
+pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut config = base(kafka);
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("isolation.level", "read_committed")
+        .set("check.crcs", "true")
+        .set("fetch.max.bytes", "8388608")
+        .set("max.partition.fetch.bytes", "1048576")
+        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.min.messages", "20000")
+        // Without this a full queue delays the next fetch by a whole second.
+        .set("fetch.queue.backoff.ms", "20");
+    config
+}
+
+/// A context that only forwards log lines.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            // Connections that fail are told once by `error`, when no broker is left.
+            if matches!(facility, "FAIL" | "ERROR") {
+                tracing::debug!(facility, "{line}");
+            } else {
+                tracing::error!(facility, "{line}");
+            }
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(facility, "{line}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(facility, "{line}");
+        }
+    }
+}
+
+pub(crate) fn log_error(error: &KafkaError, reason: &str) {
+    use RDKafkaErrorCode::{BrokerTransportFailure, OperationTimedOut, Resolve};
+    match error.rdkafka_error_code() {
+        Some(BrokerTransportFailure | Resolve | OperationTimedOut) => tracing::debug!("Kafka: {error}: {reason}"),
+        _ => tracing::warn!("Kafka: {error}: {reason}"),
+    }
+}
+
+/// Waits until Kafka answers and has these topics; gives their partitions. Blocks.
+///
+/// # Errors
+/// [`Error::Unavailable`] after the connect timeout.
+pub(crate) fn reach<C: ClientContext>(
+    client: &Client<C>,
+    kafka: &KafkaConfig,
+    kafka_topics: &[&str],
+) -> Result<BTreeMap<String, Vec<i32>>, Error> {
+    let deadline = Instant::now() + kafka.connect_timeout();
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        // All topics: asking for one that is missing would make librdkafka keep asking for it.
+        let lacking = match client.fetch_metadata(None, left) {
+            Ok(metadata) => {
+                let found: BTreeMap<_, _> = metadata
+                    .topics()
+                    .iter()
+                    .filter(|topic| topic.error().is_none() && kafka_topics.contains(&topic.name()))
+                    .map(|topic| (topic.name().to_owned(), topic.partitions().iter().map(|p| p.id()).collect()))
+                    .collect();
+                match kafka_topics.iter().find(|name| !found.contains_key(**name)) {
+                    None => return Ok(found),
+                    Some(name) => format!("it has no topic {name:?}; `motorcade topics apply` creates it"),
+                }
+            }
+            Err(error) => format!("no answer within {} ms: {}", kafka.connect_timeout_ms, reason(&error)),
+        };
+        let pause = backoff.next();
+        if Instant::now() + pause >= deadline {
+            return Err(kafka.unavailable(lacking));
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+/// librdkafka's sentence without the wrapper's.
+pub(crate) fn reason(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+}
+
+/// Runs a blocking call off the runtime's threads.
+pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(call).await.map_err(|error| anyhow::anyhow!("a blocking call ended early: {error}"))
+}
+
+/// Topic names, each allocated once.
+#[derive(Default)]
+pub(crate) struct Names(Vec<Arc<str>>);
+
+impl Names {
+    pub(crate) fn get(&mut self, name: &str) -> Arc<str> {
+        if let Some(found) = self.0.iter().find(|known| &***known == name) {
+            return Arc::clone(found);
+        }
+        let name: Arc<str> = name.into();
+        self.0.push(Arc::clone(&name));
+        name
+    }
+}
+
+/// Copies a message out of librdkafka's memory, so that nothing holds a whole fetch alive.
+pub(crate) fn copy(message: &BorrowedMessage<'_>, names: &mut Names) -> InRecord {
+    let timestamp = match message.timestamp() {
+        Timestamp::CreateTime(time) | Timestamp::LogAppendTime(time) => time,
+        Timestamp::NotAvailable => 0,
+    };
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+    });
+    InRecord {
+        kafka_topic: names.get(message.topic()),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp,
+        key: message.key().map(<[u8]>::to_vec),
+        payload: message.payload().map(<[u8]>::to_vec),
+        headers,
+    }
+}

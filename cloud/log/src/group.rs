@@ -1,45 +1,202 @@
-//! A member of a consumer group.
+//! A member of a consumer group: the async side. The thread that polls is in [`poll`], what both share in
+//! [`membership`].
 
-use std::{collections::BTreeMap, time::Duration};
+mod membership;
+mod poll;
 
-use anyhow::Result;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use anyhow::{Result, anyhow, bail};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use service::Error;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::{InRecord, KafkaConfig, TopicPartition};
+use self::{
+    membership::{Membership, Shared},
+    poll::Poller,
+};
+use crate::{InRecord, KafkaConfig, TopicPartition, client};
 
-/// What a member of a group got: apply `revoked` first, then `assigned`, then `records`.
+/// Items that wait between the thread and the async side; the largest is a chunk of records.
+const CHANNEL: usize = 8;
+/// How long [`GroupConsumer::close`] waits for the last commit and the farewell.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a member of a group got since the last time: apply `revoked` first, then `assigned`, then `records`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Partitions that are no longer ours; no record of them stands in this batch.
-    pub revoked: Vec<TopicPartition>,
-    /// Partitions that are now ours, with the first offset that will be delivered.
-    pub assigned: Vec<(std::sync::Arc<str>, i32, i64)>,
     /// Records, in order of offset per partition.
     pub records: Vec<InRecord>,
+    /// Partitions that are no longer ours. No record of them follows until they are assigned again, and
+    /// their offsets can't be committed any more.
+    pub revoked: Vec<TopicPartition>,
+    /// Partitions that are ours now, with the first offset that will be delivered: the committed one, or the
+    /// first that is there.
+    pub assigned: Vec<(Arc<str>, i32, i64)>,
 }
 
-/// A member of a consumer group.
-pub struct GroupConsumer {}
+impl Batch {
+    /// Whether nothing happened.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.revoked.is_empty() && self.assigned.is_empty()
+    }
+}
+
+/// What the thread tells, in order.
+#[derive(Debug)]
+enum Item {
+    Assigned(Vec<(Arc<str>, i32, i64)>),
+    Revoked(Vec<TopicPartition>),
+    Records(Vec<InRecord>),
+    Failed(String),
+}
+
+/// A member of a consumer group (`group.protocol=consumer`, KIP-848).
+///
+/// A thread of its own polls and never stops polling: while the async side does not take what is there, the
+/// partitions are paused, so that a role that waits for minutes on its database stays in the group.
+/// Dropping it leaves the group in the background; [`GroupConsumer::close`] waits for the last commit.
+pub struct GroupConsumer {
+    items: mpsc::Receiver<Item>,
+    held: VecDeque<Item>,
+    shared: Arc<Shared>,
+    closed: oneshot::Receiver<()>,
+}
 
 impl GroupConsumer {
-    /// Joins the group.
-    pub async fn connect(_kafka: &KafkaConfig, _group: &str, _kafka_topics: &[&str]) -> Result<Self, Error> {
-        todo!()
+    /// Reaches Kafka, finds the topics and joins the group; partitions arrive with [`GroupConsumer::next`].
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if Kafka does not answer within the connect timeout or lacks a topic.
+    pub async fn connect(kafka: &KafkaConfig, group: &str, kafka_topics: &[&str]) -> Result<Self, Error> {
+        kafka.validate()?;
+        let shared = Arc::new(Shared::default());
+        let mut config = client::consumer(kafka, group);
+        config
+            .set("group.protocol", "consumer")
+            // Only a safety net: every partition is assigned with an explicit offset.
+            .set("auto.offset.reset", "earliest")
+            .set("statistics.interval.ms", "1000");
+        let consumer: BaseConsumer<Membership> = config
+            .create_with_context(Membership::new(Arc::clone(&shared)))
+            .map_err(|error| anyhow!(error).context("create a Kafka consumer"))?;
+        let (kafka, names) = (kafka.clone(), kafka_topics.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let consumer = client::blocking(move || {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            client::reach(consumer.client(), &kafka, &names)?;
+            consumer.subscribe(&names).map_err(|error| anyhow!(error).context("subscribe"))?;
+            Ok::<_, Error>(consumer)
+        })
+        .await??;
+        let (sender, items) = mpsc::channel(CHANNEL);
+        let (farewell, closed) = oneshot::channel();
+        let poller = Poller::new(consumer, Arc::clone(&shared), sender, farewell);
+        std::thread::Builder::new()
+            .name(format!("kafka-{group}"))
+            .spawn(move || poller.run())
+            .map_err(|error| anyhow!(error).context("start the polling thread"))?;
+        Ok(Self { items, held: VecDeque::new(), shared, closed })
     }
-    /// Up to `max` records; waits at most `wait` for the first. Cancel-safe.
-    pub async fn next(&mut self, _max: usize, _wait: Duration) -> Result<Batch> {
-        todo!()
+
+    /// Up to `max` records. Waits at most `wait` for something to happen, then gives what is there without
+    /// waiting for more: batches grow with the load, and are empty when nothing came. Cancel-safe.
+    ///
+    /// # Errors
+    /// If Kafka refuses for good (authorisation, a fatal error of the client); while Kafka is away, it waits.
+    pub async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch> {
+        let mut batch = Batch::default();
+        if self.held.is_empty() {
+            match tokio::time::timeout(wait, self.items.recv()).await {
+                Err(_) => return Ok(batch),
+                Ok(None) => bail!("the thread that polls Kafka has ended"),
+                Ok(Some(item)) => self.held.push_back(item),
+            }
+        }
+        while let Some(item) = self.held.pop_front().or_else(|| self.items.try_recv().ok()) {
+            if let Some(rest) = batch.add(item, max.max(1))? {
+                self.held.push_front(rest);
+                break;
+            }
+        }
+        Ok(batch)
     }
-    /// Commits next offsets (last handled + 1).
-    pub fn commit(&self, _next_offsets: &BTreeMap<TopicPartition, i64>) -> Result<()> {
-        todo!()
+
+    /// Commits next offsets (last handled + 1), soon and in the background, until Kafka has confirmed them.
+    /// Offsets of partitions that are no longer ours are ignored, and none ever goes back.
+    ///
+    /// # Errors
+    /// If the thread that polls has ended.
+    pub fn commit(&self, next_offsets: &BTreeMap<TopicPartition, i64>) -> Result<()> {
+        if self.shared.ended.load(Ordering::Acquire) {
+            bail!("the thread that polls Kafka has ended");
+        }
+        self.shared.want(next_offsets);
+        Ok(())
     }
-    /// Records of our partitions that were not committed yet.
+
+    /// Records of our partitions whose offsets were not yet given to [`GroupConsumer::commit`], as of the last
+    /// second. 0 before the first assignment: see [`GroupConsumer::is_assigned`].
     pub fn lag(&self) -> u64 {
-        todo!()
+        self.shared.lag()
     }
-    /// Leaves the group.
-    pub async fn close(self) {
-        todo!()
+
+    /// Whether we own a partition.
+    pub fn is_assigned(&self) -> bool {
+        self.shared.is_assigned()
+    }
+
+    /// Commits what was given to [`GroupConsumer::commit`], leaves the group and waits for both, at most 5 s.
+    pub async fn close(mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        // Room for whatever the thread is about to tell.
+        self.items.close();
+        if tokio::time::timeout(CLOSE_WITHIN, &mut self.closed).await.is_err() {
+            tracing::warn!("Kafka did not confirm our leaving the group in time; what it misses is read again");
+        }
     }
 }
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for GroupConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupConsumer").field("lag", &self.lag()).finish_non_exhaustive()
+    }
+}
+
+impl Batch {
+    /// Adds the item, or gives back what belongs into the next batch.
+    fn add(&mut self, item: Item, max: usize) -> Result<Option<Item>> {
+        match item {
+            Item::Revoked(_) if !self.records.is_empty() || !self.assigned.is_empty() => Ok(Some(item)),
+            Item::Assigned(_) if !self.records.is_empty() => Ok(Some(item)),
+            Item::Failed(_) if !self.is_empty() => Ok(Some(item)),
+            Item::Failed(reason) => bail!("Kafka: {reason}"),
+            Item::Revoked(mut partitions) => {
+                self.revoked.append(&mut partitions);
+                Ok(None)
+            }
+            Item::Assigned(mut partitions) => {
+                self.assigned.append(&mut partitions);
+                Ok(None)
+            }
+            Item::Records(mut records) => {
+                let rest = records.split_off(records.len().min(max - self.records.len()));
+                self.records.append(&mut records);
+                Ok((!rest.is_empty()).then_some(Item::Records(rest)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,29 +1,111 @@
-//! Bounded replay.
+//! Bounded replay: exact ranges of offsets, from the first record that is still there to an end that is known
+//! beforehand.
+
 use std::{collections::BTreeMap, ops::Range};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use service::Error;
 
-use crate::{InRecord, KafkaConfig};
+use crate::{
+    InRecord, KafkaConfig, client,
+    replay::{self, Replay, Span, Step},
+};
 
-/// Bounded replay without a group.
-pub struct History {}
+/// Bounded replay of a topic without a group: exactly the records of the ranges, in order of offset per
+/// partition, partitions mixed.
+///
+/// A range is through when its end is reached, not when a record of its last offset was seen: compaction and
+/// transactions leave offsets without a record.
+pub struct History {
+    replay: Replay,
+    held: Vec<InRecord>,
+    through: bool,
+}
 
 impl History {
-    /// First offset and next offset to be written of every partition.
-    pub async fn watermarks(_kafka: &KafkaConfig, _kafka_topic: &str) -> Result<BTreeMap<i32, (i64, i64)>> {
-        todo!()
+    /// Of every partition the first offset that is there and the offset after the last readable record.
+    ///
+    /// # Errors
+    /// If Kafka can't be reached within the connect timeout or lacks the topic.
+    pub async fn watermarks(kafka: &KafkaConfig, kafka_topic: &str) -> Result<BTreeMap<i32, (i64, i64)>> {
+        let (consumer, partitions) = replay::connect(kafka, kafka_topic).await?;
+        let name = kafka_topic.to_owned();
+        client::blocking(move || {
+            let marks = replay::watermarks(&consumer, &name, &partitions);
+            drop(consumer);
+            marks
+        })
+        .await?
     }
-    /// Opens `[from, to)` per partition.
+
+    /// Opens `[from, to)` of each partition named; others are not read.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if Kafka can't be reached, [`Error::BadInput`] if a range does not lie within the
+    /// log as it is now: what retention has removed is told, not skipped.
     pub async fn open(
-        _kafka: &KafkaConfig,
-        _kafka_topic: &str,
-        _ranges: BTreeMap<i32, Range<i64>>,
+        kafka: &KafkaConfig,
+        kafka_topic: &str,
+        ranges: BTreeMap<i32, Range<i64>>,
     ) -> Result<Self, Error> {
-        todo!()
+        let (consumer, _) = replay::connect(kafka, kafka_topic).await?;
+        let (asked, name, partitions) = (consumer.clone(), kafka_topic.to_owned(), ranges.keys().copied().collect());
+        let marks = client::blocking(move || {
+            let partitions: Vec<i32> = partitions;
+            let marks = replay::watermarks(&asked, &name, &partitions);
+            drop(asked);
+            marks
+        })
+        .await?
+        .map_err(|error| kafka.unavailable(format!("{error:#}")))?;
+        let mut spans = BTreeMap::new();
+        for (partition, Range { start, end }) in ranges {
+            let (low, high) = marks.get(&partition).copied().unwrap_or_default();
+            if start < end && (start < low || end > high) {
+                let range = format!("{kafka_topic}/{partition} holds the offsets {low}..{high}");
+                return Err(Error::BadInput(format!("{range}, not all of {start}..{end}")));
+            }
+            spans.insert(partition, Span { from: start, to: end });
+        }
+        let replay = Replay::start(consumer, kafka_topic, &spans, false)?;
+        Ok(Self { replay, held: Vec::new(), through: false })
     }
-    /// Up to `max` records; none at the end.
-    pub async fn next(&mut self, _max: usize) -> Result<Option<Vec<InRecord>>> {
-        todo!()
+
+    /// Opens everything that is there now.
+    ///
+    /// # Errors
+    /// As [`History::open`].
+    pub async fn everything(kafka: &KafkaConfig, kafka_topic: &str) -> Result<Self, Error> {
+        let marks = Self::watermarks(kafka, kafka_topic).await.map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::Internal(error),
+        })?;
+        let ranges = marks.into_iter().map(|(partition, (low, high))| (partition, low..high)).collect();
+        Self::open(kafka, kafka_topic, ranges).await
+    }
+
+    /// Up to `max` records, at least one; none when every range is through. Cancel-safe.
+    ///
+    /// # Errors
+    /// If records of the ranges are gone (retention) or Kafka refuses; it waits while Kafka is away.
+    pub async fn next(&mut self, max: usize) -> Result<Option<Vec<InRecord>>> {
+        while self.held.is_empty() {
+            if self.through {
+                return Ok(None);
+            }
+            match self.replay.next().await.context("the replay ended early")? {
+                Step::Records(records) => self.held = records,
+                Step::Reached => self.through = true,
+                Step::Failed(reason) => bail!("replay: {reason}"),
+            }
+        }
+        let rest = self.held.split_off(max.clamp(1, self.held.len()));
+        Ok(Some(std::mem::replace(&mut self.held, rest)))
+    }
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").field("through", &self.through).finish_non_exhaustive()
     }
 }

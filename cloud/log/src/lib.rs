@@ -4,7 +4,6 @@
 //! offsets, [`Tail`] follows a whole topic from its beginning, [`Producer`] writes. [`topics`] holds the cluster
 //! to the topic table of the contract.
 
-mod assigned;
 mod client;
 mod config;
 pub mod dead_letter;
@@ -13,6 +12,7 @@ mod history;
 mod metrics;
 mod producer;
 mod record;
+mod replay;
 mod tail;
 pub mod topics;
 

@@ -1,23 +1,179 @@
-//! The producer.
-use anyhow::Result;
-use service::Error;
+//! The producer: idempotent, bounded, and silent about nothing.
 
-use crate::{KafkaConfig, OutRecord};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-/// Idempotent producer.
-pub struct Producer {}
+use anyhow::{Result, anyhow, bail};
+use rdkafka::{
+    ClientContext, Message,
+    client::Client,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+};
+use service::{Backoff, Error};
+use telemetry::kafka_topic::MAX_MESSAGE_BYTES;
+use tokio::sync::Notify;
+
+use crate::{KafkaConfig, OutRecord, client, metrics};
+
+/// Counts what was queued and what came of it.
+#[derive(Default)]
+struct Deliveries {
+    /// Queued and not reported yet.
+    outstanding: AtomicU64,
+    /// Since the last flush.
+    failures: Mutex<Failures>,
+    settled: Notify,
+}
+
+#[derive(Default)]
+struct Failures {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Deliveries {
+    fn settle(&self) {
+        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settled.notify_waiters();
+        }
+    }
+}
+
+struct Context(Arc<Deliveries>);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client::log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::log_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            metrics::produce_failed();
+            let mut failures = self.0.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.count += 1;
+            let text = || format!("{}: {}", message.topic(), client::reason(error));
+            failures.first.get_or_insert_with(text);
+        }
+        self.0.settle();
+    }
+}
+
+/// An idempotent producer: no record is written twice or out of order by a retry.
+///
+/// A record waits in the queue for as long as Kafka is away; the queue is bounded, and when it is full
+/// [`Producer::send`] waits. Dropping a producer gives up what is still queued: [`Producer::flush`] before.
+pub struct Producer {
+    inner: ThreadedProducer<Context>,
+    deliveries: Arc<Deliveries>,
+}
 
 impl Producer {
     /// Reaches Kafka.
-    pub async fn connect(_kafka: &KafkaConfig) -> Result<Self, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if Kafka does not answer within the connect timeout.
+    pub async fn connect(kafka: &KafkaConfig) -> Result<Self, Error> {
+        kafka.validate()?;
+        let deliveries = Arc::new(Deliveries::default());
+        let mut config = client::base(kafka);
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // For ever: a record that timed out would leave a gap, and may have been written all the same.
+            .set("message.timeout.ms", "0")
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "5")
+            .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
+            .set("queue.buffering.max.messages", "50000")
+            .set("queue.buffering.max.kbytes", "65536");
+        let inner: ThreadedProducer<Context> = config
+            .create_with_context(Context(Arc::clone(&deliveries)))
+            .map_err(|error| anyhow!(error).context("create a Kafka producer"))?;
+        let (reached, kafka) = (inner.clone(), kafka.clone());
+        client::blocking(move || {
+            let client: &Client<Context> = reached.client();
+            client::reach(client, &kafka, &[])
+        })
+        .await??;
+        Ok(Self { inner, deliveries })
     }
-    /// Queues.
-    pub async fn send(&self, _out: OutRecord) -> Result<()> {
-        todo!()
+
+    /// Queues a record; waits while the queue is full.
+    ///
+    /// # Errors
+    /// If the record can't be queued (too large, or the producer failed for good). Whether a queued record
+    /// was delivered is told by [`Producer::flush`].
+    pub async fn send(&self, out: OutRecord) -> Result<()> {
+        let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
+        loop {
+            let mut record = BaseRecord::<[u8], [u8]>::to(&out.kafka_topic).key(&out.key);
+            record.partition = out.partition;
+            record.payload = out.payload.as_deref();
+            record.timestamp = out.timestamp;
+            if !out.headers.is_empty() {
+                let headers = OwnedHeaders::new_with_capacity(out.headers.len());
+                record.headers = Some(
+                    out.headers
+                        .iter()
+                        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) })),
+                );
+            }
+            // Before the call: the report may come before it returns.
+            self.deliveries.outstanding.fetch_add(1, Ordering::AcqRel);
+            let Err((error, _)) = self.inner.send(record) else { return Ok(()) };
+            self.deliveries.settle();
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                bail!("{}: {}", out.kafka_topic, client::reason(&error));
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
     }
-    /// Waits for every delivery report.
+
+    /// Waits until every record that was queued before is delivered, for as long as Kafka is away.
+    ///
+    /// # Errors
+    /// If a delivery failed since the last flush: the first reason and the number.
     pub async fn flush(&self) -> Result<()> {
-        todo!()
+        loop {
+            let mut settled = std::pin::pin!(self.deliveries.settled.notified());
+            settled.as_mut().enable();
+            if self.deliveries.outstanding.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            settled.await;
+        }
+        let failures = std::mem::take(&mut *self.deliveries.failures.lock().unwrap_or_else(PoisonError::into_inner));
+        match failures.first {
+            None => Ok(()),
+            Some(first) => bail!("{} records could not be delivered; the first: {first}", failures.count),
+        }
+    }
+
+    /// Records that are queued and not delivered yet.
+    pub fn outstanding(&self) -> u64 {
+        self.deliveries.outstanding.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").field("outstanding", &self.outstanding()).finish_non_exhaustive()
     }
 }

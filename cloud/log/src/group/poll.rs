@@ -1,0 +1,339 @@
+//! The polling thread of a group's member.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use service::Backoff;
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
+
+use super::{
+    Item,
+    membership::{Membership, Progress, Shared, list},
+};
+use crate::{
+    InRecord, TopicPartition,
+    client::{self, Names, REQUEST_TIMEOUT},
+    metrics,
+};
+
+const CHUNK_RECORDS: usize = 500;
+const CHUNK_BYTES: usize = 1024 * 1024;
+/// How long a poll waits where nothing else is to be done; bounds how late a commit leaves.
+const IDLE: Duration = Duration::from_millis(20);
+/// Chunks that may wait in the thread besides those in the channel before partitions are paused.
+const WAITING: usize = 4;
+/// The least time between two questions for the start of the log.
+const GAP_CHECK: Duration = Duration::from_secs(2);
+
+pub(super) struct Poller {
+    consumer: BaseConsumer<Membership>,
+    shared: Arc<Shared>,
+    sender: mpsc::Sender<Item>,
+    farewell: oneshot::Sender<()>,
+    names: Names,
+    waiting: VecDeque<Item>,
+    paused: bool,
+    /// Next offset to be delivered.
+    positions: BTreeMap<TopicPartition, i64>,
+    /// Offsets that were passed over without a record: `[from, to)`, to be judged.
+    gaps: BTreeMap<TopicPartition, (i64, i64)>,
+    gaps_checked: Instant,
+    offer_backoff: Backoff,
+    offer_at: Instant,
+}
+
+impl Poller {
+    pub(super) fn new(
+        consumer: BaseConsumer<Membership>,
+        shared: Arc<Shared>,
+        sender: mpsc::Sender<Item>,
+        farewell: oneshot::Sender<()>,
+    ) -> Self {
+        Self {
+            consumer,
+            shared,
+            sender,
+            farewell,
+            names: Names::default(),
+            waiting: VecDeque::new(),
+            paused: false,
+            positions: BTreeMap::new(),
+            gaps: BTreeMap::new(),
+            gaps_checked: Instant::now(),
+            offer_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
+            offer_at: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        while !self.shared.stop.load(Ordering::Acquire) && !self.sender.is_closed() {
+            self.take_offered();
+            self.commit(CommitMode::Async);
+            self.judge_gaps();
+            self.hand_over();
+            if let Err(error) = self.poll() {
+                self.waiting.push_back(Item::Failed(format!("{error:#}")));
+                self.fail();
+                break;
+            }
+        }
+        self.shared.ended.store(true, Ordering::Release);
+        self.commit(CommitMode::Sync);
+        let Self { consumer, farewell, .. } = self;
+        // Leaves the group.
+        drop(consumer);
+        // Nobody waits where the consumer was dropped without `close`.
+        farewell.send(()).unwrap_or_default();
+    }
+
+    /// Tells everything up to the failure, while there is somebody to tell.
+    fn fail(&mut self) {
+        while let Some(item) = self.waiting.pop_front() {
+            if self.sender.blocking_send(item).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes partitions that were given to us, once it is known where they begin.
+    fn take_offered(&mut self) {
+        let offered = {
+            let state = self.shared.state();
+            match &state.offered {
+                Some(offered) if Instant::now() >= self.offer_at => offered.clone(),
+                _ => return,
+            }
+        };
+        match self.begin(&offered) {
+            Ok(()) => self.offer_backoff.reset(),
+            Err(error) => {
+                tracing::warn!("take {} partitions: {error:#}; again soon", offered.len());
+                self.offer_at = Instant::now() + self.offer_backoff.next();
+            }
+        }
+    }
+
+    fn begin(&mut self, offered: &[TopicPartition]) -> Result<()> {
+        let asked = list(offered.iter().map(|partition| (partition, Offset::Invalid)));
+        let committed = self.consumer.committed_offsets(asked, REQUEST_TIMEOUT)?;
+        let mut begins = Vec::with_capacity(offered.len());
+        for partition in offered {
+            let (name, number) = partition;
+            let element = committed.find_partition(name, *number);
+            let offset = match element {
+                Some(element) => {
+                    element.error()?;
+                    element.offset().to_raw().filter(|offset| *offset >= 0)
+                }
+                None => None,
+            };
+            let marks = self.consumer.fetch_watermarks(name, *number, REQUEST_TIMEOUT);
+            let (low, high) = marks.map_err(|error| anyhow!("{name}/{number}: {}", client::reason(&error)))?;
+            begins.push((partition, first(partition, offset, low, high), high));
+        }
+        self.consumer.incremental_assign(&list(begins.iter().map(|(p, from, _)| (*p, Offset::Offset(*from)))))?;
+        metrics::assigned(begins.len());
+        let mut state = self.shared.state();
+        state.offered = None;
+        for (partition, from, high) in &begins {
+            state.owned.insert((*partition).clone(), Progress { handled: *from, requested: *from, high: *high });
+            self.positions.insert((*partition).clone(), *from);
+        }
+        drop(state);
+        let assigned = begins.into_iter().map(|((name, number), from, _)| (Arc::clone(name), *number, from));
+        self.waiting.push_back(Item::Assigned(assigned.collect()));
+        if self.paused {
+            self.pause();
+        }
+        Ok(())
+    }
+
+    /// Commits what is handled. A failure is repeated by the callback, or here.
+    fn commit(&self, mode: CommitMode) {
+        let due = self.shared.state().due(Instant::now());
+        if due.is_empty() {
+            return;
+        }
+        let offsets = list(due.iter().map(|(partition, next)| (partition, Offset::Offset(*next))));
+        if let Err(error) = self.consumer.commit(&offsets, mode) {
+            metrics::commit_failed();
+            tracing::debug!(%error, "a commit was refused; it is repeated");
+            let mut state = self.shared.state();
+            for (partition, _) in &due {
+                state.again(partition, Instant::now());
+            }
+        }
+    }
+
+    /// Gives the channel what it takes; pauses the partitions while too much waits.
+    fn hand_over(&mut self) {
+        while let Some(item) = self.waiting.pop_front() {
+            match self.sender.try_send(item) {
+                Ok(()) => {}
+                Err(TrySendError::Full(item) | TrySendError::Closed(item)) => {
+                    self.waiting.push_front(item);
+                    break;
+                }
+            }
+        }
+        if !self.paused && self.waiting.len() >= WAITING {
+            self.paused = true;
+            self.pause();
+        } else if self.paused && self.waiting.is_empty() {
+            self.paused = false;
+            let owned = self.owned();
+            if let Err(error) = self.consumer.resume(&owned) {
+                tracing::warn!(%error, "resume");
+            }
+        }
+    }
+
+    fn pause(&self) {
+        let owned = self.owned();
+        if let Err(error) = self.consumer.pause(&owned) {
+            tracing::warn!(%error, "pause");
+        }
+    }
+
+    fn owned(&self) -> TopicPartitionList {
+        list(self.shared.state().owned.keys().map(|partition| (partition, Offset::Invalid)))
+    }
+
+    /// One round of polling: what arrives at once, after at most [`IDLE`].
+    fn poll(&mut self) -> Result<()> {
+        let (mut chunk, mut bytes, mut wait) = (Vec::new(), 0, IDLE);
+        let outcome = loop {
+            if chunk.len() >= CHUNK_RECORDS || bytes >= CHUNK_BYTES {
+                break Ok(());
+            }
+            match self.consumer.poll(wait) {
+                None => break Ok(()),
+                Some(Ok(message)) => {
+                    let record = client::copy(&message, &mut self.names);
+                    drop(message);
+                    self.note(&record);
+                    bytes += record.size();
+                    chunk.push(record);
+                }
+                Some(Err(error)) => {
+                    if let Err(error) = dispose(&error) {
+                        break Err(error);
+                    }
+                }
+            }
+            wait = Duration::ZERO;
+        };
+        if !chunk.is_empty() {
+            self.waiting.push_back(Item::Records(chunk));
+        }
+        // A rebalance ends a round (`poll` then gives nothing), so that these records came before it.
+        let mut revoked = std::mem::take(&mut self.shared.state().revoked);
+        for gone in &revoked {
+            for partition in gone {
+                self.positions.remove(partition);
+                self.gaps.remove(partition);
+            }
+        }
+        self.waiting.extend(revoked.drain(..).map(Item::Revoked));
+        outcome
+    }
+
+    fn note(&mut self, record: &InRecord) {
+        let partition = record.topic_partition();
+        let position = self.positions.entry(partition).or_insert(record.offset);
+        if record.offset > *position {
+            let passed = (*position, record.offset);
+            self.gaps.entry(record.topic_partition()).or_insert(passed);
+        }
+        *position = record.offset + 1;
+    }
+
+    /// Offsets without a record are usual after compaction or a transaction; those below the start of the log
+    /// are records that retention removed before they were read.
+    fn judge_gaps(&mut self) {
+        if self.gaps.is_empty() || self.gaps_checked.elapsed() < GAP_CHECK {
+            return;
+        }
+        self.gaps_checked = Instant::now();
+        for ((name, number), (from, to)) in std::mem::take(&mut self.gaps) {
+            match self.consumer.fetch_watermarks(&name, number, REQUEST_TIMEOUT) {
+                Ok((low, _)) if low > from => expired(&name, number, from, low.min(to)),
+                Ok(_) => {}
+                Err(_) => {
+                    self.gaps.insert((name, number), (from, to));
+                }
+            }
+        }
+    }
+}
+
+/// Where to begin: at the committed offset if it is still there, else at the start of the log.
+fn first(partition: &TopicPartition, committed: Option<i64>, low: i64, high: i64) -> i64 {
+    let (name, number) = partition;
+    match committed {
+        None => low,
+        Some(offset) if offset < low => {
+            expired(name, *number, offset, low);
+            low
+        }
+        Some(offset) if offset > high => {
+            let text = "the committed offset lies beyond the end: the topic was made anew or cut; reading all of it";
+            tracing::warn!(kafka_topic = &**name, partition = number, offset, high, "{text}");
+            low
+        }
+        Some(offset) => offset,
+    }
+}
+
+fn expired(kafka_topic: &str, partition: i32, from: i64, to: i64) {
+    let missing = to.abs_diff(from);
+    tracing::warn!(kafka_topic, partition, from, to, missing, "records were removed before they were read");
+    metrics::missing(kafka_topic, missing);
+}
+
+/// An error that passes is logged, one that stays ends the thread.
+fn dispose(error: &KafkaError) -> Result<()> {
+    use RDKafkaErrorCode::{GroupAuthorizationFailed, InvalidGroupId, TopicAuthorizationFailed, UnsupportedVersion};
+    match error {
+        KafkaError::MessageConsumption(
+            TopicAuthorizationFailed | GroupAuthorizationFailed | InvalidGroupId | UnsupportedVersion,
+        )
+        | KafkaError::MessageConsumptionFatal(_) => Err(anyhow!("{}", client::reason(error))),
+        _ => {
+            client::log_error(error, "reading goes on");
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_begins_at_the_committed_offset_or_at_the_start() {
+        let partition = ("telemetry".into(), 0);
+        for (committed, low, high, expected) in [
+            (None, 0, 10, 0),
+            (None, 4, 10, 4),
+            (Some(7), 4, 10, 7),
+            (Some(10), 4, 10, 10),
+            (Some(2), 4, 10, 4),
+            (Some(11), 4, 10, 4),
+        ] {
+            assert_eq!(first(&partition, committed, low, high), expected, "{committed:?} in {low}..{high}");
+        }
+    }
+}
