@@ -99,7 +99,7 @@ fn the_policies_refuse_what_they_should() {
         ("Deployment", "gateway", "killed after", |o| {
             o["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(25)
         }),
-        ("Deployment", "gateway", "MOTORCADE_LISTEN", |o| container(o)["ports"][0]["containerPort"] = json!(8081)),
+        ("Deployment", "gateway", "MOTORCADE_LISTEN", |o| container(o)["ports"][1]["containerPort"] = json!(8081)),
         ("Deployment", "gateway", "no volume holds", |o| {
             o["spec"]["template"]["spec"]["volumes"][1]["secret"]["items"][0]["path"] = json!("other")
         }),

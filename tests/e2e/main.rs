@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it does")]
 
+mod command_lines;
 mod dependency_rules;
 mod kubernetes;
+mod scenarios;
 mod tidy;

@@ -5,10 +5,13 @@
 //! stand in `e2e/`.
 
 pub mod browser;
+pub mod control;
 pub mod demo;
 pub mod judge;
 pub mod kafka_reader;
 pub mod poll;
 pub mod process;
+pub mod proxy;
 pub mod report;
+pub mod scenario;
 pub mod stack;

@@ -139,7 +139,7 @@ async fn course(
 
     view.phase("the fleet has parked; waiting until everything has caught up");
     let caught_up = Instant::now();
-    poll::until("every stage has caught up", CATCH_UP, async || Ok(stack_caught_up(stack).await?.then_some(()))).await?;
+    poll::until("every stage has caught up", CATCH_UP, async || Ok(stages::caught_up(stack).await?.then_some(()))).await?;
     let catch_up = caught_up.elapsed();
     watching.look(stack, view).await;
 
@@ -150,7 +150,7 @@ async fn course(
         .collect::<Result<Vec<_>>>()?;
     let visible = visibility.finish().await?;
     let memory = stack.all().filter_map(|p| Some((p.name().to_owned(), p.peak_memory_bytes()?))).collect();
-    let mut report = summary::judge(
+    let mut judged = summary::judge(
         stack,
         settings,
         Evidence { received, visible, memory, catch_up, timeline, peak_rates: watching.peak_rates },
@@ -158,21 +158,21 @@ async fn course(
     .await?;
 
     if settings.keep {
-        summary::print(view, &report);
+        summary::print(view, &judged);
         view.phase(&format!("the fleet drives on; the page stays open at http://{page}/ until Ctrl-C"));
         stack.launch(endless_fleet(settings, stack.folder())).await?;
         stop.cancelled().await;
     }
     // What ends by itself shows its tally: stop the roles now, so that G4 can be judged.
     stack.stop_programs().await?;
-    summary::judge_conservation(&mut report, &stack.ended);
-    report.duration_s = begun.elapsed().as_secs_f64();
-    let path = report.report.write()?;
+    summary::judge_conservation(&mut judged, &stack.ended, &TECHNICIANS);
+    judged.report.duration_s = begun.elapsed().as_secs_f64();
+    let path = judged.report.write()?;
     if !settings.keep {
-        summary::print(view, &report);
+        summary::print(view, &judged);
     }
     view.say(&format!("  report: {}", path.display()));
-    Ok(Some(Box::new(report.report)))
+    Ok(Some(Box::new(judged.report)))
 }
 
 fn set_roles(settings: &Settings, stack: &mut Stack) {
@@ -232,14 +232,6 @@ async fn watch(stack: &mut Stack, name: &str, page: &str) -> Result<()> {
     );
     // A tool has no ready line: it is watching once it says so in its first line, or shows the first alert.
     stack.launch(program).await.map(|_| ())
-}
-
-/// Whether every stage has handled everything that stands in Kafka.
-async fn stack_caught_up(stack: &mut Stack) -> Result<bool> {
-    let counters = stages::read(stack, &reqwest::Client::new()).await;
-    let lag = |process: &str| counters.get(process).and_then(|m| m.get(&format!("{process}_lag_records"))).copied();
-    let behind = [Role::Twin, Role::Scorer, Role::Alerter].map(|role| lag(role.name()).unwrap_or(f64::INFINITY));
-    Ok(behind.iter().all(|lag| *lag == 0.0))
 }
 
 /// The live part: counters between two looks, alerts as they come.

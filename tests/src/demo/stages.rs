@@ -22,6 +22,14 @@ pub async fn read(stack: &mut Stack, client: &reqwest::Client) -> Counters {
     counters
 }
 
+/// Whether every stage has handled everything that stands in Kafka.
+pub async fn caught_up(stack: &mut Stack) -> Result<bool> {
+    let counters = read(stack, &reqwest::Client::new()).await;
+    let lag = |process: &str| counters.get(process).and_then(|m| m.get(&format!("{process}_lag_records"))).copied();
+    let behind = [Role::Twin, Role::Scorer, Role::Alerter].map(|role| lag(role.name()).unwrap_or(f64::INFINITY));
+    Ok(behind.iter().all(|lag| *lag == 0.0))
+}
+
 async fn scrape(client: &reqwest::Client, admin: &str) -> Result<String> {
     Ok(client.get(format!("http://{admin}/metrics")).send().await?.error_for_status()?.text().await?)
 }

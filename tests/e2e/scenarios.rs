@@ -1,0 +1,117 @@
+//! The whole system against real mosquitto, Kafka and mongod: kills under load, and what must hold after them.
+//!
+//! Each scenario ends with the verdicts G1 to G4. Seeds are fixed; a failing scenario leaves its logs, ledger and
+//! services' logs in `target/e2e/<name>`.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use services::Kind;
+use tests::{
+    process::Program,
+    proxy::Proxy,
+    scenario::{Fleet, Scenario},
+    stack::Role,
+};
+
+/// The system is under load once so many readings were acknowledged; 60 vehicles send 360 a second.
+const UNDER_LOAD: u64 = 1500;
+
+async fn kill_under_load(name: &'static str, role: &str) {
+    let mut scenario = Scenario::start(name).await.unwrap();
+    scenario.drive(Fleet::default()).await.unwrap();
+    scenario.acknowledged(UNDER_LOAD).await.unwrap();
+    scenario.stack.kill_and_restart(role).await.unwrap();
+    scenario.acknowledged(UNDER_LOAD * 2).await.unwrap();
+    scenario.stack.kill_and_restart(role).await.unwrap();
+    scenario.finish().await.unwrap().assert_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_drives_and_every_guarantee_holds() {
+    let mut scenario = Scenario::start("happy-path").await.unwrap();
+    scenario.drive(Fleet { protobuf: true, ..Fleet::default() }).await.unwrap();
+    let judged = scenario.finish().await.unwrap();
+    judged.assert_ok();
+    assert!(judged.alerts.fired().count() > 0, "faults appeared, yet nothing fired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_edge_is_killed_under_load() {
+    kill_under_load("edge-killed", "edge").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_twin_writer_is_killed_under_load() {
+    kill_under_load("twin-killed", "twin").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_alerter_is_killed_under_load() {
+    kill_under_load("alerter-killed", "alerter").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_is_killed_under_load() {
+    kill_under_load("gateway-killed", "gateway").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_dies_with_what_it_has_acknowledged_and_the_edge_after_it() {
+    let mut scenario = Scenario::start("broker-killed").await.unwrap();
+    scenario.drive(Fleet::default()).await.unwrap();
+    scenario.acknowledged(UNDER_LOAD).await.unwrap();
+    scenario.stack.kill_and_restart_service(Kind::Mosquitto).await.unwrap();
+    scenario.stack.kill_and_restart("edge").await.unwrap();
+    scenario.finish().await.unwrap().assert_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_are_lost_and_the_edge_is_killed() {
+    let mut scenario = Scenario::start("acks-lost").await.unwrap();
+    let proxy = Proxy::start(scenario.stack.services.addresses().mqtt_vehicles).await.unwrap();
+    scenario.drive(Fleet { mqtt: Some(proxy.address()), ..Fleet::default() }).await.unwrap();
+    scenario.acknowledged(UNDER_LOAD).await.unwrap();
+    proxy.lose_acks(true);
+    tests::poll::until("acks are lost", Duration::from_secs(30), async || Ok((proxy.lost() >= 100).then_some(())))
+        .await
+        .unwrap();
+    // The edge that knew the ranges is gone; the new one starts with none.
+    scenario.stack.kill_and_restart("edge").await.unwrap();
+    proxy.lose_acks(false);
+    let judged = scenario.finish().await.unwrap();
+    judged.assert_ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_is_killed_and_comes_back() {
+    let mut scenario = Scenario::start("kafka-killed").await.unwrap();
+    scenario.drive(Fleet::default()).await.unwrap();
+    scenario.acknowledged(UNDER_LOAD).await.unwrap();
+    scenario.stack.kill_and_restart_service(Kind::Kafka).await.unwrap();
+    scenario.finish().await.unwrap().assert_ok();
+}
+
+/// Negative control: the same system with an edge that acknowledges on arrival must fail G1.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_acknowledges_early_is_caught() {
+    let mut scenario = Scenario::bare("early-edge").await.unwrap();
+    let flags = ["--ack-min-ms", "100", "--ack-max-ms", "200", "--ack-records", "1"];
+    scenario.stack.launch(Program::new("edge", "early-edge", flags)).await.unwrap();
+    scenario.drive(Fleet { drive: Duration::from_secs(20), ..Fleet::default() }).await.unwrap();
+    scenario.acknowledged(UNDER_LOAD).await.unwrap();
+    // Kafka stops answering: an honest edge would stop acknowledging.
+    let kafka = scenario.stack.services.pid(Kind::Kafka).unwrap();
+    signal_group(kafka, Signal::SIGSTOP);
+    scenario.acknowledged(UNDER_LOAD + 500).await.unwrap();
+    scenario.stack.kill("edge").await.unwrap();
+    signal_group(kafka, Signal::SIGCONT);
+    scenario.stack.role(Role::Edge).await.unwrap();
+    let verdict = scenario.finish_with_ledger_only().await.unwrap();
+    assert!(!verdict.ok, "the ledger did not notice: {verdict:?}");
+    assert!(verdict.counts["lost"] > 0, "{verdict:?}");
+}
+
+fn signal_group(leader: i32, signal: Signal) {
+    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader), signal).unwrap();
+}

@@ -1,0 +1,206 @@
+//! The end of the demo: figures, verdicts, and what a person reads.
+
+use std::{
+    collections::BTreeMap,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    Faults, Model, Settings,
+    latency::{self, Latency, Visible},
+    timeline::Timeline,
+    view::View,
+};
+use crate::{
+    judge::{self, Alarms, Received},
+    kafka_reader,
+    process::Ended,
+    report::{Report, Verdict},
+    stack::Stack,
+};
+
+/// Without faults the demo may raise so many alarms per 1,000 vehicle-hours of healthy driving, and always two.
+pub const ALARM_BUDGET_PER_1000_HOURS: f64 = 20.0;
+/// With faults at least this share must be found.
+pub const MIN_RECALL: f64 = 0.7;
+/// With shuffled weights at most this share may be found at the same budget: detection vanishes.
+pub const MAX_SHUFFLED_RECALL: f64 = 0.25;
+
+/// What was watched while the fleet drove.
+pub struct Evidence {
+    /// What each technician was shown.
+    pub received: Vec<Received>,
+    /// When which reading became visible in its twin.
+    pub visible: Visible,
+    /// Peak resident memory per process, bytes.
+    pub memory: BTreeMap<String, u64>,
+    /// From the last reading until every stage had caught up.
+    pub catch_up: Duration,
+    /// When what happened.
+    pub timeline: Timeline,
+    /// Highest rate of each row of the view, per wall second.
+    pub peak_rates: BTreeMap<String, f64>,
+}
+
+/// A report, and what is printed beside its figures.
+pub struct Judged {
+    /// What is written.
+    pub report: Report,
+    /// Alerts against truth.
+    pub alarms: Alarms,
+}
+
+/// Judges everything but the tallies, which exist once the processes have ended.
+pub async fn judge(stack: &Stack, settings: &Settings, evidence: Evidence) -> Result<Judged> {
+    let mut report = Report::new(&settings.report);
+    for (name, value) in [
+        ("vehicles", settings.vehicles.into()),
+        ("seed", settings.seed.into()),
+        ("speed", settings.speed.into()),
+        ("seconds", settings.seconds.into()),
+        ("interval_ms", settings.interval_ms.into()),
+        ("faults", format!("{:?}", settings.faults).to_lowercase().into()),
+        ("model", format!("{:?}", settings.model).to_lowercase().into()),
+    ] {
+        report.parameters.insert(name.into(), value);
+    }
+
+    let (durable, facts) = judge::judge_ledger(stack.kafka(), &stack.folder().join("ledger")).await?;
+    report.verdicts.insert("G1".into(), durable);
+    report.verdicts.insert("G2".into(), judge::judge_twins(stack).await?);
+    let kafka = stack.kafka().to_owned();
+    let (alerts, scores) = tokio::task::spawn_blocking(move || {
+        anyhow::Ok((judge::read_alerts(&kafka)?, kafka_reader::read(&kafka, telemetry::kafka_topic::SCORES)?))
+    })
+    .await??;
+    report.verdicts.insert("G3".into(), judge::judge_alerts(&alerts, &evidence.received));
+
+    let scores = judge::Scores::of(&scores)?;
+    let truth = std::fs::read(stack.folder().join("truth.jsonl")).context("read the truth")?;
+    let truth = simulator::truth::read(&truth[..]).context("read the truth")?;
+    let alarms = judge::judge_alarms(&alerts, &truth, scores.vehicle_hours);
+    report.verdicts.insert("alarms".into(), judge_alarm_budget(settings, &alarms));
+
+    let to_twin = latency::to_twin(&facts.published, &evidence.visible)?;
+    let to_alert = evidence.received.first().map(|first| latency::to_alert(&facts.published, &alerts, first));
+    let to_alert = to_alert.transpose()?.unwrap_or_default();
+    let figures = &mut report.figures;
+    for (name, Latency { count, p50, p99, max }) in [("publish_to_twin", to_twin), ("publish_to_alert", to_alert)] {
+        figures.insert(format!("{name}_count"), to_f64(count));
+        figures.insert(format!("{name}_p50_ms"), p50);
+        figures.insert(format!("{name}_p99_ms"), p99);
+        figures.insert(format!("{name}_max_ms"), max);
+    }
+    for (name, count) in [
+        ("readings_sent_count", facts.sent),
+        ("readings_acknowledged_count", facts.acked),
+        ("readings_in_kafka_count", facts.in_kafka),
+        ("readings_scored_count", scores.readings),
+        ("readings_in_twins_count", to_twin.count),
+        ("alerts_fired_count", alerts.fired().count() as u64),
+        ("faults_count", alarms.faults.len() as u64),
+        ("faults_detected_count", alarms.detected() as u64),
+        ("false_alarms_count", alarms.false_alarms.len() as u64),
+    ] {
+        figures.insert(name.into(), to_f64(count));
+    }
+    figures.insert("healthy_driving_hours".into(), alarms.healthy_hours);
+    figures.insert("catch_up_s".into(), evidence.catch_up.as_secs_f64());
+    for (fault, (found, of, delays)) in alarms.by_fault() {
+        figures.insert(format!("fault_{fault}_found_count"), to_f64(found as u64));
+        figures.insert(format!("fault_{fault}_count"), to_f64(of as u64));
+        if !delays.is_empty() {
+            figures.insert(format!("fault_{fault}_mean_delay_s"), delays.iter().sum::<f64>() / to_f64(found as u64));
+        }
+    }
+    for (row, rate) in &evidence.peak_rates {
+        figures.insert(format!("{row}_peak_per_s"), *rate);
+    }
+    for (process, bytes) in &evidence.memory {
+        figures.insert(format!("{process}_peak_memory_bytes"), to_f64(*bytes));
+    }
+    Ok(Judged { report, alarms })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a run fit 53 bits")]
+fn to_f64(count: u64) -> f64 {
+    count as f64
+}
+
+/// Few false alarms always; with faults, most of them found; with shuffled weights, hardly any.
+fn judge_alarm_budget(settings: &Settings, alarms: &Alarms) -> Verdict {
+    let allowed = (alarms.healthy_hours * ALARM_BUDGET_PER_1000_HOURS / 1000.0).ceil().max(2.0);
+    let false_alarms = to_f64(alarms.false_alarms.len() as u64);
+    let recall = to_f64(alarms.detected() as u64) / to_f64(alarms.faults.len().max(1) as u64);
+    let recall_ok = match (settings.faults, settings.model) {
+        (Faults::None, _) => alarms.faults.is_empty(),
+        (Faults::Demo, Model::Trained) => recall >= MIN_RECALL,
+        (Faults::Demo, Model::Shuffled) => recall <= MAX_SHUFFLED_RECALL,
+    };
+    Verdict {
+        ok: false_alarms <= allowed && recall_ok && alarms.healthy_hours > 0.0,
+        checked: alarms.faults.len() as u64 + 1,
+        counts: BTreeMap::from([
+            ("false_alarms".into(), alarms.false_alarms.len() as u64),
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+            ("allowed".into(), allowed as u64),
+            ("faults".into(), alarms.faults.len() as u64),
+            ("detected".into(), alarms.detected() as u64),
+        ]),
+        examples: alarms.false_alarms.iter().take(10).cloned().collect(),
+    }
+}
+
+/// Adds G4 once the processes have ended; a technician's tool has no tally.
+pub fn judge_conservation(judged: &mut Judged, ended: &BTreeMap<String, Ended>, technicians: &[&str]) {
+    let tallied = ended.iter().filter(|(name, _)| !technicians.contains(&name.as_str()));
+    judged.report.verdicts.insert("G4".into(), judge::judge_tallies(tallied));
+}
+
+/// Prints what a person wants to know.
+pub fn print(view: &mut View, judged: &Judged) {
+    let report = &judged.report;
+    let figure = |name: &str| report.figures.get(name).copied().unwrap_or(f64::NAN);
+    view.say("");
+    view.phase("summary");
+    view.say(&format!(
+        "  readings       sent {:.0} · acknowledged {:.0} · in Kafka {:.0} · scored {:.0} · in twins {:.0}",
+        figure("readings_sent_count"),
+        figure("readings_acknowledged_count"),
+        figure("readings_in_kafka_count"),
+        figure("readings_scored_count"),
+        figure("readings_in_twins_count")
+    ));
+    for (title, name) in [("publish→twin ", "publish_to_twin"), ("publish→alert", "publish_to_alert")] {
+        view.say(&format!(
+            "  {title}  p50 {:.0} ms · p99 {:.0} ms · max {:.0} ms  ({:.0} measured)",
+            figure(&format!("{name}_p50_ms")),
+            figure(&format!("{name}_p99_ms")),
+            figure(&format!("{name}_max_ms")),
+            figure(&format!("{name}_count"))
+        ));
+    }
+    for (fault, (found, of, delays)) in judged.alarms.by_fault() {
+        let delays: Vec<_> = delays.iter().map(|delay| format!("{:.1} min", delay / 60.0)).collect();
+        let after = if delays.is_empty() { String::new() } else { format!(" after {}", delays.join(", ")) };
+        view.say(&format!("  {fault:<24} {found} of {of} found{after}"));
+    }
+    view.say(&format!(
+        "  false alarms   {} in {:.0} vehicle-hours of healthy driving",
+        judged.alarms.false_alarms.len(),
+        judged.alarms.healthy_hours
+    ));
+    for line in &judged.alarms.false_alarms {
+        view.say(&format!("    {line}"));
+    }
+    for (name, verdict) in &report.verdicts {
+        let counts: Vec<_> = verdict.counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        let mark = if verdict.ok { "✓" } else { "✗" };
+        view.alert(&format!("  {mark} {name:<7} checked {} · {}", verdict.checked, counts.join(" · ")), !verdict.ok);
+        for example in verdict.examples.iter().filter(|_| !verdict.ok) {
+            view.say(&format!("      {example}"));
+        }
+    }
+}
