@@ -1,0 +1,152 @@
+//! The artefact: one safetensors file with the card in its metadata. Reading it needs no libtorch.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
+
+use safetensors::{Dtype, SafeTensors, View};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Card, Error, NAME,
+    features::{self, COUNT},
+};
+
+/// Form of the artefact that this code writes and reads.
+pub const FORM: u32 = 1;
+const CARD: &str = "card";
+
+/// A tensor of 8- or 4-byte numbers, as little-endian bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View for &Tensor {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Card and tensors of an artefact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    /// The card.
+    pub card: Card,
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+}
+
+#[cfg_attr(not(feature = "torch"), expect(dead_code, reason = "used by the network"))]
+impl Artifact {
+    pub(crate) fn new(card: Card) -> Self {
+        Self { card, tensors: BTreeMap::new() }
+    }
+
+    pub(crate) fn put_f32(&mut self, name: &str, shape: &[usize], numbers: &[f32]) {
+        let bytes = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        self.tensors.insert(name.to_owned(), Tensor { dtype: Dtype::F32, shape: shape.to_vec(), bytes });
+    }
+
+    pub(crate) fn put_f64(&mut self, name: &str, numbers: &[f64]) {
+        let bytes = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        self.tensors.insert(name.to_owned(), Tensor { dtype: Dtype::F64, shape: vec![numbers.len()], bytes });
+    }
+
+    pub(crate) fn put_u64(&mut self, name: &str, numbers: &[u64]) {
+        let bytes = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        self.tensors.insert(name.to_owned(), Tensor { dtype: Dtype::U64, shape: vec![numbers.len()], bytes });
+    }
+
+    fn get<const N: usize>(
+        &self,
+        name: &str,
+        dtype: Dtype,
+    ) -> Result<(&[usize], impl Iterator<Item = [u8; N]>), Error> {
+        let tensor = self.tensors.get(name).ok_or_else(|| Error::Malformed(format!("no tensor {name}")))?;
+        if tensor.dtype != dtype {
+            return Err(Error::Malformed(format!("tensor {name} is {:?} instead of {dtype:?}", tensor.dtype)));
+        }
+        Ok((&tensor.shape, tensor.bytes.as_chunks::<N>().0.iter().copied()))
+    }
+
+    pub(crate) fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let (found, numbers) = self.get(name, Dtype::F32)?;
+        if found != shape {
+            return Err(Error::Malformed(format!("tensor {name} is {found:?} instead of {shape:?}")));
+        }
+        Ok(numbers.map(f32::from_le_bytes).collect())
+    }
+
+    pub(crate) fn values(&self, name: &str) -> Result<[f64; COUNT], Error> {
+        let (found, numbers) = self.get(name, Dtype::F64)?;
+        let numbers: Vec<f64> = numbers.map(f64::from_le_bytes).collect();
+        numbers.try_into().map_err(|_| Error::Malformed(format!("tensor {name} is {found:?} instead of [{COUNT}]")))
+    }
+
+    pub(crate) fn u64(&self, name: &str) -> Result<Vec<u64>, Error> {
+        Ok(self.get(name, Dtype::U64)?.1.map(u64::from_le_bytes).collect())
+    }
+
+    /// The bytes; the same content gives the same bytes.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let card = serde_json::to_string(&self.card).map_err(|error| Error::Malformed(error.to_string()))?;
+        // One entry only: the order of several would be random.
+        let metadata = HashMap::from([(CARD.to_owned(), card)]);
+        safetensors::serialize(self.tensors.iter(), Some(metadata)).map_err(|error| Error::Malformed(error.to_string()))
+    }
+}
+
+impl Artifact {
+    /// Reads card and tensors; refuses what was made for other features.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] or [`Error::Schema`].
+    pub fn read(bytes: &[u8]) -> Result<Self, Error> {
+        let malformed = |error: &dyn std::fmt::Display| Error::Malformed(error.to_string());
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(&error))?;
+        let card = metadata.metadata().as_ref().and_then(|entries| entries.get(CARD));
+        let card = card.ok_or_else(|| Error::Malformed("no card".into()))?;
+        let card: Card = serde_json::from_str(card).map_err(|error| malformed(&error))?;
+        if card.detector != NAME || card.form != FORM {
+            return Err(Error::Malformed(format!(
+                "{} of form {}, not {NAME} of form {FORM}",
+                card.detector, card.form
+            )));
+        }
+        if card.schema != features::schema_id() {
+            return Err(Error::Schema { artefact: card.schema, program: features::schema_id() });
+        }
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| malformed(&error))?.tensors();
+        let tensors = tensors.into_iter().map(|(name, view)| {
+            let tensor = Tensor { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: view.data().to_vec() };
+            (name, tensor)
+        });
+        Ok(Self { card, tensors: tensors.collect() })
+    }
+
+    /// The version that these bytes are published under.
+    pub fn version(&self, bytes: &[u8]) -> String {
+        let hash = hash(bytes);
+        format!("{NAME}-{}-{}", self.card.to_time, &hash[..8])
+    }
+}
+
+/// SHA-256 of bytes, hexadecimal: the artefact's address in the registry.
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,47 @@
+//! Why an artefact can't be used or history can't be learnt from.
+
+/// What went wrong; the text is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bytes are no artefact of this detector.
+    #[error("artefact: {0}")]
+    Malformed(String),
+    /// The artefact was made with other features than this program computes.
+    #[error("artefact: made for features {artefact}, this program computes {program}")]
+    Schema {
+        /// Schema id in the artefact.
+        artefact: String,
+        /// Schema id of this program.
+        program: String,
+    },
+    /// The network gives other bits than it gave when it was saved.
+    #[error(
+        "artefact: the golden vector gives {got} instead of {expected}; made with CPU capability {made_with}, running with {running_with}"
+    )]
+    Golden {
+        /// Recorded hash of the outputs.
+        expected: String,
+        /// Hash of the outputs here.
+        got: String,
+        /// CPU capability when it was made.
+        made_with: String,
+        /// CPU capability here.
+        running_with: String,
+    },
+    /// There is too little to learn from.
+    #[error("history: {0}")]
+    TooLittle(String),
+    /// The model failed its own calibration and must not be published.
+    #[error("refused by its own calibration: {0}")]
+    Refused(String),
+    /// libtorch failed.
+    #[error("libtorch: {0}")]
+    Torch(String),
+}
+
+#[cfg(feature = "torch")]
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+}
