@@ -45,6 +45,8 @@ pub struct Edge<R = AfterDelivery> {
     qos0_in_hand: usize,
     connections: u64,
     stopping: bool,
+    /// The broker is beyond Receive Maximum, and the log says so.
+    exceeded: bool,
     tally: Tally,
     pubacks: u64,
     acks_sent: u64,
@@ -81,6 +83,7 @@ impl<R: Release> Edge<R> {
             qos0_in_hand: 0,
             connections: 0,
             stopping: false,
+            exceeded: false,
             tally: Tally::default(),
             pubacks: 0,
             acks_sent: 0,
@@ -212,11 +215,24 @@ impl<R: Release> Edge<R> {
                 }
             }
         }
+        self.watch_window()?;
+        Ok(())
+    }
+
+    /// Receive Maximum bounds what the broker sends ahead, and so our memory. mosquitto (2.0.11 at least) breaks
+    /// it when it resumes a session: on top of what it sends again it grants itself a whole new window, at every
+    /// reconnection. What it sends is taken in all the same: turned away, it would come again and stop the flow
+    /// for ever. The number of packet ids is the bound that nobody can break.
+    fn watch_window(&mut self) -> Result<(), Error> {
         let (unacknowledged, window) = (self.books.tracker.unacknowledged(), usize::from(self.config.receive_maximum));
-        if unacknowledged > window {
-            // Memory is bounded by that promise of the broker's.
-            return Err(anyhow!("the MQTT broker sent {unacknowledged} publishes ahead; {window} were allowed").into());
+        if unacknowledged > usize::from(u16::MAX) {
+            return Err(anyhow!("the MQTT broker uses packet ids twice: {unacknowledged} are unacknowledged").into());
         }
+        if unacknowledged > window && !self.exceeded {
+            tracing::warn!(unacknowledged, window, "the MQTT broker sends more ahead than Receive Maximum allows");
+            self.metrics.window_exceeded.increment(1);
+        }
+        self.exceeded = unacknowledged > window;
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) queue_full: Counter,
     pub(crate) kafka_failures: Counter,
     pub(crate) late_reports: Counter,
+    pub(crate) window_exceeded: Counter,
     pub(crate) vehicles: Gauge,
     pub(crate) connected: Gauge,
 }
@@ -41,6 +42,10 @@ impl Metrics {
             "edge_late_reports_total",
             "Deliveries whose connection was gone: the broker sends them again"
         );
+        describe_counter!(
+            "edge_receive_maximum_exceeded_total",
+            "Times that the MQTT broker sent more ahead than allowed"
+        );
         describe_gauge!("edge_vehicles", "Vehicles whose acknowledged ranges are remembered");
         describe_gauge!("edge_mqtt_connected", "1 while connected to the MQTT broker");
         let reasons = Reason::ALL.into_iter().map(Reason::as_str).chain([KAFKA_REFUSED, QOS0_OVERFLOW]);
@@ -57,6 +62,7 @@ impl Metrics {
             queue_full: counter!("edge_kafka_queue_full_total"),
             kafka_failures: counter!("edge_kafka_failures_total"),
             late_reports: counter!("edge_late_reports_total"),
+            window_exceeded: counter!("edge_receive_maximum_exceeded_total"),
             vehicles: gauge!("edge_vehicles"),
             connected: gauge!("edge_mqtt_connected"),
         }
