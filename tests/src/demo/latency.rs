@@ -3,10 +3,20 @@
 //! A reading is in its twin as soon as a reader can see it or a later one there: a change stream on `twins`
 //! says when. The ledger says when it was published.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result};
+use futures_util::StreamExt;
 use hdrhistogram::Histogram;
+use mongodb::{
+    Client,
+    bson::{Bson, Document},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::judge::{Alerts, Received};
 
@@ -41,6 +51,56 @@ pub fn percentiles(samples: impl IntoIterator<Item = i64>) -> Result<Latency> {
 pub type Visible = Vec<(String, u32, u64, i64)>;
 /// When a reading was published: by vehicle and boot, by seq, wall ms.
 pub type Published = BTreeMap<(String, u32), BTreeMap<u64, i64>>;
+
+/// Watches `twins` through a change stream: what a reader can see, as soon as a majority has it.
+#[derive(Debug)]
+pub struct Visibility {
+    stop: CancellationToken,
+    watching: JoinHandle<Result<Visible>>,
+}
+
+impl Visibility {
+    /// Watches the collection from now on.
+    pub async fn watch(mongo: &str) -> Result<Self> {
+        let twins = Client::with_uri_str(mongo).await?.database("motorcade").collection::<Document>("twins");
+        let mut changes = twins.watch().await.context("watch the twins")?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let watching = tokio::spawn(async move {
+            let mut visible = Visible::new();
+            loop {
+                let change = tokio::select! {
+                    change = changes.next() => change,
+                    // What was written before the stop is read to its end.
+                    () = async { stopped.cancelled().await; tokio::time::sleep(Duration::from_secs(1)).await } => None,
+                };
+                let Some(change) = change.transpose().context("read the change stream")? else { return Ok(visible) };
+                let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_millis());
+                let fields = change.update_description.map(|update| update.updated_fields).or(change.full_document);
+                let vehicle = change.document_key.as_ref().and_then(|key| key.get_str("_id").ok());
+                if let (Some(vehicle), Some(fields)) = (vehicle, fields) {
+                    // `cur` is the newest full record, `chg` the newest change: see `store`'s twin document.
+                    for (boot, seq) in ["cur", "chg"].iter().filter_map(|name| stamp(fields.get(*name)?)) {
+                        visible.push((vehicle.to_owned(), boot, seq, i64::try_from(at).unwrap_or(i64::MAX)));
+                    }
+                }
+            }
+        });
+        Ok(Self { stop, watching })
+    }
+
+    /// Ends the watch and gives back what was seen.
+    pub async fn finish(self) -> Result<Visible> {
+        self.stop.cancel();
+        self.watching.await.context("the watch ended badly")?
+    }
+}
+
+/// Boot and sequence at the head of a register.
+fn stamp(register: &Bson) -> Option<(u32, u64)> {
+    let register = register.as_document()?;
+    Some((u32::try_from(register.get_i64("b").ok()?).ok()?, u64::try_from(register.get_i64("n").ok()?).ok()?))
+}
 
 /// Latencies publish → twin: each published reading until it, or a later one of its boot, was visible.
 pub fn to_twin(published: &Published, visible: &Visible) -> Result<Latency> {

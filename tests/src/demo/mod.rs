@@ -3,10 +3,10 @@
 //! It starts the same processes that an operator would, and decides nothing that they decide: it only sets the
 //! scene ([`timeline`]), watches ([`stages`], [`view`], [`latency`]) and judges.
 
-mod latency;
+pub mod latency;
 mod run;
 pub mod stages;
-mod summary;
+pub mod summary;
 pub mod timeline;
 mod view;
 
