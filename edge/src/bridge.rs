@@ -27,6 +27,10 @@ use crate::{
 /// How soon a record that found the producer's queue full is tried again.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
+/// With a broker that keeps to Receive Maximum at most two windows are in hand: one of a lost connection and one
+/// of this one.
+const MOST_WINDOWS: usize = 3;
+
 /// A connected edge.
 pub struct Edge<R = AfterDelivery> {
     pub(crate) config: Config,
@@ -160,15 +164,13 @@ impl<R: Release> Edge<R> {
 
     /// Waits for one thing to happen and does what follows from it. Cancel-safe.
     async fn step(&mut self, until: Option<Instant>) -> Result<(), Error> {
-        // A lost connection is made again only when at most one window is in hand: the broker sends another.
-        let window = usize::from(self.config.receive_maximum);
-        let may_connect = self.session.connected() || self.books.tracker.in_hand() <= window;
+        let may_turn = self.may_turn();
         // What failed waits for what waits for room.
         let failed = self.failed.front().filter(|_| self.waiting.is_empty()).map(|(at, ..)| *at);
         let timers = [until, self.books.acks.next_check(), self.retry_at, failed];
         let timer = timers.into_iter().flatten().min();
         let woken = tokio::select! {
-            happenings = self.session.turn(), if may_connect => Woken::Mqtt(happenings),
+            happenings = self.session.turn(), if may_turn => Woken::Mqtt(happenings),
             () = self.producer.reported() => Woken::Kafka,
             () = sleep_until(timer) => Woken::Timer,
         };
@@ -215,25 +217,28 @@ impl<R: Release> Edge<R> {
                 }
             }
         }
-        self.watch_window()?;
+        self.watch_window();
         Ok(())
     }
 
-    /// Receive Maximum bounds what the broker sends ahead, and so our memory. mosquitto (2.0.11 at least) breaks
-    /// it when it resumes a session: on top of what it sends again it grants itself a whole new window, at every
-    /// reconnection. What it sends is taken in all the same: turned away, it would come again and stop the flow
-    /// for ever. The number of packet ids is the bound that nobody can break.
-    fn watch_window(&mut self) -> Result<(), Error> {
+    /// Whether the session may be turned. Two cases say no, and both end when Kafka confirms:
+    /// - the connection is gone and more than a window is in hand, for the next one brings another;
+    /// - the broker does not keep to Receive Maximum. mosquitto 2.0.11 sends a whole window of what it has queued
+    ///   for every PUBACK. Then the socket is not read, and TCP holds the broker up; if that lasts, pings are
+    ///   missed and the broker cuts the connection, which leads to the first case.
+    fn may_turn(&self) -> bool {
+        let windows = if self.session.connected() { MOST_WINDOWS } else { 1 };
+        self.books.tracker.in_hand() <= windows * usize::from(self.config.receive_maximum)
+    }
+
+    fn watch_window(&mut self) {
         let (unacknowledged, window) = (self.books.tracker.unacknowledged(), usize::from(self.config.receive_maximum));
-        if unacknowledged > usize::from(u16::MAX) {
-            return Err(anyhow!("the MQTT broker uses packet ids twice: {unacknowledged} are unacknowledged").into());
-        }
         if unacknowledged > window && !self.exceeded {
             tracing::warn!(unacknowledged, window, "the MQTT broker sends more ahead than Receive Maximum allows");
             self.metrics.window_exceeded.increment(1);
         }
-        self.exceeded = unacknowledged > window;
-        Ok(())
+        // Warned of again only after it has been half empty.
+        self.exceeded = if self.exceeded { unacknowledged > window / 2 } else { unacknowledged > window };
     }
 
     fn take_in(&mut self, arrival: Arrival, now: Instant, ingest: UnixMillis) -> Result<(), Error> {

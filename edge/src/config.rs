@@ -23,7 +23,7 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_EDGE_MQTT_PASSWORD_FILE", value_name = "FILE")]
     pub mqtt_password_file: Option<PathBuf>,
     /// MQTT client id: the broker keeps the session, and what waits in it, under this name.
-    #[arg(long, env = "MOTORCADE_EDGE_ID", value_name = "NAME", default_value = "edge-1")]
+    #[arg(long, env = "MOTORCADE_EDGE_ID", value_name = "NAME", default_value = "edge.1")]
     pub id: String,
     /// Kafka's bootstrap servers, separated by commas.
     #[arg(long, env = "MOTORCADE_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]

@@ -76,7 +76,8 @@ async fn subscribe(session: &mut Session, config: &Config) -> Result<Vec<Happeni
             }
             backlog.push(happening);
         }
-        if subscribed {
+        // A session that brings so much was subscribed before; the loop must get on with it.
+        if subscribed || backlog.len() > 2 * usize::from(config.receive_maximum) {
             return Ok(backlog);
         }
     }
