@@ -1,0 +1,358 @@
+//! The outbox of a vehicle: which readings are not known to be in Kafka, and when to send which. Pure: the
+//! clock (monotonic, ms) and the randomness are given.
+//!
+//! A reading leaves the outbox only when an ack of the edge names it, or as the oldest of a full outbox. It is
+//! sent again, oldest first:
+//! 1. when the process starts or the broker knows no session ([`Outbox::session`]);
+//! 2. when two successive acks left it out while they covered readings sent after it;
+//! 3. the oldest only, as a probe, when no ack came for a while ([`Times::probe_ms`]);
+//! 4. when the broker refused it ([`Outbox::puback`]);
+//! 5. when a connection ended before the broker had taken it: as MQTT asks of a client with a session, whose
+//!    state this outbox is.
+
+mod entry;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use telemetry::{PayloadHash, event::Ack};
+
+pub use self::entry::{Counts, Key, Record, Resent, Settings, Times, Transmission};
+use self::entry::{Entry, Quiet};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Outbox {
+    settings: Settings,
+    rng: ChaCha8Rng,
+    /// By ordinal: the order in which they were offered.
+    entries: BTreeMap<u64, Entry>,
+    by_seq: BTreeMap<(u32, u64), u64>,
+    by_hash: HashMap<PayloadHash, Vec<u64>>,
+    next_ordinal: u64,
+    /// Ordinals below it are sent, those from it on wait.
+    cursor: u64,
+    in_flight: usize,
+    /// Counts transmissions; tells which of two was later.
+    order: u64,
+    /// Sent ones that are to be sent again, by time.
+    due: BTreeSet<(u64, u64)>,
+    /// Sent ones that are to be sent again now.
+    ready: BTreeSet<u64>,
+    /// The last seq sent in each boot that this outbox knows.
+    last_sent: BTreeMap<u32, u64>,
+    boot: u32,
+    /// The latest transmission that an ack has covered.
+    latest_covered: Option<(Key, u64)>,
+    connected: bool,
+    quiet: Quiet,
+    counts: Counts,
+}
+
+impl Outbox {
+    /// An empty outbox of a unit that runs in `boot`.
+    pub fn new(settings: Settings, boot: u32, rng: ChaCha8Rng) -> Self {
+        Self {
+            quiet: Quiet::new(settings.times.probe_ms),
+            settings,
+            rng,
+            entries: BTreeMap::new(),
+            by_seq: BTreeMap::new(),
+            by_hash: HashMap::new(),
+            next_ordinal: 0,
+            cursor: 0,
+            in_flight: 0,
+            order: 0,
+            due: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            last_sent: BTreeMap::from([(boot, 0)]),
+            boot,
+            latest_covered: None,
+            connected: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes over what an earlier process left, oldest first, before anything else is offered. `last_seqs` is the
+    /// last seq of each boot that may have been sent.
+    ///
+    /// Returns what does not fit: the oldest, given up.
+    pub fn restore(&mut self, records: Vec<Record>, last_seqs: &BTreeMap<u32, u64>) -> Vec<Record> {
+        for (boot, seq) in last_seqs {
+            let last = self.last_sent.entry(*boot).or_insert(0);
+            *last = (*last).max(*seq);
+        }
+        self.counts.restored += records.len() as u64;
+        records.into_iter().filter_map(|record| self.insert(record, true)).collect()
+    }
+
+    /// Takes a new reading. If the outbox is full, the oldest goes, is counted and returned.
+    pub fn offer(&mut self, record: Record) -> Option<Record> {
+        self.counts.offered += 1;
+        self.insert(record, false)
+    }
+
+    fn insert(&mut self, record: Record, restored: bool) -> Option<Record> {
+        let oldest = (self.entries.len() >= self.settings.capacity).then(|| self.entries.keys().next().copied());
+        let given_up = oldest.flatten().and_then(|ordinal| self.remove(ordinal)).map(|entry| entry.record);
+        self.counts.given_up += u64::from(given_up.is_some());
+        let ordinal = self.next_ordinal;
+        self.next_ordinal += 1;
+        match record.key {
+            Key::Seq { boot, seq } => {
+                self.by_seq.insert((boot, seq), ordinal);
+            }
+            Key::Hash(hash) => self.by_hash.entry(hash).or_default().push(ordinal),
+        }
+        self.entries.insert(ordinal, Entry::new(record, restored));
+        given_up
+    }
+
+    fn remove(&mut self, ordinal: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&ordinal)?;
+        match entry.record.key {
+            Key::Seq { boot, seq } => {
+                self.by_seq.remove(&(boot, seq));
+            }
+            Key::Hash(hash) => {
+                if let Some(ordinals) = self.by_hash.get_mut(&hash) {
+                    ordinals.retain(|other| *other != ordinal);
+                    if ordinals.is_empty() {
+                        self.by_hash.remove(&hash);
+                    }
+                }
+            }
+        }
+        self.ready.remove(&ordinal);
+        if let Some(when) = entry.resend_at {
+            self.due.remove(&(when, ordinal));
+        }
+        self.in_flight -= usize::from(ordinal < self.cursor);
+        Some(entry)
+    }
+
+    /// The broker accepted a connection. Without a session everything unacknowledged is sent again (rule 1).
+    pub fn session(&mut self, present: bool) {
+        if present {
+            return;
+        }
+        self.cursor = self.entries.keys().next().copied().unwrap_or(self.next_ordinal);
+        self.in_flight = 0;
+        self.due.clear();
+        self.ready.clear();
+        self.entries.values_mut().for_each(Entry::forget_session);
+    }
+
+    /// The acks are subscribed to: sending may begin.
+    pub fn connected(&mut self, now: u64) {
+        self.connected = true;
+        self.quiet.resume(now);
+    }
+
+    /// The connection has ended: what the broker has not taken is sent again on the next one.
+    pub fn disconnected(&mut self, now: u64) {
+        if !self.connected {
+            return;
+        }
+        self.connected = false;
+        self.quiet.pause(now);
+        for (ordinal, entry) in self.entries.range_mut(..self.cursor).filter(|(_, entry)| !entry.taken) {
+            if let Some(when) = entry.resend_at.take() {
+                self.due.remove(&(when, *ordinal));
+            }
+            entry.why = Resent::ConnectionLost;
+            self.ready.insert(*ordinal);
+        }
+    }
+
+    /// The next reading to send now, if any; it counts as sent from here on.
+    #[expect(clippy::should_implement_trait, reason = "it takes the time")]
+    pub fn next(&mut self, now: u64) -> Option<Transmission<'_>> {
+        if !self.connected {
+            return None;
+        }
+        self.probe(now);
+        while let Some((when, ordinal)) = self.due.first().copied().filter(|(when, _)| *when <= now) {
+            self.due.remove(&(when, ordinal));
+            self.ready.insert(ordinal);
+            if let Some(entry) = self.entries.get_mut(&ordinal) {
+                entry.resend_at = None;
+            }
+        }
+        let ordinal = match self.ready.pop_first() {
+            Some(ordinal) => ordinal,
+            None if self.in_flight >= self.settings.window => return None,
+            None => {
+                let ordinal = *self.entries.range(self.cursor..).next()?.0;
+                self.cursor = ordinal + 1;
+                if self.in_flight == 0 {
+                    // Nothing was out that an ack could have named.
+                    self.quiet.restart(now, self.settings.times.probe_ms);
+                }
+                self.in_flight += 1;
+                ordinal
+            }
+        };
+        self.order += 1;
+        let entry = self.entries.get_mut(&ordinal)?;
+        let again = (entry.sent_before).then_some(entry.why);
+        entry.transmit(self.order);
+        if let Key::Seq { boot, seq } = entry.record.key {
+            let last = self.last_sent.entry(boot).or_insert(0);
+            *last = (*last).max(seq);
+        }
+        self.counts.sent += 1;
+        if let Some(why) = again {
+            self.counts.resent[why as usize] += 1;
+        }
+        Some(Transmission { ordinal, record: &entry.record, again })
+    }
+
+    /// Rule 3.
+    fn probe(&mut self, now: u64) {
+        if self.in_flight == 0 || now < self.quiet.ends() {
+            return;
+        }
+        self.quiet.double(now, self.settings.times.probe_max_ms);
+        if let Some((ordinal, entry)) = self.entries.range_mut(..self.cursor).next() {
+            if let Some(when) = entry.resend_at.take() {
+                self.due.remove(&(when, *ordinal));
+            }
+            entry.why = Resent::Probe;
+            self.ready.insert(*ordinal);
+        }
+    }
+
+    /// The broker answered a transmission: it took the reading, or refused it (reason 0x10, or 0x80 and above; rule 4).
+    pub fn puback(&mut self, ordinal: u64, taken: bool, now: u64) {
+        let Some(entry) = self.entries.get_mut(&ordinal) else { return };
+        entry.taken = true;
+        if taken {
+            entry.refusals = 0;
+            return;
+        }
+        self.counts.refused += 1;
+        if ordinal >= self.cursor || entry.resend_at.is_some() || self.ready.contains(&ordinal) {
+            return;
+        }
+        let Times { refused_ms, refused_max_ms, .. } = self.settings.times;
+        let when = now + self.rng.random_range(0..=doubled(refused_ms, refused_max_ms, entry.refusals));
+        entry.refusals += 1;
+        entry.resend_at = Some(when);
+        entry.why = Resent::Refused;
+        self.due.insert((when, ordinal));
+    }
+
+    /// Applies an ack of the edge and returns what left the outbox.
+    ///
+    /// A range above the last seq sent in its boot is refused whole and counted. Boots before this outbox's
+    /// memory are not its business.
+    pub fn ack(&mut self, ack: &Ack, now: u64) -> Vec<Key> {
+        self.counts.acks += 1;
+        self.quiet.restart(now, self.settings.times.probe_ms);
+        // The latest transmission that this ack shows to have arrived.
+        let mut latest = None;
+        let mut covered = Vec::new();
+        for range in &ack.ranges {
+            match self.last_sent.get(&range.boot) {
+                Some(last) if range.to <= *last => {}
+                None if range.boot < self.boot => continue,
+                _ => {
+                    self.counts.refused_ranges += 1;
+                    continue;
+                }
+            }
+            let span = (range.boot, range.from)..=(range.boot, range.to);
+            if let Some((Key::Seq { boot, seq }, order)) = self.latest_covered
+                && span.contains(&(boot, seq))
+            {
+                latest = latest.max(Some(order));
+            }
+            covered.extend(self.by_seq.range(span).map(|(_, ordinal)| *ordinal));
+        }
+        for hash in &ack.hashes {
+            if let Some((Key::Hash(known), order)) = self.latest_covered
+                && known == *hash
+            {
+                latest = latest.max(Some(order));
+            }
+            let ordinals = self.by_hash.get(hash).into_iter().flatten();
+            // Identical bytes may wait here that were never sent.
+            covered.extend(ordinals.filter(|ordinal| self.entries[*ordinal].sent_before));
+        }
+        let mut removed = Vec::with_capacity(covered.len());
+        for entry in covered.into_iter().filter_map(|ordinal| self.remove(ordinal)).collect::<Vec<_>>() {
+            latest = latest.max(Some(entry.order));
+            if self.latest_covered.is_none_or(|(_, order)| order < entry.order) {
+                self.latest_covered = Some((entry.record.key, entry.order));
+            }
+            removed.push(entry.record.key);
+        }
+        self.counts.acked += removed.len() as u64;
+        self.strike(latest.unwrap_or(0), now);
+        removed
+    }
+
+    /// Rule 2: this ack shows that transmission `latest` arrived, and left out what is still here.
+    fn strike(&mut self, latest: u64, now: u64) {
+        let Times { left_out_ms, left_out_max_ms, .. } = self.settings.times;
+        for (ordinal, entry) in self.entries.range_mut(..self.cursor) {
+            if entry.resend_at.is_some() || self.ready.contains(ordinal) {
+                continue;
+            }
+            entry.strikes = if entry.order < latest { entry.strikes + 1 } else { 0 };
+            if entry.strikes >= 2 {
+                let when = now + self.rng.random_range(0..=doubled(left_out_ms, left_out_max_ms, entry.left_out));
+                entry.left_out += 1;
+                entry.resend_at = Some(when);
+                entry.why = Resent::LeftOut;
+                self.due.insert((when, *ordinal));
+            }
+        }
+    }
+
+    /// When [`Self::next`] may have something that it does not have now, by the clock alone.
+    pub fn wake_at(&self) -> Option<u64> {
+        if !self.connected {
+            return None;
+        }
+        let probe = (self.in_flight > 0).then(|| self.quiet.ends());
+        let due = self.due.first().map(|(when, _)| *when);
+        probe.into_iter().chain(due).min()
+    }
+
+    /// How many readings are in hand.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether every reading has been acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many are sent and unacknowledged: never more than the window.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// What has happened so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// What is in hand, oldest first.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.entries.values().map(|entry| &entry.record)
+    }
+}
+
+/// `base` doubled `times` times, up to `max`.
+fn doubled(base: u64, max: u64, times: u32) -> u64 {
+    base.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX)).min(max)
+}
