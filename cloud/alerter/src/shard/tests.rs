@@ -11,7 +11,6 @@ use crate::lifecycle::tests::{command, score};
 
 #[derive(Debug, Clone)]
 enum Input {
-    Score(f64),
     Acknowledge,
     Resolve,
 }
@@ -58,9 +57,9 @@ fn play(scores: &[f64], commands: &[Input], turns: &[Turn]) -> (Logs, Shard) {
         let (from_scores, from_commands) = logs.committed;
         let to_scores = from_scores.saturating_add(turn.scores).min(scores.len());
         let to_commands = from_commands.saturating_add(turn.commands).min(commands.len());
-        let mut take_scores = |shard: &mut Shard| {
-            for at in from_scores..to_scores {
-                shard.score(&Rules::default(), i64::try_from(at).unwrap(), &score(at as u64 + 1, scores[at]));
+        let take_scores = |shard: &mut Shard| {
+            for (at, value) in scores.iter().enumerate().take(to_scores).skip(from_scores) {
+                shard.score(&Rules::default(), i64::try_from(at).unwrap(), &score(at as u64 + 1, *value));
             }
         };
         if !turn.commands_first {
@@ -69,7 +68,7 @@ fn play(scores: &[f64], commands: &[Input], turns: &[Turn]) -> (Logs, Shard) {
         for (at, input) in commands.iter().enumerate().take(to_commands).skip(from_commands) {
             let action = match input {
                 Input::Acknowledge => AlertAction::Acknowledge,
-                _ => AlertAction::Resolve { outcome: "confirmed".into() },
+                Input::Resolve => AlertAction::Resolve { outcome: "confirmed".into() },
             };
             shard.command(i64::try_from(at).unwrap(), &command(&id, action));
         }
