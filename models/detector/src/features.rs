@@ -30,7 +30,7 @@ const fn context(number: signal::Number) -> Feature {
     Feature { number, judged: false }
 }
 
-/// The input signals. State of charge and weather explain others but are no fault themselves.
+/// The input signals. State of charge, weather and the slow heat of the pack explain others but are no fault themselves.
 pub const FEATURES: [Feature; COUNT] = [
     judged(signal::SPEED),
     judged(signal::ACCELERATOR),
@@ -42,7 +42,7 @@ pub const FEATURES: [Feature; COUNT] = [
     context(signal::BATTERY_CHARGE),
     judged(signal::BATTERY_VOLTAGE),
     judged(signal::BATTERY_CURRENT),
-    judged(signal::BATTERY_TEMPERATURE),
+    context(signal::BATTERY_TEMPERATURE),
     judged(signal::LOW_VOLTAGE),
     context(signal::AIR_TEMPERATURE),
     judged(signal::TYRE_FRONT_LEFT),

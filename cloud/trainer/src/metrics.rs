@@ -1,0 +1,28 @@
+//! The trainer's metrics.
+
+/// A training that ended, published or refused.
+pub(crate) fn trained(seconds: f64, records: u64) {
+    metrics::histogram!("trainer_training_seconds").record(seconds);
+    metrics::gauge!("trainer_training_records").set(records as f64);
+}
+
+/// A model that failed its own calibration.
+pub(crate) fn refused() {
+    metrics::counter!("trainer_models_refused_total").increment(1);
+}
+
+/// A model that is on `models`, confirmed.
+pub(crate) fn published() {
+    metrics::counter!("trainer_models_published_total").increment(1);
+}
+
+/// Records replayed for training.
+pub(crate) fn replayed(received: u64, used: u64) {
+    metrics::counter!("trainer_records_received_total").increment(received);
+    metrics::counter!("trainer_records_sent_total").increment(used);
+}
+
+/// Replayed records put aside.
+pub(crate) fn discarded(reason: &'static str, n: u64) {
+    metrics::counter!("trainer_records_discarded_total", "reason" => reason).increment(n);
+}
