@@ -9,7 +9,7 @@
 //! - packet ids mean nothing on the next connection: see [`crate::delivery`];
 //! - it does not pause between two tries.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rumqttc::{
@@ -33,6 +33,8 @@ use crate::config::{Config, MAX_PACKET_BYTES, split_address};
 
 /// The broker has to hear from us this often; after one and a half it takes us for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// After a connection of this length the pauses between tries start small again.
+const LASTING: Duration = Duration::from_secs(10);
 /// Requests beside the PUBACKs: acks and a SUBSCRIBE.
 const ROOM: usize = 512;
 
@@ -80,7 +82,11 @@ pub(crate) struct Session {
     disconnected: bool,
     /// Requests that were put into the channel and have not been written.
     outstanding: usize,
+    /// Those of them that are publishes.
+    publishes: usize,
     happenings: Vec<Happening>,
+    /// The CONNACK of this connection.
+    since: Option<Instant>,
     config: Config,
 }
 
@@ -118,7 +124,9 @@ impl Session {
             subscribe_wanted: false,
             disconnected: false,
             outstanding: 0,
+            publishes: 0,
             happenings: Vec::new(),
+            since: None,
             config: config.clone(),
         })
     }
@@ -130,7 +138,7 @@ impl Session {
     /// Whether there is room for another ack. The rest of the channel is the PUBACKs': a flood of acks must
     /// not hold them up.
     pub(crate) fn has_room(&self) -> bool {
-        self.connected && self.outstanding < ROOM / 2
+        self.connected && self.publishes < ROOM / 2
     }
 
     /// Whether everything that was asked for has been written to the socket.
@@ -156,6 +164,12 @@ impl Session {
             }
             self.connected = false;
             self.outstanding = 0;
+            self.publishes = 0;
+            // Only a connection that lasted counts as a success: two edges with one id would otherwise throw each
+            // other out as fast as they can.
+            if self.since.take().is_some_and(|since| since.elapsed() >= LASTING) {
+                self.backoff.reset();
+            }
             pause = self.backoff.next();
             self.happenings.push(refusal(&failure).unwrap_or_else(|| Happening::Lost(failure.to_string())));
         }
@@ -170,7 +184,7 @@ impl Session {
             Event::Incoming(Packet::ConnAck(connack)) => {
                 self.connected = true;
                 self.subscribe_wanted = true;
-                self.backoff.reset();
+                self.since = Some(Instant::now());
                 Happening::Connected { resumed: connack.session_present }
             }
             Event::Incoming(Packet::SubAck(suback)) => {
@@ -181,7 +195,12 @@ impl Session {
                     Some(code) => Happening::Fatal(format!("the subscription was refused: {code:?}")),
                 }
             }
-            Event::Outgoing(Outgoing::PubAck(_) | Outgoing::Publish(_) | Outgoing::Subscribe(_)) => {
+            Event::Outgoing(Outgoing::Publish(_)) => {
+                self.outstanding = self.outstanding.saturating_sub(1);
+                self.publishes = self.publishes.saturating_sub(1);
+                return;
+            }
+            Event::Outgoing(Outgoing::PubAck(_) | Outgoing::Subscribe(_)) => {
                 self.outstanding = self.outstanding.saturating_sub(1);
                 return;
             }
@@ -227,6 +246,7 @@ impl Session {
     pub(crate) fn publish(&mut self, mqtt_topic: String, payload: Vec<u8>) -> bool {
         let taken = self.has_room() && self.client.try_publish(mqtt_topic, QoS::AtMostOnce, false, payload).is_ok();
         self.outstanding += usize::from(taken);
+        self.publishes += usize::from(taken);
         taken
     }
 
