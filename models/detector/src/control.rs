@@ -29,7 +29,7 @@ pub fn shuffled(detector: &Detector, history: &History, options: &Options, seed:
     let eyes = Eyes { scaler: detector.eyes.scaler.clone(), network: Network::of(&weights)? };
     let parts = Parts::of(history, options)?;
     let card = detector.card();
-    fit::calibrate(history, &parts, eyes, options, (card.loss, card.trivial_loss))
+    fit::calibrate(history, &parts, &eyes, options, (card.loss, card.trivial_loss))
 }
 
 /// Trains without the gate: to look at a model that was refused.

@@ -98,10 +98,10 @@ pub fn train(history: &History, options: &Options) -> Result<Detector, Error> {
 pub(crate) fn learn(history: &History, options: &Options) -> Result<Detector, Error> {
     let parts = Parts::of(history, options)?;
     let mut draws = ChaCha8Rng::seed_from_u64(options.seed);
-    let scaler = Scaler::fit(parts.part(0).map(|(_, _, query)| &query.frames[features::DEPTH - 1].values));
+    let scaler = Scaler::fit(&parts.part(0).map(|(_, _, query)| &query.frames[features::DEPTH - 1].values));
     let eyes = Eyes { scaler, network: Network::random(&mut draws) };
     let losses = optimise(&eyes, &parts, options, &mut draws)?;
-    calibrate(history, &parts, eyes, options, losses)
+    calibrate(history, &parts, &eyes, options, losses)
 }
 
 /// Refuses a model that does not hold what it promises.
@@ -238,7 +238,7 @@ fn student(targets: &Tensor, expected: &Tensor, log_spread: &Tensor, weights: &T
 pub(crate) fn calibrate(
     history: &History,
     parts: &Parts<'_>,
-    eyes: Eyes,
+    eyes: &Eyes,
     options: &Options,
     (loss, trivial_loss): Losses,
 ) -> Result<Detector, Error> {
@@ -269,7 +269,7 @@ pub(crate) fn calibrate(
         detector: NAME.to_owned(),
         form: FORM,
         schema: features::schema_id(),
-        signals: signals(&eyes, parts, tag, &threshold.limits)?,
+        signals: signals(eyes, parts, tag, &threshold.limits)?,
         steps: STEPS,
         block: BLOCK,
         memory: MEMORY,

@@ -28,7 +28,8 @@ mod fit;
 mod history;
 #[cfg(feature = "torch")]
 mod network;
-#[cfg(all(test, feature = "torch"))]
+#[cfg(feature = "torch")]
+#[cfg(test)]
 mod tests;
 
 pub use card::{Card, Span};

@@ -13,7 +13,7 @@ pub(crate) struct Scaler {
 }
 
 impl Scaler {
-    pub(crate) fn fit<'a>(rows: impl Iterator<Item = &'a Values> + Clone) -> Self {
+    pub(crate) fn fit<'a>(rows: &(impl Iterator<Item = &'a Values> + Clone)) -> Self {
         let mut scaler = Self { center: [0.0; COUNT], spread: [1.0; COUNT] };
         for at in 0..COUNT {
             let mut column: Vec<f64> = rows.clone().map(|row| row[at]).filter(|value| !value.is_nan()).collect();
@@ -60,7 +60,7 @@ mod tests {
     fn an_outlier_does_not_move_the_scale_and_nan_stays_nan() {
         let rows: Vec<Values> =
             (0..=1000).map(|n| [if n == 7 { 5_000.0 } else { f64::from(n) / 10.0 }; COUNT]).collect();
-        let scaler = Scaler::fit(rows.iter());
+        let scaler = Scaler::fit(&rows.iter());
         assert!((scaler.center[0] - 50.0).abs() < 1.0, "{}", scaler.center[0]);
         assert!(scaler.scale(0, f64::NAN).is_nan());
         assert_eq!(scaler.scale(0, 1e9), CLIP);

@@ -1,0 +1,37 @@
+//! The scorer's metrics.
+
+/// Records taken from `telemetry`.
+pub(crate) fn received(n: u64) {
+    metrics::counter!("scorer_records_received_total").increment(n);
+}
+
+/// Scores that Kafka confirmed.
+pub(crate) fn sent(n: u64) {
+    metrics::counter!("scorer_records_sent_total").increment(n);
+}
+
+/// Records put aside.
+pub(crate) fn discarded(reason: &'static str, n: u64) {
+    metrics::counter!("scorer_records_discarded_total", "reason" => reason).increment(n);
+}
+
+/// From ingest to the score's confirmation.
+pub(crate) fn ingest_to_score(seconds: f64) {
+    metrics::histogram!("scorer_ingest_to_score_seconds").record(seconds);
+}
+
+/// Records not yet read, readings that wait for a missing seq.
+pub(crate) fn lag(records: u64, waiting: u64) {
+    metrics::gauge!("scorer_lag_records").set(records as f64);
+    metrics::gauge!("scorer_waiting_records").set(waiting as f64);
+}
+
+/// A scorer changed its model.
+pub(crate) fn switched() {
+    metrics::counter!("scorer_model_switches_total").increment(1);
+}
+
+/// A published model could not be loaded.
+pub(crate) fn model_refused() {
+    metrics::counter!("scorer_models_refused_total").increment(1);
+}

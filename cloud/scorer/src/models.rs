@@ -1,0 +1,125 @@
+//! The scorer's view of `models` and `model-events`: which version is wanted, which scores where.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use cloud_log::{KafkaConfig, OutRecord, Producer, Tail, TailFrom};
+use service::Error;
+use telemetry::{
+    event::ModelEvent,
+    kafka_topic::{MODEL_EVENTS, MODELS},
+};
+
+use crate::{inference::Inference, metrics, registry::Registry, timeline::Timeline};
+
+/// How long a published switch point may take to be read back.
+const READ_BACK: Duration = Duration::from_secs(20);
+
+/// Registry and timeline, followed live.
+#[derive(Debug)]
+pub(crate) struct Models {
+    models: Tail,
+    events: Tail,
+    alias: String,
+    registry: Registry,
+    pub(crate) timeline: Timeline,
+    loaded: HashSet<String>,
+    refused: HashSet<String>,
+}
+
+impl Models {
+    pub(crate) async fn open(kafka: &KafkaConfig, alias: &str) -> Result<Self, Error> {
+        let models = Tail::open(kafka, MODELS, TailFrom::Beginning).await?;
+        let events = Tail::open(kafka, MODEL_EVENTS, TailFrom::Beginning).await?;
+        let mut this = Self {
+            models,
+            events,
+            alias: alias.to_owned(),
+            registry: Registry::default(),
+            timeline: Timeline::default(),
+            loaded: HashSet::new(),
+            refused: HashSet::new(),
+        };
+        // Nothing may be scored before everything that was decided earlier is known.
+        while !(this.models.caught_up() && this.events.caught_up()) {
+            this.poll(Duration::from_millis(50)).await?;
+        }
+        Ok(this)
+    }
+
+    /// Takes what is new.
+    pub(crate) async fn poll(&mut self, wait: Duration) -> Result<()> {
+        for record in self.models.next(64, wait).await? {
+            self.registry.take(record);
+        }
+        for record in self.events.next(256, wait).await? {
+            self.timeline.take_bytes(record.payload.as_deref());
+        }
+        Ok(())
+    }
+
+    /// The version that the alias wants, once it is loaded and checked. A version that can't be used is refused once.
+    pub(crate) async fn wanted(&mut self, inference: &Inference) -> Result<Option<String>> {
+        let Some(version) = self.registry.alias(&self.alias).map(str::to_owned) else { return Ok(None) };
+        Ok(self.load(&version, inference).await?.then_some(version))
+    }
+
+    /// Whether a version is loaded, now or from before.
+    pub(crate) async fn load(&mut self, version: &str, inference: &Inference) -> Result<bool> {
+        if self.loaded.contains(version) {
+            return Ok(true);
+        }
+        // The alias comes after the artefact, but on its own it says nothing: wait for it.
+        let Some(artifact) = self.registry.artifact(version) else { return Ok(false) };
+        if self.refused.contains(version) {
+            return Ok(false);
+        }
+        match inference.load(version.to_owned(), artifact.to_vec()).await {
+            Ok(()) => {
+                tracing::info!(version, "model loaded");
+                self.loaded.insert(version.to_owned());
+                Ok(true)
+            }
+            Err(error) => {
+                tracing::error!(version, error = format!("{error:#}"), "model refused");
+                metrics::model_refused();
+                self.refused.insert(version.to_owned());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Publishes where a version begins on partitions that have no point for it yet, and reads them back: the
+    /// first point in the log counts, whoever wrote it.
+    pub(crate) async fn switch(&mut self, version: &str, lanes: &[(i32, i64)], producer: &Producer) -> Result<()> {
+        let open: Vec<_> =
+            lanes.iter().filter(|(partition, _)| self.timeline.point(*partition, version).is_none()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        for (partition, offset) in &open {
+            let event = ModelEvent::SwitchPoint { partition: *partition, offset: *offset, version: version.to_owned() };
+            producer.send(OutRecord::new(MODEL_EVENTS, version, serde_json::to_vec(&event)?)).await?;
+        }
+        producer.flush().await.context("publish switch points")?;
+        let started = Instant::now();
+        while open.iter().any(|(partition, _)| self.timeline.point(*partition, version).is_none()) {
+            if started.elapsed() > READ_BACK {
+                bail!("switch points for {version} did not come back on {MODEL_EVENTS}");
+            }
+            self.poll(Duration::from_millis(20)).await?;
+        }
+        for (partition, next) in open {
+            let point = self.timeline.point(*partition, version).unwrap_or(*next);
+            tracing::info!(partition, point, version, "switch point");
+            if point < *next {
+                tracing::warn!(partition, point, next, version, "another scorer switched earlier than this one read");
+            }
+        }
+        metrics::switched();
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! Order of one vehicle's readings: by (boot, seq), waiting only while a seq is missing. Pure.
+//!
+//! What is released, dropped or still waited for follows from the readings in the order of the partition, and
+//! from nothing else: no clock, no border of a batch.
+
+use std::collections::BTreeMap;
+
+use telemetry::{Record, UnixMillis};
+
+/// At most so many readings of a vehicle wait; one more, and the missing seq is given up.
+pub(crate) const MOST_WAITING: usize = 256;
+/// Given-up ranges that are remembered, to tell a late reading from a duplicate.
+pub(crate) const MOST_SKIPPED: usize = 16;
+
+/// A reading with its place in `telemetry`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Placed {
+    pub(crate) record: Record,
+    /// Window time, ms.
+    pub(crate) time: UnixMillis,
+    pub(crate) offset: i64,
+}
+
+/// What became of a reading that was not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// It was there before.
+    Duplicate,
+    /// Its place was given up.
+    Late,
+}
+
+/// The order of one vehicle.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Order {
+    /// The last reading released.
+    pub(crate) last: Option<(u32, u64)>,
+    /// The largest window time seen, ms.
+    pub(crate) latest: UnixMillis,
+    pub(crate) waiting: BTreeMap<(u32, u64), Placed>,
+    /// Boot, first and last seq of ranges given up.
+    pub(crate) skipped: Vec<(u32, u64, u64)>,
+}
+
+impl Order {
+    /// Takes a reading; appends what may now be judged, in order.
+    pub(crate) fn take(&mut self, placed: Placed, lateness_ms: i64, released: &mut Vec<Placed>) -> Result<(), Dropped> {
+        let place = (placed.record.boot, placed.record.seq);
+        self.latest = self.latest.max(placed.time);
+        if self.last.is_some_and(|last| place <= last) {
+            let (boot, seq) = place;
+            let older = self.last.is_some_and(|(last, _)| boot < last);
+            let given_up = self.skipped.iter().any(|(b, from, to)| *b == boot && (*from..=*to).contains(&seq));
+            return Err(if given_up || older { Dropped::Late } else { Dropped::Duplicate });
+        }
+        if self.waiting.contains_key(&place) {
+            return Err(Dropped::Duplicate);
+        }
+        self.waiting.insert(place, placed);
+        while let Some(entry) = self.waiting.first_entry() {
+            let (boot, seq) = *entry.key();
+            let next = match self.last {
+                Some((last_boot, last_seq)) if last_boot == boot => last_seq + 1,
+                Some(_) | None => 1,
+            };
+            let overdue = self.latest.saturating_sub(entry.get().time) >= lateness_ms;
+            let follows = seq == next;
+            let placed = if follows || overdue {
+                entry.remove()
+            } else if self.waiting.len() > MOST_WAITING {
+                let Some((_, placed)) = self.waiting.pop_first() else { break };
+                placed
+            } else {
+                break;
+            };
+            if !follows {
+                self.skipped.push((boot, next, seq - 1));
+                if self.skipped.len() > MOST_SKIPPED {
+                    self.skipped.remove(0);
+                }
+            }
+            self.last = Some((boot, seq));
+            released.push(placed);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry::{Kind, VehicleId, signal::Signals};
+
+    use super::*;
+
+    fn placed(boot: u32, seq: u64, time: UnixMillis) -> Placed {
+        let record = Record {
+            schema: 1,
+            vehicle: VehicleId::parse("v").unwrap(),
+            boot,
+            seq,
+            time,
+            kind: Kind::Full,
+            signals: Signals::new(),
+            position: None,
+        };
+        Placed { record, time, offset: 0 }
+    }
+
+    fn run(steps: &[(u32, u64, UnixMillis)]) -> (Vec<(u32, u64)>, Vec<Dropped>, usize) {
+        let (mut order, mut released, mut dropped) = (Order::default(), Vec::new(), Vec::new());
+        for (boot, seq, time) in steps {
+            dropped.extend(order.take(placed(*boot, *seq, *time), 60, &mut released).err());
+        }
+        let released = released.iter().map(|p| (p.record.boot, p.record.seq)).collect();
+        (released, dropped, order.waiting.len())
+    }
+
+    #[test]
+    fn a_missing_seq_is_waited_for_and_put_in_its_place() {
+        let (released, dropped, waiting) = run(&[(1, 1, 0), (1, 3, 20), (1, 3, 20), (1, 2, 10), (1, 4, 30)]);
+        assert_eq!(released, [(1, 1), (1, 2), (1, 3), (1, 4)]);
+        assert_eq!((dropped, waiting), (vec![Dropped::Duplicate], 0));
+    }
+
+    #[test]
+    fn a_missing_seq_is_given_up_after_the_lateness_and_is_late_afterwards() {
+        let (released, dropped, waiting) = run(&[(1, 1, 0), (1, 3, 20), (1, 4, 80), (1, 2, 10), (1, 3, 20)]);
+        assert_eq!(released, [(1, 1), (1, 3), (1, 4)]);
+        assert_eq!((dropped, waiting), (vec![Dropped::Late, Dropped::Duplicate], 0));
+    }
+
+    #[test]
+    fn a_new_boot_starts_at_once_and_the_old_one_is_over() {
+        let (released, dropped, _) = run(&[(1, 1, 0), (2, 1, 10), (1, 2, 5), (2, 2, 20)]);
+        assert_eq!(released, [(1, 1), (2, 1), (2, 2)]);
+        assert_eq!(dropped, [Dropped::Late]);
+    }
+
+    #[test]
+    fn waiting_is_bounded() {
+        let steps: Vec<_> = (2..=2 + MOST_WAITING as u64).map(|seq| (1, seq, 0)).collect();
+        let (released, _, waiting) = run(&steps);
+        assert_eq!((released.len(), waiting), (MOST_WAITING + 1, 0));
+    }
+}

@@ -1,0 +1,232 @@
+//! The live loop: records in, scores out, states, then commits.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use cloud_log::{Batch, GroupConsumer, OutRecord, Producer, dead_letter};
+use service::{Error, Tally};
+use telemetry::{
+    UnixMillis,
+    kafka_topic::{SCORES, TELEMETRY, header},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config,
+    inference::Inference,
+    lane::{Aside, Job, Lane},
+    metrics,
+    models::Models,
+    order::Dropped,
+    state,
+};
+
+/// Records taken from Kafka at once.
+const TAKE: usize = 2_048;
+/// How long a take waits.
+const TAKE_WAIT: Duration = Duration::from_millis(50);
+/// The registry is looked at so often.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The scorer, connected.
+#[derive(Debug)]
+pub struct Scorer {
+    config: Config,
+    consumer: GroupConsumer,
+    producer: Producer,
+    inference: Inference,
+    models: Models,
+    lanes: BTreeMap<i32, Lane>,
+    tally: Tally,
+    /// Sent and not yet confirmed: ingest times.
+    unconfirmed: Vec<UnixMillis>,
+    looked: Option<Instant>,
+    committed: Instant,
+}
+
+impl Scorer {
+    pub(crate) fn new(
+        config: Config,
+        consumer: GroupConsumer,
+        producer: Producer,
+        inference: Inference,
+        models: Models,
+    ) -> Self {
+        Self {
+            config,
+            consumer,
+            producer,
+            inference,
+            models,
+            lanes: BTreeMap::new(),
+            tally: Tally::default(),
+            unconfirmed: Vec::new(),
+            looked: None,
+            committed: Instant::now(),
+        }
+    }
+
+    /// Scores until stopped. Received counts records of `telemetry` and readings found waiting in a state.
+    ///
+    /// # Errors
+    /// If Kafka refuses or a state can't be read; nothing is committed that was not delivered.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<Tally, Error> {
+        while !stop.is_cancelled() {
+            let batch = tokio::select! {
+                batch = self.consumer.next(TAKE, TAKE_WAIT) => batch?,
+                () = stop.cancelled() => break,
+            };
+            self.handle(batch).await?;
+        }
+        self.commit().await?;
+        self.tally.in_hand = self.lanes.values().map(Lane::waiting).sum();
+        self.consumer.close().await;
+        Ok(self.tally)
+    }
+
+    async fn handle(&mut self, batch: Batch) -> Result<()> {
+        for (_, partition) in &batch.revoked {
+            if let Some(lane) = self.lanes.remove(partition) {
+                // Its readings that wait are in the state, or come again to the next owner.
+                self.discard("handed_over", lane.waiting());
+            }
+        }
+        for (_, partition, offset) in &batch.assigned {
+            let vehicles =
+                state::restore(&self.config.kafka, *partition).await.context("restore the scorer's state")?;
+            tracing::info!(partition, offset, vehicles = vehicles.len(), "partition taken over");
+            let lane = Lane::new(*partition, *offset, self.config.lateness_ms, vehicles);
+            // They were received by another process; here they come in with the state.
+            self.tally.received += lane.waiting();
+            self.lanes.insert(*partition, lane);
+            self.looked = None;
+        }
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            self.look().await?;
+        }
+        let jobs = self.take(&batch).await?;
+        if !jobs.is_empty() {
+            self.score(jobs).await?;
+        }
+        if !self.unconfirmed.is_empty() {
+            self.confirm().await?;
+        }
+        if self.committed.elapsed() >= Duration::from_millis(self.config.commit_ms) {
+            self.commit().await?;
+        }
+        metrics::lag(self.consumer.lag(), self.lanes.values().map(Lane::waiting).sum());
+        Ok(())
+    }
+
+    /// Looks at the registry, and switches where the alias has moved.
+    async fn look(&mut self) -> Result<()> {
+        self.models.poll(Duration::from_millis(1)).await?;
+        self.looked = Some(Instant::now());
+        if let Some(version) = self.models.wanted(&self.inference).await? {
+            let lanes: Vec<_> = self.lanes.values().map(|lane| (lane.partition, lane.next)).collect();
+            self.models.switch(&version, &lanes, &self.producer).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, batch: &Batch) -> Result<Vec<Job>> {
+        let mut jobs = Vec::new();
+        for record in &batch.records {
+            let Some(lane) = self.lanes.get_mut(&record.partition) else {
+                tracing::warn!(record.partition, "a record of a partition that is not ours");
+                continue;
+            };
+            self.tally.received += 1;
+            metrics::received(1);
+            match lane.take(record, &mut jobs) {
+                Ok(()) => {}
+                Err(Aside::Dropped(Dropped::Duplicate)) => self.discard("duplicate", 1),
+                Err(Aside::Dropped(Dropped::Late)) => self.discard("late", 1),
+                Err(Aside::Covered) => self.discard("covered", 1),
+                Err(Aside::Unreadable(invalid)) => {
+                    let refusal = dead_letter::refuse(record, "scorer", invalid.reason.as_str(), &invalid.to_string());
+                    self.producer.send(refusal).await?;
+                    self.discard("unreadable", 1);
+                }
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// Judges in micro-batches, one model at a time, and sends.
+    async fn score(&mut self, jobs: Vec<Job>) -> Result<()> {
+        let mut by_model: BTreeMap<String, Vec<Job>> = BTreeMap::new();
+        let (mut warming_up, mut no_model) = (0, 0);
+        for job in jobs {
+            let version = self.models.timeline.at(job.source.partition, job.source.offset);
+            match (version, &job.query) {
+                (None, _) => no_model += 1,
+                (Some(_), None) => warming_up += 1,
+                (Some(version), Some(_)) => by_model.entry(version.to_owned()).or_default().push(job),
+            }
+        }
+        self.discard("no_model", no_model);
+        self.discard("warming_up", warming_up);
+        for (version, jobs) in by_model {
+            if !self.models.load(&version, &self.inference).await? {
+                tracing::error!(version, windows = jobs.len(), "the model of a switch point can't be loaded");
+                self.discard("no_model", jobs.len() as u64);
+                continue;
+            }
+            let queries = jobs.iter().filter_map(|job| job.query.clone()).collect();
+            let judgements = self.inference.score(version.clone(), queries).await?;
+            for (job, judgement) in jobs.into_iter().zip(judgements) {
+                let Some(judgement) = judgement else {
+                    self.discard("warming_up", 1);
+                    continue;
+                };
+                let (key, ingest) = (job.vehicle.as_str().as_bytes().to_vec(), job.ingest);
+                let score = job.score(&version, judgement);
+                let headers = vec![(header::CONTENT_TYPE.to_owned(), b"application/json".to_vec())];
+                let out = OutRecord::new(SCORES, key, serde_json::to_vec(&score)?);
+                self.producer.send(OutRecord { headers, ..out }).await?;
+                self.unconfirmed.push(ingest);
+            }
+        }
+        Ok(())
+    }
+
+    async fn confirm(&mut self) -> Result<()> {
+        self.producer.flush().await.context("scores were not delivered")?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        self.tally.sent += self.unconfirmed.len() as u64;
+        metrics::sent(self.unconfirmed.len() as u64);
+        for ingest in self.unconfirmed.drain(..) {
+            metrics::ingest_to_score((now - ingest).max(0) as f64 / 1_000.0);
+        }
+        Ok(())
+    }
+
+    /// Scores first, then the states that cover them, then the offsets that the states cover.
+    async fn commit(&mut self) -> Result<()> {
+        self.confirm().await?;
+        for lane in self.lanes.values_mut() {
+            for record in state::changed(lane)? {
+                self.producer.send(record).await?;
+            }
+        }
+        self.producer.flush().await.context("states were not delivered")?;
+        let offsets = self.lanes.values().map(|lane| ((TELEMETRY.into(), lane.partition), lane.next)).collect();
+        if let Err(error) = self.consumer.commit(&offsets) {
+            // A rebalance may be on its way; the states stand, and the next commit says more.
+            tracing::warn!(error = format!("{error:#}"), "commit failed");
+        }
+        self.committed = Instant::now();
+        Ok(())
+    }
+
+    fn discard(&mut self, reason: &'static str, n: u64) {
+        if n > 0 {
+            self.tally.discard(reason, n);
+            metrics::discarded(reason, n);
+        }
+    }
+}

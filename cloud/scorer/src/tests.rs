@@ -1,0 +1,114 @@
+//! The scorer's state survives as bytes, and a lane restored in the middle goes on with the same bits.
+
+use std::{collections::HashMap, sync::Arc};
+
+use cloud_log::InRecord;
+use telemetry::{Encoding, Kind, Record, Signals, Value, VehicleId, signal};
+
+use crate::{
+    lane::{Aside, Job, Lane},
+    order::Dropped,
+    state,
+};
+
+const START: i64 = 1_763_700_000_000;
+
+fn record(offset: i64, vehicle: &str, seq: u64) -> InRecord {
+    let mut signals = Signals::new();
+    for row in signal::CATALOGUE {
+        if let signal::Domain::Number { min, max } = row.domain {
+            let share = 0.3 + 0.1 * ((seq * 31 + u64::from(row.number) * 7) % 11) as f64 / 11.0;
+            signals.insert(row.number, Value::Number(min + (max - min) * share)).unwrap();
+        }
+    }
+    let record = Record {
+        schema: telemetry::SCHEMA,
+        vehicle: VehicleId::parse(vehicle).unwrap(),
+        boot: 1,
+        seq,
+        time: START + seq as i64 * 10_000,
+        kind: Kind::Full,
+        signals,
+        position: None,
+    };
+    InRecord {
+        kafka_topic: Arc::from("telemetry"),
+        partition: 2,
+        offset,
+        timestamp: START,
+        key: None,
+        payload: Some(telemetry::encode(&record, Encoding::Json).unwrap()),
+        headers: Vec::new(),
+    }
+}
+
+/// Two vehicles with a hole, a duplicate and a late reading.
+fn log() -> Vec<InRecord> {
+    let seqs = [1, 2, 3, 5, 4, 6, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 8, 17, 18, 19, 21, 22, 20, 23];
+    let places = seqs.iter().flat_map(|seq| [("veh-a", *seq), ("veh-b", seq + 1)]);
+    (0_i64..).zip(places).map(|(offset, (vehicle, seq))| record(offset, vehicle, seq)).collect()
+}
+
+fn shape(jobs: &[Job]) -> Vec<(String, u64, i64, bool)> {
+    jobs.iter().map(|j| (j.vehicle.to_string(), j.seq, j.source.offset, j.query.is_some())).collect()
+}
+
+#[test]
+fn a_lane_restored_at_any_offset_goes_on_the_same() {
+    let log = log();
+    let mut whole = Lane::new(2, 0, 60_000, HashMap::new());
+    let mut expected = Vec::new();
+    let mut asides = 0;
+    for record in &log {
+        asides += u64::from(whole.take(record, &mut expected).is_err());
+    }
+    assert_eq!(log.len() as u64, expected.len() as u64 + asides + whole.waiting());
+    assert!(expected.iter().any(|job| job.query.is_some()));
+    for cut in 0..log.len() {
+        let mut first = Lane::new(2, 0, 60_000, HashMap::new());
+        let mut jobs = Vec::new();
+        for record in &log[..cut] {
+            first.take(record, &mut jobs).ok();
+        }
+        let vehicles = first
+            .vehicles
+            .iter()
+            .map(|(id, vehicle)| (id.clone(), state::decode(&state::encode(vehicle, first.next).unwrap()).unwrap()));
+        // The commit may lie far behind the state: everything comes again.
+        let mut second = Lane::new(2, 0, 60_000, vehicles.collect());
+        for (at, record) in log.iter().enumerate() {
+            let taken = second.take(record, &mut jobs);
+            let known =
+                first.vehicles.contains_key(&VehicleId::parse(if at % 2 == 0 { "veh-a" } else { "veh-b" }).unwrap());
+            assert_eq!(matches!(taken, Err(Aside::Covered)), at < cut && known, "cut {cut}, record {at}");
+        }
+        assert_eq!(shape(&jobs), shape(&expected), "cut {cut}");
+        for (id, vehicle) in &whole.vehicles {
+            assert_eq!(vehicle.window.to_bytes(), second.vehicles[id].window.to_bytes(), "cut {cut}");
+        }
+    }
+}
+
+#[test]
+fn what_is_put_aside_is_named() {
+    let mut lane = Lane::new(2, 0, 60_000, HashMap::new());
+    let mut jobs = Vec::new();
+    lane.take(&record(0, "veh-a", 1), &mut jobs).unwrap();
+    let again = lane.take(&record(1, "veh-a", 1), &mut jobs);
+    assert!(matches!(again, Err(Aside::Dropped(Dropped::Duplicate))));
+    let mut broken = record(2, "veh-a", 2);
+    broken.payload = Some(b"{}".to_vec());
+    assert!(matches!(lane.take(&broken, &mut jobs), Err(Aside::Unreadable(_))));
+    assert_eq!((jobs.len(), lane.next), (1, 3));
+}
+
+#[test]
+fn a_state_cut_short_is_refused() {
+    let mut lane = Lane::new(2, 0, 60_000, HashMap::new());
+    lane.take(&record(0, "veh-a", 5), &mut Vec::new()).unwrap();
+    let bytes = state::encode(lane.vehicles.values().next().unwrap(), 1).unwrap();
+    assert_eq!(state::decode(&bytes).unwrap().order.waiting.len(), 1);
+    for end in 0..bytes.len() {
+        assert!(state::decode(&bytes[..end]).is_err(), "{end}");
+    }
+}
