@@ -94,16 +94,23 @@ impl Role {
             self.tally.received += records;
             self.tally.in_hand += records;
             metrics::received(records);
-            let mut work = Box::pin(self.batch(&batch.records));
-            tokio::select! {
-                done = &mut work => done?,
-                // What was begun is finished, unless MongoDB is away.
-                () = stop.cancelled() => match tokio::time::timeout(DRAIN, work).await {
-                    Ok(done) => return done,
-                    Err(_) => return Ok(()),
-                },
+            if !self.drained(&batch.records, stop).await? {
+                return Ok(());
             }
             metrics::lag(self.consumer.lag());
+        }
+    }
+
+    /// Works on a batch; false if the role was stopped meanwhile. What was begun is finished then, unless
+    /// MongoDB is away.
+    async fn drained(&mut self, records: &[InRecord], stop: &CancellationToken) -> Result<bool> {
+        let mut work = Box::pin(self.batch(records));
+        tokio::select! {
+            done = &mut work => done.map(|()| true),
+            () = stop.cancelled() => match tokio::time::timeout(DRAIN, work).await {
+                Ok(done) => done.map(|()| false),
+                Err(_) => Ok(false),
+            },
         }
     }
 
