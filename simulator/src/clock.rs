@@ -56,6 +56,11 @@ impl Clock {
         Self { anchor, origin: Instant::now(), origin_wall: wall_now() }
     }
 
+    /// Where it began.
+    pub fn anchor(&self) -> Anchor {
+        self.anchor
+    }
+
     /// Wall time, ms since the epoch.
     pub fn wall(&self) -> UnixMillis {
         self.origin_wall + UnixMillis::try_from(self.origin.elapsed().as_millis()).unwrap_or(UnixMillis::MAX / 2)

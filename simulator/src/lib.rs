@@ -1,8 +1,29 @@
 //! The vehicle simulator: physics, faults, outbox, MQTT clients, ledger, audit.
+//!
+//! [`connect`] reads what an earlier process left and reaches the broker; [`Simulator::run`] drives. Pure are
+//! [`vehicle`], [`fault`], [`fleet`], [`outbox`], [`poison`] and the [`clock::Anchor`].
 
+#[cfg(feature = "audit")]
+pub mod audit;
 pub mod clock;
+mod config;
 pub mod fault;
+pub mod fleet;
+mod frame;
+mod journal;
+pub mod ledger;
 pub mod metrics;
 pub mod outbox;
+mod outbox_file;
+mod pace;
+pub mod poison;
+mod publisher;
+mod report;
+mod simulation;
 pub mod truth;
+mod unit;
 pub mod vehicle;
+
+pub use config::{Config, Faults, ProgressForm};
+pub use report::{Progress, Reporter};
+pub use simulation::{Simulator, connect};

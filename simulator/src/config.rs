@@ -1,0 +1,270 @@
+//! What an operator may set: flags, each with an environment variable. Checked before any socket is opened.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::ValueEnum;
+use service::Error;
+use telemetry::{Encoding, UnixMillis};
+
+use crate::{
+    clock,
+    fleet::BUILD_DATE,
+    outbox::{Settings, Times},
+};
+
+/// Which faults the fleet has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Faults {
+    /// A healthy fleet.
+    None,
+    /// Some of every kind, as the demo shows them.
+    Demo,
+}
+
+/// Whether progress is told on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressForm {
+    /// No.
+    None,
+    /// One JSON object a second.
+    Json,
+}
+
+/// Flags of `motorcade-simulator`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Fleet")]
+pub struct Config {
+    /// The MQTT broker's listener for vehicles.
+    #[arg(long, env = "MOTORCADE_MQTT", value_name = "HOST:PORT", default_value = "127.0.0.1:1883")]
+    pub mqtt: String,
+    /// How many vehicles drive.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_VEHICLES", value_name = "N", default_value_t = 200)]
+    pub vehicles: u32,
+    /// Index of the first: 1 is veh-00001.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FIRST_VEHICLE", value_name = "N", default_value_t = 1)]
+    pub first_vehicle: u32,
+    /// Everything that is drawn follows from it. Same seed and same --start: same bytes.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_SEED", value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Simulated time at which the fleet starts: ms since the epoch, or RFC 3339. Not in the future [default: now].
+    #[arg(long, env = "MOTORCADE_SIMULATOR_START", value_name = "TIME", value_parser = parse_time)]
+    pub start: Option<UnixMillis>,
+    /// Simulated seconds in a second, until simulated time has reached the real time; 1 from there on.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_SPEED", value_name = "X", default_value_t = 1.0)]
+    pub speed: f64,
+    /// Time between two readings of a vehicle, simulated ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_INTERVAL_MS", value_name = "MS", default_value_t = 1_000)]
+    pub interval_ms: u32,
+    /// How long the fleet drives, simulated ms; 0: until stopped.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_DURATION_MS", value_name = "MS", default_value_t = 0)]
+    pub duration_ms: u64,
+    /// Encoding of the readings: json or protobuf.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_ENCODING", value_name = "NAME", default_value = "json")]
+    pub encoding: Encoding,
+    /// Every so many readings one is full, the others carry what changed; 0: all are full.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_CHANGES", value_name = "N", default_value_t = 0)]
+    pub changes: u32,
+    /// After every so many readings of a vehicle one malformed payload follows; 0: never.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_POISON", value_name = "N", default_value_t = 0)]
+    pub poison: u32,
+    /// What breaks.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS", default_value = "none")]
+    pub faults: Faults,
+    /// When faults begin at the earliest, simulated ms after the start.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FROM_MS", value_name = "MS", default_value_t = 0)]
+    pub faults_from_ms: u64,
+    /// For how long there are faults, simulated ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FOR_MS", value_name = "MS", default_value_t = 1_800_000)]
+    pub faults_for_ms: u64,
+    /// File for the labelled truth: which vehicle has which fault when, JSON Lines. For the judge only.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_TRUTH", value_name = "FILE")]
+    pub truth: Option<PathBuf>,
+    /// Folder of the ledger: what was sent and acknowledged, for the audit.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_LEDGER", value_name = "DIR")]
+    pub ledger: Option<PathBuf>,
+    /// Folder in which the outboxes survive a kill. Without it a new process knows nothing of an earlier one.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_OUTBOX", value_name = "DIR")]
+    pub outbox: Option<PathBuf>,
+    /// Readings that an outbox keeps; beyond it the oldest is given up and counted.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_OUTBOX_RECORDS", value_name = "N", default_value_t = 20_000)]
+    pub outbox_records: usize,
+    /// Readings of a vehicle that are sent and unacknowledged at most.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_WINDOW", value_name = "N", default_value_t = 1_000)]
+    pub window: usize,
+    /// A reading that two acks left out is sent again after a pause drawn from 0 to this, ms, doubling
+    #[arg(long, env = "MOTORCADE_SIMULATOR_RESEND_MS", value_name = "MS", default_value_t = 1_000)]
+    pub resend_ms: u64,
+    /// up to this, ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_RESEND_MAX_MS", value_name = "MS", default_value_t = 60_000)]
+    pub resend_max_ms: u64,
+    /// The oldest reading is sent again after this time without any ack, ms, doubling
+    #[arg(long, env = "MOTORCADE_SIMULATOR_PROBE_MS", value_name = "MS", default_value_t = 90_000)]
+    pub probe_ms: u64,
+    /// up to this, ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_PROBE_MAX_MS", value_name = "MS", default_value_t = 600_000)]
+    pub probe_max_ms: u64,
+    /// A reading that the broker refused is sent again after a pause drawn from 0 to this, ms, doubling
+    #[arg(long, env = "MOTORCADE_SIMULATOR_REFUSED_MS", value_name = "MS", default_value_t = 1_000)]
+    pub refused_ms: u64,
+    /// up to this, ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_REFUSED_MAX_MS", value_name = "MS", default_value_t = 60_000)]
+    pub refused_max_ms: u64,
+    /// A vehicle connects again after a pause drawn from 0 to this, ms, doubling
+    #[arg(long, env = "MOTORCADE_SIMULATOR_RECONNECT_MS", value_name = "MS", default_value_t = 500)]
+    pub reconnect_ms: u64,
+    /// up to this, ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_RECONNECT_MAX_MS", value_name = "MS", default_value_t = 30_000)]
+    pub reconnect_max_ms: u64,
+    /// Connection attempts of the whole fleet in a second.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_CONNECT_RATE", value_name = "N", default_value_t = 500)]
+    pub connect_rate: u32,
+    /// How long the broker keeps the session of a vehicle that is away, s.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_SESSION_EXPIRY_S", value_name = "S", default_value_t = 86_400)]
+    pub session_expiry_s: u32,
+    /// How long the start waits for the broker, ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000)]
+    pub connect_timeout_ms: u64,
+    /// How long a vehicle waits for acks after its last reading, ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_DRAIN_MS", value_name = "MS", default_value_t = 15_000)]
+    pub drain_ms: u64,
+    /// The same after a stop signal, ms. At least 2 s less than --grace-ms.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_STOP_DRAIN_MS", value_name = "MS", default_value_t = 7_000)]
+    pub stop_drain_ms: u64,
+    /// Progress on standard output.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_PROGRESS", default_value = "none")]
+    pub progress: ProgressForm,
+}
+
+/// Ms since the epoch, or RFC 3339.
+fn parse_time(text: &str) -> Result<UnixMillis, String> {
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    let time = humantime::parse_rfc3339_weak(text)
+        .map_err(|error| format!("neither ms since the epoch nor RFC 3339: {error}"))?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| "before 1970".to_owned())?;
+    UnixMillis::try_from(since.as_millis()).map_err(|_| "too far in the future".to_owned())
+}
+
+impl Config {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the flag's name.
+    pub fn validate(&self) -> Result<(), Error> {
+        let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
+        if self.broker().is_none() {
+            return usage("mqtt", format!("{:?} is not HOST:PORT", self.mqtt));
+        }
+        for (flag, value) in [
+            ("vehicles", u64::from(self.vehicles)),
+            ("first-vehicle", u64::from(self.first_vehicle)),
+            ("interval-ms", u64::from(self.interval_ms)),
+            ("outbox-records", self.outbox_records as u64),
+            ("window", self.window as u64),
+            ("connect-rate", u64::from(self.connect_rate)),
+            ("probe-ms", self.probe_ms),
+            ("faults-for-ms", self.faults_for_ms),
+        ] {
+            if value == 0 {
+                return usage(flag, "must be above 0".into());
+            }
+        }
+        if self.first_vehicle.checked_add(self.vehicles).is_none() {
+            return usage("vehicles", format!("{} from {} on are too many", self.vehicles, self.first_vehicle));
+        }
+        if !(self.speed > 0.0 && self.speed <= 100_000.0) {
+            return usage("speed", format!("{} is not above 0 and at most 100000", self.speed));
+        }
+        if let Some(start) = self.start {
+            let now = clock::wall_now();
+            if start > now {
+                return usage("start", format!("{start} ms lies {} ms in the future", start - now));
+            }
+            if start < BUILD_DATE {
+                return usage("start", format!("{start} ms lies before {BUILD_DATE}, when the units were built"));
+            }
+        }
+        for (flag, base, max) in [
+            ("resend-max-ms", self.resend_ms, self.resend_max_ms),
+            ("probe-max-ms", self.probe_ms, self.probe_max_ms),
+            ("refused-max-ms", self.refused_ms, self.refused_max_ms),
+            ("reconnect-max-ms", self.reconnect_ms, self.reconnect_max_ms),
+        ] {
+            if base > max {
+                return usage(flag, format!("{max} is less than the first pause, {base}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Host and port of the broker.
+    pub(crate) fn broker(&self) -> Option<(String, u16)> {
+        let (host, port) = self.mqtt.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        (!host.is_empty()).then(|| (host.to_owned(), port))
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let times = Times {
+            left_out_ms: self.resend_ms,
+            left_out_max_ms: self.resend_max_ms,
+            probe_ms: self.probe_ms,
+            probe_max_ms: self.probe_max_ms,
+            refused_ms: self.refused_ms,
+            refused_max_ms: self.refused_max_ms,
+        };
+        Settings { window: self.window, capacity: self.outbox_records, times }
+    }
+
+    pub(crate) fn reconnect(&self) -> (Duration, Duration) {
+        (Duration::from_millis(self.reconnect_ms), Duration::from_millis(self.reconnect_max_ms))
+    }
+
+    /// The indices of the vehicles.
+    pub(crate) fn indices(&self) -> std::ops::Range<u32> {
+        self.first_vehicle..self.first_vehicle + self.vehicles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn verdict(arguments: &[&str]) -> Result<(), String> {
+        let parsed =
+            Arguments::try_parse_from(["simulator"].iter().chain(arguments)).map_err(|error| error.to_string())?;
+        parsed.config.validate().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
+        assert_eq!(verdict(&[]), Ok(()));
+        assert_eq!(verdict(&["--start", "2025-10-09T08:53:20Z", "--speed", "60", "--encoding", "protobuf"]), Ok(()));
+        for (flag, value) in [
+            ("--mqtt", "localhost"),
+            ("--vehicles", "0"),
+            ("--speed", "NaN"),
+            ("--speed", "0"),
+            ("--start", "4102444799999"),
+            ("--start", "1000"),
+            ("--start", "yesterday"),
+            ("--encoding", "xml"),
+            ("--window", "0"),
+            ("--interval-ms", "0"),
+            ("--probe-max-ms", "5"),
+            ("--faults", "many"),
+        ] {
+            let error = verdict(&[flag, value]).unwrap_err();
+            assert!(error.contains(flag), "{flag} {value}: {error}");
+        }
+    }
+}

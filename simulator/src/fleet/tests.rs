@@ -1,0 +1,121 @@
+use std::collections::BTreeSet;
+
+use telemetry::{decode, signal};
+
+use super::*;
+
+const START: UnixMillis = 1_760_000_000_000;
+
+fn fleet() -> Fleet {
+    Fleet {
+        seed: FleetSeed { seed: 5, start: START },
+        interval_ms: 500,
+        end: Some(START + 60_000),
+        encoding: Encoding::Json,
+        changes: 0,
+        poison: 0,
+        faults: Arc::new(FaultPlan::none()),
+    }
+}
+
+fn all(mut readings: Readings) -> Vec<Reading> {
+    let mut all = Vec::new();
+    while readings.next_time().is_some() {
+        let made = readings.make();
+        assert_eq!(made.oversize, []);
+        all.extend(made.readings);
+    }
+    all
+}
+
+#[test]
+fn the_same_seed_start_and_boot_give_the_same_bytes() {
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        let fleet = Fleet { encoding, changes: 10, poison: 7, ..fleet() };
+        let run = || (1..=5).map(|index| all(Readings::new(fleet.clone(), index, 9, START))).collect::<Vec<_>>();
+        let first = run();
+        assert_eq!(first, run());
+        assert_eq!(first.iter().flatten().map(|reading| &reading.record.payload).collect::<BTreeSet<_>>().len(), {
+            // Only the empty payload can't be told from its like.
+            let empty = first.iter().flatten().filter(|reading| reading.record.payload.is_empty()).count();
+            first.iter().map(Vec::len).sum::<usize>() - empty.saturating_sub(1)
+        });
+    }
+}
+
+#[test]
+fn readings_come_at_start_plus_phase_plus_n_intervals_and_every_one_is_valid() {
+    let mut phases = BTreeSet::new();
+    for index in 1..=8 {
+        let readings = all(Readings::new(fleet(), index, 9, START));
+        assert_eq!(readings.len(), 120);
+        let phase = readings[0].time - START;
+        assert!((0..500).contains(&phase));
+        phases.insert(phase);
+        for (n, reading) in (0..).zip(&readings) {
+            assert_eq!(reading.time, START + phase + n * 500);
+            let record = decode(&reading.record.payload, Encoding::Json, Some(&vehicle_id(index))).unwrap();
+            assert_eq!(reading.record.key, Key::Seq { boot: record.boot, seq: record.seq });
+            assert_eq!((record.boot, record.time, record.kind), (9, reading.time, Kind::Full));
+        }
+    }
+    assert_eq!(phases.len(), 8);
+}
+
+#[test]
+fn a_later_start_goes_on_in_the_same_rhythm_with_seq_1() {
+    let whole = all(Readings::new(fleet(), 3, 9, START));
+    let rest = all(Readings::new(fleet(), 3, 10, START + 30_001));
+    assert_eq!(
+        rest.first().map(|reading| reading.time),
+        whole.iter().map(|reading| reading.time).find(|time| *time > START + 30_000)
+    );
+    assert_eq!(rest[0].record.key, Key::Seq { boot: 10, seq: 1 });
+}
+
+#[test]
+fn changes_merge_to_what_full_records_would_have_said() {
+    let full = all(Readings::new(fleet(), 2, 9, START));
+    let changes = all(Readings::new(Fleet { changes: 10, ..fleet() }, 2, 9, START));
+    let record = |reading: &Reading| decode(&reading.record.payload, Encoding::Json, None).unwrap();
+    let mut state = Signals::new();
+    let mut shorter = 0;
+    for (n, (full, change)) in full.iter().zip(&changes).enumerate() {
+        let (full, change) = (record(full), record(change));
+        assert_eq!(change.kind, if n % 10 == 0 { Kind::Full } else { Kind::Change });
+        shorter += usize::from(change.signals.len() < full.signals.len());
+        state.merge(&change.signals);
+        assert_eq!(state, full.signals);
+    }
+    assert!(shorter > 50, "{shorter}");
+    assert!(state.number(signal::SPEED).is_some());
+}
+
+#[test]
+fn malformed_payloads_follow_and_seqs_have_no_holes() {
+    let readings = all(Readings::new(Fleet { poison: 3, ..fleet() }, 1, 9, START));
+    assert_eq!(readings.len(), 120 + 40);
+    let mut next = 1;
+    for reading in &readings {
+        if let Key::Seq { seq, .. } = reading.record.key {
+            assert_eq!(seq, next);
+            next += 1;
+        }
+    }
+    let reasons: BTreeSet<_> = readings.iter().filter_map(|reading| reading.poison).map(Reason::as_str).collect();
+    let possible: BTreeSet<_> = poison::ALL.iter().map(|poison| poison.reason.as_str()).collect();
+    assert_eq!(reasons, possible);
+}
+
+#[test]
+fn a_reading_too_large_gets_no_seq_and_is_counted() {
+    let mut readings = Readings::new(Fleet { changes: 5, ..fleet() }, 1, 9, START);
+    readings.limit = 10;
+    let made = readings.make();
+    assert_eq!((made.readings.len(), made.oversize.len()), (0, 1));
+    readings.limit = MAX_PAYLOAD_BYTES;
+    let made = readings.make();
+    assert_eq!(made.readings[0].record.key, Key::Seq { boot: 9, seq: 1 });
+    let record = decode(&made.readings[0].record.payload, Encoding::Json, None).unwrap();
+    assert_eq!(record.kind, Kind::Full, "a boot starts with a full record");
+}

@@ -1,0 +1,339 @@
+//! The ledger: what the vehicles sent and what was acknowledged to them. The judge compares it with Kafka.
+//!
+//! One append-only file of frames per process. A reading is entered, with its payload's hash, before it is
+//! first sent, and its acknowledgement before it leaves the outbox. The entries are handed to the kernel then,
+//! so a killed process loses none; a power cut may.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use telemetry::{PayloadHash, Reason, UnixMillis, VehicleId};
+
+use crate::{
+    frame::{self, Fields, Frames},
+    outbox::Key,
+};
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A reading that was to be sent; entered before its first transmission.
+    Sent {
+        /// Whose.
+        vehicle: VehicleId,
+        /// Its boot, also of a payload without identity.
+        boot: u32,
+        /// Its name in acks.
+        key: Key,
+        /// Of its payload.
+        hash: PayloadHash,
+        /// When it was due, wall time, ms since the epoch.
+        scheduled: UnixMillis,
+        /// When it entered the outbox, wall time, ms since the epoch.
+        accepted: UnixMillis,
+        /// Event time, ms since the epoch.
+        time: UnixMillis,
+        /// Why it must be refused, if it is malformed.
+        poison: Option<Reason>,
+    },
+    /// An ack named it.
+    Acked {
+        /// Whose.
+        vehicle: VehicleId,
+        /// Its name in the ack.
+        key: Key,
+        /// When, wall time, ms since the epoch.
+        at: UnixMillis,
+    },
+    /// It left a full outbox without an ack.
+    GivenUp {
+        /// Whose.
+        vehicle: VehicleId,
+        /// Its name.
+        key: Key,
+    },
+    /// A reading that was too large to be sent.
+    Oversize {
+        /// Whose.
+        vehicle: VehicleId,
+        /// Event time, ms since the epoch.
+        time: UnixMillis,
+    },
+}
+
+const SENT: u8 = 1;
+const ACKED: u8 = 2;
+const GIVEN_UP: u8 = 3;
+const OVERSIZE: u8 = 4;
+const NO_POISON: u8 = u8::MAX;
+
+fn write_key(body: &mut frame::Body<'_>, key: Key) {
+    match key {
+        Key::Seq { boot, seq } => {
+            body.u8(0);
+            body.u32(boot);
+            body.u64(seq);
+        }
+        Key::Hash(hash) => {
+            body.u8(1);
+            body.u64(hash.0);
+        }
+    }
+}
+
+fn read_key(fields: &mut Fields<'_>) -> Option<Key> {
+    match fields.u8()? {
+        0 => Some(Key::Seq { boot: fields.u32()?, seq: fields.u64()? }),
+        1 => Some(Key::Hash(PayloadHash(fields.u64()?))),
+        _ => None,
+    }
+}
+
+impl Entry {
+    /// Appends the entry's frame.
+    pub fn encode(&self, to: &mut Vec<u8>) {
+        frame::append(to, |body| match self {
+            Self::Sent { vehicle, boot, key, hash, scheduled, accepted, time, poison } => {
+                body.u8(SENT);
+                body.vehicle(vehicle);
+                body.u32(*boot);
+                write_key(body, *key);
+                body.u64(hash.0);
+                body.i64(*scheduled);
+                body.i64(*accepted);
+                body.i64(*time);
+                let number = poison.and_then(|reason| Reason::ALL.iter().position(|other| *other == reason));
+                body.u8(number.and_then(|number| u8::try_from(number).ok()).unwrap_or(NO_POISON));
+            }
+            Self::Acked { vehicle, key, at } => {
+                body.u8(ACKED);
+                body.vehicle(vehicle);
+                write_key(body, *key);
+                body.i64(*at);
+            }
+            Self::GivenUp { vehicle, key } => {
+                body.u8(GIVEN_UP);
+                body.vehicle(vehicle);
+                write_key(body, *key);
+            }
+            Self::Oversize { vehicle, time } => {
+                body.u8(OVERSIZE);
+                body.vehicle(vehicle);
+                body.i64(*time);
+            }
+        });
+    }
+
+    fn decode(mut fields: Fields<'_>) -> Option<Self> {
+        let kind = fields.u8()?;
+        let vehicle = VehicleId::parse(fields.vehicle()?).ok()?;
+        Some(match kind {
+            SENT => Self::Sent {
+                vehicle,
+                boot: fields.u32()?,
+                key: read_key(&mut fields)?,
+                hash: PayloadHash(fields.u64()?),
+                scheduled: fields.i64()?,
+                accepted: fields.i64()?,
+                time: fields.i64()?,
+                poison: Reason::ALL.get(usize::from(fields.u8()?)).copied(),
+            },
+            ACKED => Self::Acked { vehicle, key: read_key(&mut fields)?, at: fields.i64()? },
+            GIVEN_UP => Self::GivenUp { vehicle, key: read_key(&mut fields)? },
+            OVERSIZE => Self::Oversize { vehicle, time: fields.i64()? },
+            _ => return None,
+        })
+    }
+}
+
+/// Creates the file of this process below `dir`.
+pub(crate) fn create(dir: &Path, wall: UnixMillis) -> io::Result<File> {
+    std::fs::create_dir_all(dir)?;
+    // Named by time first, so that files sort by age; two processes of one moment differ.
+    File::options()
+        .append(true)
+        .create_new(true)
+        .open(dir.join(format!("ledger-{wall:013}-{}.bin", std::process::id())))
+}
+
+/// A reading as the ledger knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Of its payload.
+    pub hash: PayloadHash,
+    /// When it was due, wall time, ms since the epoch.
+    pub scheduled: UnixMillis,
+    /// When it entered the outbox, wall time, ms since the epoch.
+    pub accepted: UnixMillis,
+    /// Event time, ms since the epoch.
+    pub time: UnixMillis,
+    /// When it was acknowledged, wall time, ms since the epoch.
+    pub acked: Option<UnixMillis>,
+    /// It left a full outbox.
+    pub given_up: bool,
+    /// Why it must be refused, if it is malformed.
+    pub poison: Option<Reason>,
+}
+
+/// Everything that the ledger files of a folder say.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    vehicles: Vec<VehicleId>,
+    numbers: HashMap<VehicleId, u32>,
+    /// By vehicle and key. A payload without identity that was sent several times stands here once.
+    sent: HashMap<(u32, Key), Sent>,
+    /// Readings too large to be sent.
+    pub oversize: u64,
+    /// Files read.
+    pub files: u64,
+    /// Bytes of torn ends.
+    pub torn_bytes: u64,
+    /// Identities that were used for two different payloads: the first 20, and how many there are.
+    pub ambiguous: (Vec<String>, u64),
+    /// Acknowledgements of what was never entered: the first 20, and how many there are.
+    pub acked_unsent: (Vec<String>, u64),
+}
+
+impl Ledger {
+    /// Takes in one more entry.
+    pub fn add(&mut self, entry: Entry) {
+        match entry {
+            Entry::Sent { vehicle, key, hash, scheduled, accepted, time, poison, .. } => {
+                let number = self.number(vehicle);
+                let sent = Sent { hash, scheduled, accepted, time, acked: None, given_up: false, poison };
+                // A restarted process enters what it found in its outbox once more.
+                let known = self.sent.entry((number, key)).or_insert(sent);
+                if known.hash != hash {
+                    let name = self.name(number, key);
+                    note(&mut self.ambiguous, name);
+                }
+            }
+            Entry::Acked { vehicle, key, at } => {
+                let number = self.number(vehicle);
+                if let Some(sent) = self.sent.get_mut(&(number, key)) {
+                    sent.acked.get_or_insert(at);
+                } else {
+                    let name = self.name(number, key);
+                    note(&mut self.acked_unsent, name);
+                }
+            }
+            Entry::GivenUp { vehicle, key } => {
+                let number = self.number(vehicle);
+                if let Some(sent) = self.sent.get_mut(&(number, key)) {
+                    sent.given_up = true;
+                }
+            }
+            Entry::Oversize { .. } => self.oversize += 1,
+        }
+    }
+
+    fn number(&mut self, vehicle: VehicleId) -> u32 {
+        if let Some(number) = self.numbers.get(&vehicle) {
+            return *number;
+        }
+        let number = u32::try_from(self.vehicles.len()).unwrap_or(u32::MAX);
+        self.vehicles.push(vehicle.clone());
+        self.numbers.insert(vehicle, number);
+        number
+    }
+
+    /// How people read a key: `veh-00001/7/3`, or `veh-00001#hash`.
+    fn name(&self, number: u32, key: Key) -> String {
+        let vehicle = self.vehicles.get(number as usize).map_or("?", VehicleId::as_str);
+        match key {
+            Key::Seq { boot, seq } => format!("{vehicle}/{boot}/{seq}"),
+            Key::Hash(hash) => format!("{vehicle}#{hash}"),
+        }
+    }
+
+    /// One reading.
+    pub fn get(&self, vehicle: &str, key: Key) -> Option<&Sent> {
+        self.sent.get(&(*self.numbers.get(vehicle)?, key))
+    }
+
+    /// Every reading, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&VehicleId, Key, &Sent)> {
+        self.sent.iter().map(|((number, key), sent)| (&self.vehicles[*number as usize], *key, sent))
+    }
+
+    /// How many readings were entered.
+    pub fn len(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// The vehicles that sent.
+    pub fn vehicles(&self) -> &[VehicleId] {
+        &self.vehicles
+    }
+}
+
+fn note(names: &mut (Vec<String>, u64), name: String) {
+    names.1 += 1;
+    if names.0.len() < 20 {
+        names.0.push(name);
+    }
+}
+
+/// Reads every ledger file of a folder, oldest first. A torn end is counted; an entry that can't be read is
+/// [`io::ErrorKind::InvalidData`].
+pub fn read(dir: &Path) -> io::Result<Ledger> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "bin"));
+    files.sort();
+    let mut ledger = Ledger::default();
+    for path in files {
+        let bytes = std::fs::read(&path)?;
+        ledger.files += 1;
+        let mut frames = Frames::of(&bytes);
+        for fields in frames.by_ref() {
+            let Some(entry) = Entry::decode(fields) else {
+                let text = format!("{} holds an entry of another version", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            };
+            ledger.add(entry);
+        }
+        ledger.torn_bytes += frames.torn() as u64;
+    }
+    Ok(ledger)
+}
+
+/// The open file of this process.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    file: File,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn new(file: File) -> Self {
+        Self { file, buffer: Vec::with_capacity(64 * 1024) }
+    }
+
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        entry.encode(&mut self.buffer);
+    }
+
+    /// Hands everything to the kernel.
+    pub(crate) fn write(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    pub(crate) fn close(mut self) -> io::Result<()> {
+        self.write()?;
+        self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests;

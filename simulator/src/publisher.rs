@@ -1,0 +1,243 @@
+//! One MQTT 5 connection of a vehicle: the only place that knows rumqttc.
+//!
+//! rumqttc keeps a list of its own of what the broker has not answered. It is thrown away with the event loop
+//! at the end of each connection: the outbox holds the only copy. `publish` gives no token, so packet ids are
+//! matched to readings in the order in which `Outgoing::Publish` events come.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rumqttc::{
+    NetworkOptions, Outgoing,
+    v5::{
+        AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions,
+        mqttbytes::{
+            QoS,
+            v5::{Filter, LastWill, PubAckReason, PublishProperties, SubscribeReasonCode},
+        },
+    },
+};
+use telemetry::{
+    UnixMillis, VehicleId,
+    event::{Status, StatusState},
+    mqtt_topic::Channel,
+};
+
+/// Publishes on their way to the broker in one connection. The event loop allocates a slot for each, 216 bytes.
+const IN_FLIGHT: u16 = 100;
+/// Requests that wait for the event loop: publishes and, beside them, subscribe and disconnect.
+const REQUESTS: usize = 32;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Longest packet in either direction, bytes; as the shipped broker announces it.
+const MAX_PACKET_BYTES: u32 = 64 * 1024;
+/// What the broker may send ahead: acks are QoS 0, commands are rare.
+const RECEIVE_MAXIMUM: u16 = 16;
+const CONNECT_TIMEOUT_S: u64 = 5;
+
+/// What a connection is opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) vehicle: VehicleId,
+    pub(crate) boot: u32,
+    /// How long the broker keeps the session, s.
+    pub(crate) session_expiry_s: u32,
+}
+
+/// What has come of a connection.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// CONNACK; whether the broker knew a session.
+    Connected { session_present: bool },
+    /// SUBACK: acks will come, sending may begin.
+    Subscribed,
+    /// The broker took a reading.
+    Taken { ordinal: u64 },
+    /// The broker refused a reading, or nobody subscribes to it.
+    Refused { ordinal: u64 },
+    /// An ack of the edge.
+    Ack(Bytes),
+    /// A command.
+    Command,
+    /// The broker took a status message.
+    StatusTaken,
+    /// Our DISCONNECT has left.
+    Left,
+    /// Nothing of interest.
+    Other,
+}
+
+enum Item {
+    Reading(u64),
+    Status,
+}
+
+type Poll = Pin<Box<dyn Future<Output = (Box<EventLoop>, Result<Event, ConnectionError>)> + Send>>;
+
+/// One connection, from the attempt to its end.
+pub(crate) struct Connection {
+    client: AsyncClient,
+    /// Kept over calls of [`Self::next`]: a poll that is dropped half way may lose a packet.
+    poll: Poll,
+    target: Target,
+    telemetry_topic: String,
+    /// Handed over, not yet seen to leave.
+    handed: VecDeque<Item>,
+    /// Seen to leave, by packet id.
+    outstanding: HashMap<u16, Item>,
+}
+
+fn poll(mut event_loop: Box<EventLoop>) -> Poll {
+    Box::pin(async move {
+        let event = event_loop.poll().await;
+        (event_loop, event)
+    })
+}
+
+fn status(target: &Target, state: StatusState, time: UnixMillis) -> Vec<u8> {
+    let software = Some(concat!("motorcade-simulator ", env!("CARGO_PKG_VERSION")).to_owned());
+    let status = Status { vehicle: target.vehicle.clone(), boot: target.boot, state, time, software };
+    serde_json::to_vec(&status).unwrap_or_default()
+}
+
+impl Connection {
+    /// Begins an attempt; `time` is the vehicle's clock, for the will.
+    pub(crate) fn open(target: Target, clean_start: bool, time: UnixMillis) -> Self {
+        let mut options = MqttOptions::new(target.vehicle.as_str(), target.host.clone(), target.port);
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        network.set_connection_timeout(CONNECT_TIMEOUT_S);
+        let status_topic = Channel::Status.topic(&target.vehicle);
+        let will = status(&target, StatusState::Offline, time);
+        options
+            .set_credentials(target.vehicle.as_str(), "")
+            .set_keep_alive(KEEP_ALIVE)
+            .set_clean_start(clean_start)
+            .set_session_expiry_interval(Some(target.session_expiry_s))
+            .set_receive_maximum(Some(RECEIVE_MAXIMUM))
+            .set_max_packet_size(Some(MAX_PACKET_BYTES))
+            .set_connection_timeout(CONNECT_TIMEOUT_S)
+            .set_outgoing_inflight_upper_limit(IN_FLIGHT)
+            .set_network_options(network)
+            .set_last_will(LastWill::new(status_topic, will, QoS::AtLeastOnce, false, None));
+        let (client, event_loop) = AsyncClient::new(options, REQUESTS + 4);
+        Self {
+            client,
+            poll: poll(Box::new(event_loop)),
+            telemetry_topic: Channel::Telemetry.topic(&target.vehicle),
+            target,
+            handed: VecDeque::new(),
+            outstanding: HashMap::new(),
+        }
+    }
+
+    /// The next happening. After an error the connection is at its end. May be dropped and called again.
+    pub(crate) async fn next(&mut self) -> Result<Happening, String> {
+        let (event_loop, event) = self.poll.as_mut().await;
+        self.poll = poll(event_loop);
+        match event.map_err(|error| error.to_string())? {
+            Event::Incoming(packet) => self.incoming(packet),
+            Event::Outgoing(Outgoing::Publish(packet_id)) => {
+                if let Some(item) = self.handed.pop_front() {
+                    self.outstanding.insert(packet_id, item);
+                }
+                Ok(Happening::Other)
+            }
+            Event::Outgoing(Outgoing::Disconnect) => Ok(Happening::Left),
+            Event::Outgoing(_) => Ok(Happening::Other),
+        }
+    }
+
+    fn incoming(&mut self, packet: Incoming) -> Result<Happening, String> {
+        match packet {
+            Incoming::ConnAck(connack) => {
+                let filters = [(Channel::Ack, QoS::AtMostOnce), (Channel::Command, QoS::AtLeastOnce)];
+                let filters = filters.map(|(channel, qos)| Filter::new(channel.topic(&self.target.vehicle), qos));
+                self.client.try_subscribe_many(filters).map_err(|error| error.to_string())?;
+                Ok(Happening::Connected { session_present: connack.session_present })
+            }
+            Incoming::SubAck(suback) => {
+                let refused = suback.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+                match refused {
+                    Some(code) => Err(format!("subscription refused: {code:?}")),
+                    None => Ok(Happening::Subscribed),
+                }
+            }
+            Incoming::PubAck(puback) => Ok(match self.outstanding.remove(&puback.pkid) {
+                Some(Item::Reading(ordinal)) if puback.reason == PubAckReason::Success => Happening::Taken { ordinal },
+                // Every other reason is 0x10 (no subscriber) or above 0x80.
+                Some(Item::Reading(ordinal)) => Happening::Refused { ordinal },
+                Some(Item::Status) => Happening::StatusTaken,
+                None => Happening::Other,
+            }),
+            Incoming::Publish(publish) => {
+                let is = |channel: Channel| publish.topic == channel.topic(&self.target.vehicle).as_bytes();
+                Ok(match () {
+                    () if is(Channel::Ack) => Happening::Ack(publish.payload),
+                    () if is(Channel::Command) => Happening::Command,
+                    () => Happening::Other,
+                })
+            }
+            _ => Ok(Happening::Other),
+        }
+    }
+
+    /// How many readings may be handed over now without waiting.
+    pub(crate) fn room(&self) -> usize {
+        REQUESTS.saturating_sub(self.handed.len())
+    }
+
+    /// Hands over a reading; [`Self::room`] must be above 0. The event loop has ended otherwise, which
+    /// [`Self::next`] will tell.
+    pub(crate) fn publish(&mut self, ordinal: u64, content_type: &str, payload: Bytes) {
+        let properties =
+            PublishProperties { content_type: Some(content_type.to_owned()), ..PublishProperties::default() };
+        let topic = self.telemetry_topic.as_str();
+        let handed = self.client.try_publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties);
+        if handed.is_ok() {
+            self.handed.push_back(Item::Reading(ordinal));
+        }
+    }
+
+    /// Says that the vehicle is online, or goes.
+    pub(crate) fn publish_status(&mut self, state: StatusState, time: UnixMillis) {
+        let payload = status(&self.target, state, time);
+        let topic = Channel::Status.topic(&self.target.vehicle);
+        if self.client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok() {
+            self.handed.push_back(Item::Status);
+        }
+    }
+
+    /// Says goodbye and disconnects, within `limit`.
+    pub(crate) async fn close(mut self, time: UnixMillis, limit: Duration) {
+        self.publish_status(StatusState::Offline, time);
+        let goodbye = async {
+            let mut said = false;
+            loop {
+                match self.next().await {
+                    Ok(Happening::StatusTaken) if !said && self.nothing_outstanding() => {
+                        said = true;
+                        if self.client.try_disconnect().is_err() {
+                            break;
+                        }
+                    }
+                    Ok(Happening::Left) | Err(_) => break,
+                    Ok(_) => {}
+                }
+            }
+        };
+        // The broker publishes the will of whoever does not take leave in time.
+        tokio::time::timeout(limit, goodbye).await.ok();
+    }
+
+    fn nothing_outstanding(&self) -> bool {
+        let status = |item: &Item| matches!(item, Item::Status);
+        !self.handed.iter().any(status) && !self.outstanding.values().any(status)
+    }
+}

@@ -1,0 +1,269 @@
+//! A run: one unit for each vehicle, what they share, and what an earlier process left them.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use service::{Error, Tally};
+use telemetry::{UnixMillis, VehicleId};
+use tokio::{net::TcpStream, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::{self, Anchor, Clock},
+    config::{Config, Faults},
+    fault::FaultPlan,
+    fleet::{Fleet, Readings},
+    journal::{self, Journal, Note},
+    ledger,
+    metrics::{Counters, Discarded},
+    outbox::Outbox,
+    outbox_file::OutboxFile,
+    pace::Pace,
+    publisher::Target,
+    report::{self, Reporter},
+    truth,
+    unit::{Manners, Unit},
+    vehicle::{FleetSeed, vehicle_id},
+};
+
+/// A simulator that has reached its broker.
+pub struct Simulator {
+    config: Config,
+    units: Vec<Unit>,
+    writer: journal::Writer,
+    reporter: Reporter,
+    stop: CancellationToken,
+}
+
+/// Reads what an earlier process left, writes the truth, and reaches the broker.
+///
+/// # Errors
+/// [`Error::Usage`], [`Error::BadInput`] for files that can't be used, [`Error::Unavailable`] if the broker
+/// does not answer in time.
+pub async fn connect(config: Config) -> Result<Simulator, Error> {
+    config.validate()?;
+    let outbox = config.outbox.as_deref().map(open_outbox).transpose()?;
+    let wall = clock::wall_now();
+    let anchor = anchor(&config, outbox.as_ref(), wall)?;
+    let clock = Clock::new(anchor);
+    let plan = Arc::new(plan(&config, anchor.start));
+    if let Some(path) = &config.truth {
+        let written = File::create(path).and_then(|file| truth::write(&plan, &mut BufWriter::new(file)));
+        written.map_err(|error| usage("truth", path, &error))?;
+    }
+    let ledger =
+        config.ledger.as_deref().map(|dir| ledger::create(dir, wall).map_err(|error| usage("ledger", dir, &error)));
+    let ledger = ledger.transpose()?.map(ledger::Writer::new);
+    reach(&config).await?;
+    assemble(config, clock, plan, ledger, outbox).await
+}
+
+fn usage(flag: &'static str, path: &Path, error: &io::Error) -> Error {
+    Error::Usage { flag, detail: format!("{}: {error}", path.display()) }
+}
+
+fn open_outbox(dir: &Path) -> Result<OutboxFile, Error> {
+    let outbox = OutboxFile::open(dir).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Error::BadInput(format!("--outbox {}: {error}", dir.display())),
+        _ => usage("outbox", dir, &error),
+    })?;
+    if outbox.torn_bytes > 0 {
+        tracing::warn!(bytes = outbox.torn_bytes, "the outbox log ended in a torn entry, which was cut off");
+    }
+    Ok(outbox)
+}
+
+/// With an outbox of the same start and speed, simulated time goes on where it would be by now.
+fn anchor(config: &Config, outbox: Option<&OutboxFile>, wall: UnixMillis) -> Result<Anchor, Error> {
+    if let Some(stray) = outbox.into_iter().flat_map(OutboxFile::in_hand).find(|id| !ours(config, id)) {
+        let detail = format!("holds readings of {stray}, who is not among --vehicles");
+        return Err(Error::Usage { flag: "outbox", detail });
+    }
+    let start = config.start.unwrap_or(wall);
+    let earlier = outbox.and_then(OutboxFile::anchor);
+    let same =
+        |earlier: &Anchor| config.start == Some(earlier.start) && config.speed.to_bits() == earlier.speed.to_bits();
+    Ok(earlier.filter(same).unwrap_or(Anchor { start, wall_start: wall, speed: config.speed }))
+}
+
+fn ours(config: &Config, vehicle: &VehicleId) -> bool {
+    config.indices().any(|index| vehicle_id(index) == *vehicle)
+}
+
+fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
+    let ms = |ms: u64| UnixMillis::try_from(ms).unwrap_or(UnixMillis::MAX / 4);
+    let from = start.saturating_add(ms(config.faults_from_ms));
+    match config.faults {
+        Faults::None => FaultPlan::none(),
+        Faults::Demo => {
+            let fleet = FleetSeed { seed: config.seed, start };
+            FaultPlan::demo(fleet, config.vehicles, from, from.saturating_add(ms(config.faults_for_ms)))
+        }
+    }
+}
+
+async fn reach(config: &Config) -> Result<(), Error> {
+    let deadline = Instant::now() + Duration::from_millis(config.connect_timeout_ms);
+    loop {
+        let detail = match tokio::time::timeout_at(deadline.into(), TcpStream::connect(&config.mqtt)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        if Instant::now() >= deadline {
+            return Err(Error::Unavailable { flag: "mqtt", address: config.mqtt.clone(), detail });
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn assemble(
+    config: Config,
+    clock: Clock,
+    plan: Arc<FaultPlan>,
+    ledger: Option<ledger::Writer>,
+    mut outbox: Option<OutboxFile>,
+) -> Result<Simulator, Error> {
+    let now = clock.simulated();
+    // Boots are u32 and the clock is checked to lie after 2020: good until 2106.
+    let second = u32::try_from(now / 1_000).unwrap_or(u32::MAX);
+    let ids: Vec<_> = config.indices().map(|index| (index, vehicle_id(index))).collect();
+    let boot_before = |id: &VehicleId| outbox.as_ref().and_then(|outbox| outbox.stored(id)).map(|stored| stored.boot);
+    let boots: Vec<_> = ids
+        .into_iter()
+        .map(|(index, id)| {
+            let before = boot_before(&id);
+            let boot = before.map_or(second, |before| second.max(before.saturating_add(1)));
+            (index, id, boot, before.is_some())
+        })
+        .collect();
+
+    let mut left = Vec::new();
+    if let Some(outbox) = &mut outbox {
+        let all: Vec<_> = boots.iter().map(|(_, id, boot, _)| (id.clone(), *boot)).collect();
+        left = take_over(outbox, &all);
+        outbox.begin(clock.anchor(), &all).map_err(anyhow::Error::from)?;
+    }
+    let persistent = outbox.is_some();
+    let (journal, writer) = journal::start(ledger, outbox, &left).map_err(anyhow::Error::from)?;
+    let counters = Arc::new(Counters::default());
+    let stop = CancellationToken::new();
+    let pace = Arc::new(Pace::new(Instant::now(), config.connect_rate));
+    let fleet = fleet(&config, clock.anchor().start, plan);
+    let (host, port) = config.broker().unwrap_or_default();
+    let mut left = left.into_iter();
+    let mut units = Vec::with_capacity(boots.len());
+    for (index, id, boot, known) in boots {
+        let rng = ChaCha8Rng::seed_from_u64(config.seed ^ (u64::from(index) << 32) ^ u64::from(boot));
+        let mut outbox = Outbox::new(config.settings(), boot, rng);
+        if let Some(left) = left.next() {
+            counters.restored(left.readings.len() as u64);
+            let records = left.readings.into_iter().map(|(_, reading)| reading.record).collect();
+            for given_up in outbox.restore(records, &left.last_seqs) {
+                counters.discarded(Discarded::GivenUp, 1);
+                journal.note(Note::GivenUp { vehicle: id.clone(), key: given_up.key }).await?;
+            }
+        }
+        let manners = Manners {
+            connect_from: if known { Instant::now() } else { clock.instant_of((UnixMillis::from(boot) + 1) * 1_000) },
+            clean_start: !persistent,
+            reconnect: config.reconnect(),
+            drain: Duration::from_millis(config.drain_ms),
+            stop_drain: Duration::from_millis(config.stop_drain_ms),
+        };
+        let (vehicle, session_expiry_s) = (id, config.session_expiry_s);
+        units.push(Unit {
+            readings: Readings::new(fleet.clone(), index, boot, now),
+            outbox,
+            clock,
+            target: Target { host: host.clone(), port, vehicle, boot, session_expiry_s },
+            manners,
+            pace: pace.clone(),
+            journal: journal.clone(),
+            counters: counters.clone(),
+            stop: stop.clone(),
+        });
+    }
+    drop::<Journal>(journal);
+    Ok(Simulator { config, units, writer, reporter: Reporter { counters, clock }, stop })
+}
+
+fn fleet(config: &Config, start: UnixMillis, faults: Arc<FaultPlan>) -> Fleet {
+    let duration = UnixMillis::try_from(config.duration_ms).unwrap_or(UnixMillis::MAX / 4);
+    Fleet {
+        seed: FleetSeed { seed: config.seed, start },
+        interval_ms: i64::from(config.interval_ms),
+        end: (duration > 0).then(|| start.saturating_add(duration)),
+        encoding: config.encoding,
+        changes: config.changes,
+        poison: config.poison,
+        faults,
+    }
+}
+
+fn take_over(outbox: &OutboxFile, boots: &[(VehicleId, u32)]) -> Vec<journal::Left> {
+    let left = |(vehicle, _): &(VehicleId, u32)| {
+        let stored = outbox.stored(vehicle);
+        journal::Left {
+            vehicle: vehicle.clone(),
+            readings: stored.map(|s| s.readings().map(|(boot, r)| (boot, r.clone())).collect()).unwrap_or_default(),
+            last_seqs: stored.map(|stored| stored.last_seqs.clone()).unwrap_or_default(),
+        }
+    };
+    boots.iter().map(left).collect()
+}
+
+impl Simulator {
+    /// What the ready line names.
+    pub fn addresses(&self) -> Vec<(&'static str, String)> {
+        vec![("mqtt", self.config.mqtt.clone())]
+    }
+
+    /// Tells where the run stands.
+    pub fn reporter(&self) -> Reporter {
+        self.reporter.clone()
+    }
+
+    /// Drives until every vehicle has come to its end, or until `stop` fires.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the ledger or the outbox can't be written.
+    pub async fn run(self, stop: CancellationToken) -> Result<Tally, Error> {
+        let Self { units, writer, reporter, stop: all, .. } = self;
+        reporter.counters.driving.store(units.len() as u64, Ordering::Relaxed);
+        let mut running = JoinSet::new();
+        for unit in units {
+            running.spawn(unit.run());
+        }
+        let (mut in_hand, mut failure) = (0, None);
+        loop {
+            tokio::select! {
+                ended = running.join_next() => match ended {
+                    None => break,
+                    Some(Ok(Ok(left))) => in_hand += left,
+                    Some(Ok(Err(error))) => fail(&mut failure, error, &all),
+                    Some(Err(error)) => fail(&mut failure, anyhow::Error::from(error), &all),
+                },
+                () = stop.cancelled(), if !all.is_cancelled() => all.cancel(),
+            }
+        }
+        writer.close().await?;
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(report::tally(&reporter.counters, in_hand)),
+        }
+    }
+}
+
+fn fail(failure: &mut Option<anyhow::Error>, error: anyhow::Error, all: &CancellationToken) {
+    // The first one is the cause; the others stop because of it.
+    failure.get_or_insert(error);
+    all.cancel();
+}
