@@ -190,14 +190,14 @@ impl Unit {
                 self.outbox.session(session_present && !self.manners.clean_start);
                 // From now on the session is ours, until the broker forgets it.
                 self.manners.clean_start = false;
-                return Ok(Link::Opening(connection));
+                Ok(Link::Opening(connection))
             }
             (Link::Opening(mut connection), Happening::Subscribed) => {
                 backoff.reset();
                 self.counters.connected();
                 connection.publish_status(StatusState::Online, self.clock.simulated());
                 self.outbox.connected(now);
-                return Ok(Link::Up(connection));
+                Ok(Link::Up(connection))
             }
             (link, Happening::Taken { ordinal }) => {
                 self.outbox.puback(ordinal, true, now);

@@ -22,7 +22,7 @@ fn all(mut readings: Readings) -> Vec<Reading> {
     let mut all = Vec::new();
     while readings.next_time().is_some() {
         let made = readings.make();
-        assert_eq!(made.oversize, []);
+        assert!(made.oversize.is_empty());
         all.extend(made.readings);
     }
     all

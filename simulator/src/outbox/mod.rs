@@ -171,7 +171,6 @@ impl Outbox {
     }
 
     /// The next reading to send now, if any; it counts as sent from here on.
-    #[expect(clippy::should_implement_trait, reason = "it takes the time")]
     pub fn next(&mut self, now: u64) -> Option<Transmission<'_>> {
         if !self.connected {
             return None;

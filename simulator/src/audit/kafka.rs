@@ -1,0 +1,109 @@
+//! Reads two topics from end to end. The only place in the simulator that knows Kafka.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    message::{BorrowedMessage, Headers},
+};
+use telemetry::{
+    PayloadHash,
+    kafka_topic::{DEAD_LETTER, TELEMETRY},
+};
+
+use super::{Found, Place, Stored};
+
+const ANSWER: Duration = Duration::from_secs(10);
+/// A reading that stands still for so long has failed.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
+pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        // librdkafka wants a name; nothing is ever committed under it.
+        .set("group.id", format!("motorcade-audit-{}", std::process::id()))
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("allow.auto.create.topics", "false")
+        .create()?;
+    let mut stored = Stored::default();
+    for kafka_topic in [TELEMETRY, DEAD_LETTER] {
+        read_topic(&consumer, kafka_topic, |message| {
+            let found = found(message);
+            if kafka_topic == TELEMETRY { stored.add_reading(&found) } else { stored.add_dead_letter(&found) }
+        })
+        .with_context(|| format!("read {kafka_topic}"))?;
+    }
+    Ok(stored)
+}
+
+fn read_topic(
+    consumer: &BaseConsumer,
+    kafka_topic: &str,
+    mut take: impl FnMut(&BorrowedMessage<'_>),
+) -> anyhow::Result<()> {
+    let metadata = consumer.fetch_metadata(Some(kafka_topic), ANSWER)?;
+    let partitions: Vec<_> =
+        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    ensure!(!partitions.is_empty(), "there is no such topic");
+    let mut assignment = TopicPartitionList::new();
+    let mut unread = BTreeSet::new();
+    for partition in partitions {
+        let (low, high) = consumer.fetch_watermarks(kafka_topic, partition, ANSWER)?;
+        if low < high {
+            assignment.add_partition_offset(kafka_topic, partition, Offset::Offset(low))?;
+            unread.insert(partition);
+        }
+    }
+    consumer.assign(&assignment)?;
+    let mut moved = Instant::now();
+    while !unread.is_empty() {
+        match consumer.poll(Duration::from_millis(500)) {
+            Some(Ok(message)) => {
+                moved = Instant::now();
+                take(&message);
+            }
+            // Everything up to the end that was there at the beginning, and perhaps more.
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                moved = Instant::now();
+                unread.remove(&partition);
+            }
+            // librdkafka goes on by itself after what can be mended.
+            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_passing) => {}
+            Some(Err(error)) => return Err(error.into()),
+            None => {}
+        }
+        ensure!(moved.elapsed() < STANDSTILL, "partitions {unread:?} stand still");
+    }
+    consumer.unassign()?;
+    Ok(())
+}
+
+fn is_passing(code: rdkafka::types::RDKafkaErrorCode) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    matches!(code, Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut)
+}
+
+fn found<'a>(message: &'a BorrowedMessage<'_>) -> Found<'a> {
+    let payload = message.payload().unwrap_or_default();
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    Found {
+        key: message.key(),
+        payload,
+        headers: headers.map(|header| (header.key, header.value.unwrap_or_default())).collect(),
+        place: Place {
+            hash: PayloadHash::of(payload),
+            timestamp: message.timestamp().to_millis().unwrap_or_default(),
+            offset: message.offset(),
+            partition: message.partition(),
+            copies: 1,
+        },
+    }
+}
