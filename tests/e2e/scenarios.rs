@@ -46,6 +46,19 @@ async fn the_twin_writer_is_killed_under_load() {
     kill_under_load("twin-killed", "twin").await;
 }
 
+/// G8: the scorer is killed inside the range, twice; every published bit is that of a replay, and one flipped input
+/// bit is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scorer_is_killed_under_load_and_replay_equals_live() {
+    let mut scenario = Scenario::start("scorer-killed").await.unwrap();
+    scenario.drive(Fleet::default()).await.unwrap();
+    scenario.acknowledged(UNDER_LOAD).await.unwrap();
+    scenario.stack.kill_and_restart("scorer").await.unwrap();
+    scenario.acknowledged(UNDER_LOAD * 2).await.unwrap();
+    scenario.stack.kill_and_restart("scorer").await.unwrap();
+    scenario.finish_with_replay().await.unwrap().assert_ok();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_alerter_is_killed_under_load() {
     kill_under_load("alerter-killed", "alerter").await;

@@ -61,6 +61,8 @@ impl Default for Fleet {
 
 /// Simulated time runs this much faster.
 const SPEED: u32 = 60;
+/// How long scoring waits for a missing reading: 60 simulated s are one wall second, too short for a kill.
+const LATENESS_MS: i64 = 60 * 30 * 1000;
 /// Simulated time between two readings of a vehicle.
 const INTERVAL_MS: u32 = 10_000;
 
@@ -100,7 +102,7 @@ impl Scenario {
     pub async fn start(name: &'static str) -> Result<Self> {
         let mut scenario = Self::bare(name).await?;
         control::publish_trained(scenario.stack.kafka()).await?;
-        scenario.stack.set(Role::Scorer, ["--lateness-ms", "120000"]);
+        scenario.stack.set(Role::Scorer, ["--lateness-ms".to_owned(), LATENESS_MS.to_string()]);
         for role in [Role::Edge, Role::Twin, Role::Scorer, Role::Alerter, Role::Gateway] {
             scenario.stack.role(role).await?;
         }
@@ -110,7 +112,7 @@ impl Scenario {
         for technician in TECHNICIANS {
             let url = format!("ws://{gateway}");
             let watch = ["alerts", "watch", "--gateway", &url, "--from", "0", "--json"];
-            scenario.stack.launch(Program::new(technician, "motorcade", watch)).await?;
+            scenario.stack.spawn(Program::new(technician, "motorcade", watch))?;
         }
         Ok(scenario)
     }
@@ -160,7 +162,7 @@ impl Scenario {
             ("--truth", self.folder.join("truth.jsonl").display().to_string()),
             ("--faults", if fleet.faults { "demo" } else { "none" }.into()),
             ("--faults-from-ms", (timeline.duration_ms / 8).to_string()),
-            ("--faults-for-ms", (timeline.duration_ms / 10).to_string()),
+            ("--faults-for-ms", (timeline.duration_ms - timeline.duration_ms / 8).to_string()),
             ("--progress", "json".into()),
         ];
         if let Some(mqtt) = fleet.mqtt {
@@ -180,7 +182,7 @@ impl Scenario {
         let stack = &mut self.stack;
         poll::until("readings are acknowledged", Duration::from_secs(60), async || {
             let progress = stack.running("simulator")?.last("progress");
-            Ok(progress.and_then(|line| line["acked"].as_u64()).filter(|acked| *acked >= readings))
+            Ok(progress.and_then(|line| line["sent"].as_u64()).filter(|acked| *acked >= readings))
         })
         .await
         .map(|_| ())
@@ -195,16 +197,23 @@ impl Scenario {
         Ok(verdict)
     }
 
+    /// [`Scenario::finish`], and G8: `scores verify` finds nothing, and one flipped bit is found.
+    pub async fn finish_with_replay(self) -> Result<Judged> {
+        self.judged(true).await
+    }
+
     /// Waits until every vehicle has everything acknowledged and every stage has caught up; judges; stops all.
-    pub async fn finish(mut self) -> Result<Judged> {
+    pub async fn finish(self) -> Result<Judged> {
+        self.judged(false).await
+    }
+
+    async fn judged(mut self, replay: bool) -> Result<Judged> {
         let patience = self.fleet.drive + Duration::from_secs(90);
         let fleet = self.stack.wait_for_end("simulator", patience).await?;
         ensure!(fleet.code == Some(0), "the simulator ended with {:?}", fleet.code);
         let in_hand = fleet.tally.as_ref().context("the simulator's tally")?.in_hand;
 
-        let stack = &mut self.stack;
-        let caught_up = async || Ok(crate::demo::stages::caught_up(stack).await?.then_some(()));
-        poll::until("every stage has caught up", CATCH_UP, caught_up).await?;
+        crate::demo::stages::catch_up(&mut self.stack, CATCH_UP).await?;
 
         let mut verdicts = BTreeMap::new();
         let (mut durable, _) = judge::judge_ledger(self.stack.kafka(), &self.folder.join("ledger")).await?;
@@ -231,6 +240,10 @@ impl Scenario {
         }
         verdicts.insert("G3".into(), judge::judge_alerts(&alerts, &received));
 
+        if replay {
+            verdicts.insert("G8".into(), judge::judge_replay(&self.stack, LATENESS_MS).await?);
+            control::flipped_bit_is_found(self.stack.kafka(), LATENESS_MS).await?;
+        }
         self.stack.stop_programs().await?;
         let ended = self.stack.shut_down().await?;
         let tallied = ended.iter().filter(|(name, _)| !TECHNICIANS.contains(&name.as_str()));

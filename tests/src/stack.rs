@@ -105,16 +105,23 @@ impl Stack {
     }
 
     /// Starts a program in this stack's environment and waits until it is ready.
-    pub async fn launch(&mut self, mut program: Program) -> Result<&mut Running> {
+    pub async fn launch(&mut self, program: Program) -> Result<&mut Running> {
+        let name = self.spawn(program)?;
+        let running = self.running(&name)?;
+        running.ready(READY_WITHIN).await?;
+        Ok(running)
+    }
+
+    /// Starts a program in this stack's environment; tools have no ready line.
+    pub fn spawn(&mut self, mut program: Program) -> Result<String> {
         let name = program.name.clone();
         // A program that is started again keeps what it had.
         if program.environment.is_empty() {
             program.environment = self.environment();
         }
-        let mut running = program.start(&self.folder)?;
-        running.ready(READY_WITHIN).await?;
+        let running = program.start(&self.folder)?;
         self.running.insert(name.clone(), running);
-        self.running.get_mut(&name).context("it was inserted")
+        Ok(name)
     }
 
     /// Starts a role.

@@ -6,8 +6,8 @@
 
 pub mod alerts;
 mod arithmetic;
-mod command;
-mod topology;
+pub mod command;
+pub mod topology;
 
 pub use arithmetic::pin_arithmetic;
 pub use command::{Arguments, Command, start};

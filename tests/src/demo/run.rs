@@ -20,7 +20,6 @@ use super::{
 use crate::{
     control,
     judge::Received,
-    poll,
     process::Program,
     report::Report,
     stack::{Role, Stack},
@@ -109,7 +108,7 @@ async fn course(
     }
     let page = stack.running("gateway")?.address("http").context("the gateway's address")?;
     for name in TECHNICIANS {
-        watch(stack, name, &page).await?;
+        watch(stack, name, &page)?;
     }
     view.phase(&format!("the page: http://{page}/"));
 
@@ -139,7 +138,7 @@ async fn course(
 
     view.phase("the fleet has parked; waiting until everything has caught up");
     let caught_up = Instant::now();
-    poll::until("every stage has caught up", CATCH_UP, async || Ok(stages::caught_up(stack).await?.then_some(()))).await?;
+    stages::catch_up(stack, CATCH_UP).await?;
     let catch_up = caught_up.elapsed();
     watching.look(stack, view).await;
 
@@ -202,7 +201,7 @@ fn fleet(settings: &Settings, timeline: &Timeline, folder: &Path) -> Program {
         ("--changes", "4".into()),
         ("--faults", faults.into()),
         ("--faults-from-ms", timeline.faults_from_ms.to_string()),
-        ("--faults-for-ms", timeline.faults_spread_ms.to_string()),
+        ("--faults-for-ms", timeline.faults_for_ms.to_string()),
         ("--ledger", folder.join("ledger").display().to_string()),
         ("--truth", folder.join("truth.jsonl").display().to_string()),
         ("--progress", "json".into()),
@@ -224,14 +223,13 @@ fn endless_fleet(settings: &Settings, _folder: &Path) -> Program {
     Program::new("fleet", "motorcade-simulator", flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))
 }
 
-async fn watch(stack: &mut Stack, name: &str, page: &str) -> Result<()> {
+fn watch(stack: &mut Stack, name: &str, page: &str) -> Result<()> {
     let program = Program::new(
         name,
         "motorcade",
         ["alerts", "watch", "--gateway", &format!("ws://{page}"), "--from", "0", "--json"],
     );
-    // A tool has no ready line: it is watching once it says so in its first line, or shows the first alert.
-    stack.launch(program).await.map(|_| ())
+    stack.spawn(program).map(|_| ())
 }
 
 /// The live part: counters between two looks, alerts as they come.

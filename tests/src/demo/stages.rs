@@ -1,11 +1,17 @@
 //! What the live view shows: each stage's rate and lag, from the processes' own `/metrics`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::stack::{Role, Stack};
+use crate::{
+    poll,
+    stack::{Role, Stack},
+};
 
 /// A moment's counters, by process and metric name; labels are summed up.
 pub type Counters = BTreeMap<String, BTreeMap<String, f64>>;
@@ -22,12 +28,27 @@ pub async fn read(stack: &mut Stack, client: &reqwest::Client) -> Counters {
     counters
 }
 
-/// Whether every stage has handled everything that stands in Kafka.
-pub async fn caught_up(stack: &mut Stack) -> Result<bool> {
-    let counters = read(stack, &reqwest::Client::new()).await;
-    let lag = |process: &str| counters.get(process).and_then(|m| m.get(&format!("{process}_lag_records"))).copied();
-    let behind = [Role::Twin, Role::Scorer, Role::Alerter].map(|role| lag(role.name()).unwrap_or(f64::INFINITY));
-    Ok(behind.iter().all(|lag| *lag == 0.0))
+/// How long nothing may move before a lag of zero is believed: lags are looked up now and then, not at every record.
+const STILL: Duration = Duration::from_secs(2);
+
+/// Waits until every stage has handled everything that stands in Kafka: no lag, and nothing has moved for [`STILL`].
+pub async fn catch_up(stack: &mut Stack, within: Duration) -> Result<()> {
+    let client = reqwest::Client::new();
+    let mut last = (Instant::now(), Vec::new());
+    poll::until("every stage has caught up", within, async || {
+        let counters = read(stack, &client).await;
+        let metric = |process: &str, metric: &str| {
+            counters.get(process).and_then(|m| m.get(&format!("{process}_{metric}"))).copied().unwrap_or(f64::NAN)
+        };
+        let stages = [Role::Twin, Role::Scorer, Role::Alerter].map(Role::name);
+        let lag_is_zero = stages.iter().all(|name| metric(name, "lag_records") == 0.0);
+        let received: Vec<_> = stages.iter().map(|name| metric(name, "records_received_total").to_bits()).collect();
+        if !lag_is_zero || received != last.1 {
+            last = (Instant::now(), received);
+        }
+        Ok((last.0.elapsed() >= STILL).then_some(()))
+    })
+    .await
 }
 
 async fn scrape(client: &reqwest::Client, admin: &str) -> Result<String> {
@@ -77,9 +98,9 @@ pub fn rows(before: &Counters, after: &Counters, fleets: (&Value, &Value), secon
         Row { stage, unit, total, rate, lag }
     };
     vec![
-        fleet("vehicles", "readings sent", "sent", fleets.1["in_outbox"].as_f64()),
+        fleet("vehicles", "readings made", "received", fleets.1["in_outbox"].as_f64()),
         row("edge", "in Kafka", Role::Edge.name(), "edge_records_sent_total", Some("edge_in_flight_records")),
-        fleet("vehicles", "acknowledged", "acked", None),
+        fleet("vehicles", "acknowledged", "sent", None),
         row("twin", "in twins", Role::Twin.name(), "twin_records_sent_total", Some("twin_lag_records")),
         row("scorer", "scored", Role::Scorer.name(), "scorer_records_sent_total", Some("scorer_lag_records")),
         row("alerter", "scores judged", Role::Alerter.name(), "alerter_records_sent_total", Some("alerter_lag_records")),
@@ -99,7 +120,7 @@ mod tests {
     #[test]
     fn a_rate_is_the_growth_between_two_looks() {
         let look = |n: f64| Counters::from([("twin".into(), BTreeMap::from([("twin_records_sent_total".into(), n)]))]);
-        let fleet = serde_json::json!({"sent": 10, "acked": 5, "in_outbox": 5});
+        let fleet = serde_json::json!({"received": 10, "sent": 5, "in_outbox": 5});
         let rows = rows(&look(100.0), &look(300.0), (&fleet, &fleet), 2.0);
         let twin = rows.iter().find(|row| row.stage == "twin").expect("the twin has a row");
         assert_eq!((twin.total, twin.rate), (300.0, 100.0));

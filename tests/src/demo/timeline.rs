@@ -14,8 +14,8 @@ pub struct Timeline {
     pub duration_ms: i64,
     /// Faults begin this long after the start, simulated ms.
     pub faults_from_ms: i64,
-    /// The last fault begins at most this long after the first, simulated ms; all last until the end.
-    pub faults_spread_ms: i64,
+    /// They begin within the first half of this time, and last until its end, simulated ms.
+    pub faults_for_ms: i64,
     /// The trainer waits for this much recorded history, simulated ms.
     pub history_ms: i64,
     /// How much faster than the wall clock.
@@ -33,8 +33,8 @@ impl Timeline {
             duration_ms,
             // History to learn from; time to train and to swap the model in; then the faults.
             history_ms: duration_ms * 40 / 100,
-            faults_from_ms: duration_ms * 62 / 100,
-            faults_spread_ms: duration_ms * 8 / 100,
+            faults_from_ms: duration_ms * 60 / 100,
+            faults_for_ms: duration_ms * 40 / 100,
             speed,
         }
     }
@@ -59,6 +59,6 @@ mod tests {
         // At every moment simulated time is not after wall time.
         assert!((0..=100_000).step_by(1000).all(|t| timeline.simulated(now, now + t) <= now + t));
         assert!(timeline.history_ms < timeline.faults_from_ms);
-        assert!(timeline.faults_from_ms + timeline.faults_spread_ms < timeline.duration_ms);
+        assert!(timeline.faults_from_ms + timeline.faults_for_ms <= timeline.duration_ms);
     }
 }

@@ -10,7 +10,7 @@ mod durability;
 mod scores;
 
 pub use alarms::{Alarms, Detection, judge_alarms};
-pub use alerts::{Alerts, Received, judge_alerts, read_alerts};
+pub use alerts::{Alerts, Received, Step, judge_alerts, read_alerts};
 pub use conservation::judge_tallies;
-pub use durability::{Facts, judge_ledger, judge_twins};
+pub use durability::{Facts, judge_ledger, judge_replay, judge_twins};
 pub use scores::Scores;
