@@ -2,7 +2,7 @@
 
 import { Stream } from '/stream.js';
 import {
-  h, ago, alertCard, allClear, back, bandsOf, fleetRow, headline, label, plotCard, rank, since, stage, tile, unit, whole,
+  h, ago, alertCard, allClear, back, bandsOf, fleetRow, headline, label, leading, plotCard, rank, since, stage, tile, unit, whole,
 } from '/views.js';
 
 const $ = (id) => document.getElementById(id);
@@ -234,7 +234,7 @@ function showVehicle(vehicle) {
     const span = [history.from, history.to];
     const bands = bandsOf(episodes, scores.points, history.to).filter(([begin, end]) => end >= span[0] && begin <= span[1]);
     const marks = episodes.map((event) => event.opened_at);
-    const involved = [...new Set(episodes.filter((event) => event.state !== 'resolved').flatMap((event) => event.contributions.map((each) => each.signal)))];
+    const involved = [...new Set(episodes.filter((event) => event.state !== 'resolved').flatMap((event) => leading(event, 0.5).map((each) => each.signal)))];
     const rest = Object.keys(history.signals).filter((path) => !involved.includes(path) && path !== 'Vehicle.IsMoving' && path !== 'Vehicle.TraveledDistance');
     const wanted = ['score', ...involved.filter((path) => history.signals[path]), ...rest];
     for (const [path, each] of plots) if (!wanted.includes(path)) { each.card.remove(); plots.delete(path); }
@@ -252,7 +252,7 @@ function showVehicle(vehicle) {
     });
   };
   view.replaceChildren(back('#/fleet', 'Fleet'), h('h1.wrap', null, vehicle), state, list,
-    h('div.section', null, h('h2', null, 'Signals')), spans, legend, h('div.section'), area);
+    h('div.section', null, h('h2', null, 'Signals')), spans, legend, area);
   draw();
   load();
   const timer = setInterval(() => { if (!document.hidden) load(); }, 3000);

@@ -41,7 +41,7 @@ export function plot(canvas, { points, span, bands = [], marks = [], threshold, 
   if (!Number.isFinite(low)) { low = 0; high = 1; }
   if (threshold !== undefined) high = Math.max(high, threshold * 1.25);
   if (floor !== undefined) low = Math.min(low, floor);
-  const least = Math.max(Math.abs(high) * 0.02, 0.5);
+  const least = Math.max(Math.abs(high) * 0.05, 0.5);
   if (high - low < least) { const middle = (high + low) / 2; low = middle - least / 2; high = middle + least / 2; }
   const pad = (high - low) * 0.08;
   if (floor === undefined) low -= pad;
@@ -50,7 +50,7 @@ export function plot(canvas, { points, span, bands = [], marks = [], threshold, 
   const x = (time) => left + ((time - from) / Math.max(1, to - from)) * (right - left);
   const y = (value) => bottom - ((value - low) / (high - low)) * (bottom - top);
 
-  context.font = '10.5px system-ui, sans-serif';
+  context.font = '10.5px Inter, system-ui, sans-serif';
   context.fillStyle = colours.band;
   for (const [begin, end] of bands) {
     const [a, b] = [Math.max(left, x(begin)), Math.min(right, x(end))];
@@ -68,7 +68,7 @@ export function plot(canvas, { points, span, bands = [], marks = [], threshold, 
     context.fillText(Math.abs(value) >= 10000 ? value.toExponential(0) : value.toFixed(scale.digits), left - 6, at);
   }
   context.textBaseline = 'alphabetic';
-  const clock = (time) => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+  const clock = (time) => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
   context.fillStyle = colours.text;
   context.textAlign = 'left'; context.fillText(clock(from), left, height - 4);
   context.textAlign = 'center'; context.fillText(clock((from + to) / 2), (left + right) / 2, height - 4);
@@ -93,10 +93,17 @@ export function plot(canvas, { points, span, bands = [], marks = [], threshold, 
     if (at === 0 || time - points[at - 1][0] > hole) context.moveTo(x(time), y(value)); else context.lineTo(x(time), y(value));
   });
   context.stroke();
-  context.fillStyle = colours.mark;
-  for (const [time, value, anomalous] of points) {
-    if (anomalous === true) { context.beginPath(); context.arc(x(time), y(value), 2.2, 0, 7); context.fill(); }
-  }
+  // What was judged anomalous is drawn over the line, in the colour of the mark.
+  context.strokeStyle = colours.mark;
+  context.lineWidth = 2;
+  context.beginPath();
+  points.forEach(([time, value, anomalous], at) => {
+    if (anomalous !== true) return;
+    const before = points[at - 1];
+    if (before && time - before[0] <= hole) context.moveTo(x(before[0]), y(before[1])); else context.moveTo(x(time) - 1, y(value));
+    context.lineTo(x(time), y(value));
+  });
+  context.stroke();
   context.strokeStyle = colours.mark;
   context.lineWidth = 1.25;
   for (const mark of marks) {

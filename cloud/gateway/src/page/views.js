@@ -46,10 +46,10 @@ const LABELS = {
   'Vehicle.Powertrain.TractionBattery.Temperature.Average': 'Battery temperature',
   'Vehicle.LowVoltageBattery.CurrentVoltage': '12 V battery',
   'Vehicle.Exterior.AirTemperature': 'Outside air',
-  'Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure': 'Tyre pressure, front left',
-  'Vehicle.Chassis.Axle.Row1.Wheel.Right.Tire.Pressure': 'Tyre pressure, front right',
-  'Vehicle.Chassis.Axle.Row2.Wheel.Left.Tire.Pressure': 'Tyre pressure, rear left',
-  'Vehicle.Chassis.Axle.Row2.Wheel.Right.Tire.Pressure': 'Tyre pressure, rear right',
+  'Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure': 'Front left tyre pressure',
+  'Vehicle.Chassis.Axle.Row1.Wheel.Right.Tire.Pressure': 'Front right tyre pressure',
+  'Vehicle.Chassis.Axle.Row2.Wheel.Left.Tire.Pressure': 'Rear left tyre pressure',
+  'Vehicle.Chassis.Axle.Row2.Wheel.Right.Tire.Pressure': 'Rear right tyre pressure',
   'Vehicle.Acceleration.Longitudinal': 'Acceleration, along',
   'Vehicle.Acceleration.Lateral': 'Acceleration, across',
   'Motorcade.Powertrain.DriveUnit.Vibration': 'Drive unit vibration',
@@ -72,7 +72,7 @@ const whole = (value) => Math.round(value).toLocaleString('en-GB');
 export function ago(time, now = Date.now()) {
   const seconds = Math.round((now - time) / 1000);
   if (seconds < -60 || seconds >= 86400) {
-    return new Date(time).toLocaleString([], { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+    return new Date(time).toLocaleString([], { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
   }
   if (seconds < 10) return 'just now';
   if (seconds < 60) return `${seconds} s ago`;
@@ -87,6 +87,9 @@ const since = (time, prefix = '') => {
   return element;
 };
 
+/** The signals that carry the score: the first, and others of at least this share of it. */
+export const leading = (event, share) => event.contributions.filter((each, at) => at === 0 || each.score >= share * event.contributions[0].score);
+
 export function headline(event) {
   const top = event.contributions[0];
   if (!top) return 'Unusual behaviour';
@@ -98,7 +101,7 @@ const severity = (event) => h(`span.chip.${event.severity}`, null, event.severit
 /** One alert. `context`: units, pending(id), acknowledge(event), resolve(event). */
 export function alertCard(event, context, { compact = false } = {}) {
   const pending = context.pending(event.id);
-  const facts = h('dl.facts', null, event.contributions.slice(0, 3).map((each) => {
+  const facts = h('dl.facts', null, leading(event, 0.25).slice(0, 3).map((each) => {
     const name = unit(context.units[each.signal]);
     return h('div', null,
       h('dt', { title: each.signal }, label(each.signal)),
@@ -123,7 +126,9 @@ export function alertCard(event, context, { compact = false } = {}) {
     'data-testid': 'alert-card', 'data-alert-id': event.id, 'data-state': event.state, 'data-severity': event.severity, 'data-revision': event.revision,
     'aria-label': `${event.severity} alert of ${vehicle}`,
   },
-  h('div.top', null, severity(event), h('a.vehicle', { href: `#/vehicle/${vehicle}` }, vehicle), since(event.opened_at)),
+  h('div.top', null, severity(event),
+    compact ? h('span.dim.small', null, `${event.score.toFixed(1)}× threshold`) : h('a.vehicle', { href: `#/vehicle/${vehicle}` }, vehicle),
+    since(event.opened_at)),
   h('h3', null, headline(event)),
   facts,
   h('div.actions', null, act));
