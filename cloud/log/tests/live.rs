@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_log::{GroupConsumer, History, InRecord, KafkaConfig, OutRecord, Producer, Tail, TailFrom, topics};
+use cloud_log::{
+    GroupConsumer, History, InRecord, KafkaConfig, OutRecord, Producer, Tail, TailFrom, group_lag, topics,
+};
 use services::{Kind, Options, Services};
 use telemetry::kafka_topic::{ALERTS, SCORES, TELEMETRY};
 
@@ -110,6 +112,8 @@ async fn everything_arrives_in_order_and_reading_resumes(kafka: &KafkaConfig) {
     assert_eq!(positions.len(), PARTITIONS as usize);
     assert_eq!(consumer.lag(), 0);
     consumer.close().await;
+    assert_eq!(group_lag(kafka, "order", TELEMETRY).await.unwrap(), 0);
+    assert_eq!(group_lag(kafka, "nobody", TELEMETRY).await.unwrap(), 20_000);
 
     produce(kafka, TELEMETRY, 20_000, 1_000).await;
     let mut consumer = GroupConsumer::connect(kafka, "order", &[TELEMETRY]).await.unwrap();
