@@ -111,12 +111,13 @@ fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
 
 async fn reach(config: &Config) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_millis(config.connect_timeout_ms);
+    let mut detail = "no answer".to_owned();
     loop {
-        let detail = match tokio::time::timeout_at(deadline.into(), TcpStream::connect(&config.mqtt)).await {
+        match tokio::time::timeout_at(deadline.into(), TcpStream::connect(&config.mqtt)).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
+            Ok(Err(error)) => detail = error.to_string(),
+            Err(_) => {}
+        }
         if Instant::now() >= deadline {
             return Err(Error::Unavailable { flag: "mqtt", address: config.mqtt.clone(), detail });
         }

@@ -112,7 +112,7 @@ impl World {
                 }
             }
             97 => self.restart_vehicle(true),
-            98 => self.restart_vehicle(self.seq % 8 != 0),
+            98 => self.restart_vehicle(!self.seq.is_multiple_of(8)),
             _ => self.now += self.rng.random_range(0..2_000),
         }
         self.now += self.rng.random_range(0..30);
