@@ -1,17 +1,11 @@
 //! The artefact: one safetensors file with the card in its metadata. Reading it needs no libtorch.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-};
+use std::collections::BTreeMap;
 
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    Card, Error, NAME,
-    features::{self, COUNT},
-};
+use crate::{Card, Error, NAME, features};
 
 /// Form of the artefact that this code writes and reads.
 pub const FORM: u32 = 1;
@@ -25,7 +19,8 @@ pub(crate) struct Tensor {
     bytes: Vec<u8>,
 }
 
-impl View for &Tensor {
+#[cfg(feature = "torch")]
+impl safetensors::View for &Tensor {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -34,8 +29,8 @@ impl View for &Tensor {
         &self.shape
     }
 
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        std::borrow::Cow::Borrowed(&self.bytes)
     }
 
     fn data_len(&self) -> usize {
@@ -51,7 +46,7 @@ pub struct Artifact {
     pub(crate) tensors: BTreeMap<String, Tensor>,
 }
 
-#[cfg_attr(not(feature = "torch"), expect(dead_code, reason = "used by the network"))]
+#[cfg(feature = "torch")]
 impl Artifact {
     pub(crate) fn new(card: Card) -> Self {
         Self { card, tensors: BTreeMap::new() }
@@ -92,10 +87,12 @@ impl Artifact {
         Ok(numbers.map(f32::from_le_bytes).collect())
     }
 
-    pub(crate) fn values(&self, name: &str) -> Result<[f64; COUNT], Error> {
+    pub(crate) fn values(&self, name: &str) -> Result<features::Values, Error> {
         let (found, numbers) = self.get(name, Dtype::F64)?;
         let numbers: Vec<f64> = numbers.map(f64::from_le_bytes).collect();
-        numbers.try_into().map_err(|_| Error::Malformed(format!("tensor {name} is {found:?} instead of [{COUNT}]")))
+        numbers
+            .try_into()
+            .map_err(|_| Error::Malformed(format!("tensor {name} is {found:?}, not one number per signal")))
     }
 
     pub(crate) fn u64(&self, name: &str) -> Result<Vec<u64>, Error> {
@@ -106,7 +103,7 @@ impl Artifact {
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let card = serde_json::to_string(&self.card).map_err(|error| Error::Malformed(error.to_string()))?;
         // One entry only: the order of several would be random.
-        let metadata = HashMap::from([(CARD.to_owned(), card)]);
+        let metadata = std::collections::HashMap::from([(CARD.to_owned(), card)]);
         safetensors::serialize(self.tensors.iter(), Some(metadata)).map_err(|error| Error::Malformed(error.to_string()))
     }
 }

@@ -88,10 +88,10 @@ pub fn path(at: usize) -> &'static str {
 }
 
 /// The values known at one reading; what is unknown is NaN. With it, what a network made of it.
+#[cfg_attr(not(feature = "torch"), expect(dead_code, reason = "only the network reads them"))]
 #[derive(Debug)]
 pub struct Frame {
     pub(crate) values: Values,
-    #[cfg_attr(not(feature = "torch"), expect(dead_code, reason = "filled by the network"))]
     pub(crate) residual: Mutex<Option<(u64, Residual)>>,
 }
 
@@ -107,6 +107,7 @@ pub struct Residual {
 }
 
 /// What is to be judged: the window that ends with one reading of a vehicle.
+#[cfg_attr(not(feature = "torch"), expect(dead_code, reason = "only the network reads them"))]
 #[derive(Debug, Clone)]
 pub struct Query {
     /// The vehicle.

@@ -12,10 +12,12 @@
 //! Without the feature `torch` the crate still reads artefacts and their cards ([`artifact`], [`card`]).
 
 pub mod artifact;
+#[cfg(feature = "torch")]
 mod calibration;
 pub mod card;
 mod error;
 pub mod features;
+#[cfg(feature = "torch")]
 mod scaler;
 
 #[cfg(feature = "torch")]
