@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
-    extract::{Path, Query, State as Extract},
+    extract::{
+        Path, Query, State as Extract,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
@@ -25,6 +28,12 @@ use crate::{
 };
 
 type Answer<T> = Result<Json<T>, Problem>;
+/// A query that may not parse; the answer is a problem then, too.
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
+    query.map(|Query(query)| query).map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
+}
 
 const MAX_PAGE: usize = 500;
 const MAX_MINUTES: i64 = 24 * 60;
@@ -57,10 +66,8 @@ pub(crate) struct VehiclesPage {
     total: u64,
 }
 
-pub(crate) async fn vehicles(
-    Extract(state): Extract<Shared>,
-    Query(query): Query<VehiclesQuery>,
-) -> Answer<VehiclesPage> {
+pub(crate) async fn vehicles(Extract(state): Extract<Shared>, query: Asked<VehiclesQuery>) -> Answer<VehiclesPage> {
+    let query = asked(query)?;
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_PAGE);
     let twins = state.store.twins(query.after.as_ref(), limit).await?;
     let next = (twins.len() == limit).then(|| twins.last().map(|twin| twin.vehicle.clone())).flatten();
@@ -142,10 +149,10 @@ struct Series {
 pub(crate) async fn history(
     Extract(state): Extract<Shared>,
     Path(vehicle): Path<String>,
-    Query(query): Query<SpanQuery>,
+    query: Asked<SpanQuery>,
 ) -> Answer<HistoryAnswer> {
     let vehicle = vehicle_of(&vehicle)?;
-    let (from, to) = query.span(&state, &vehicle).await?;
+    let (from, to) = asked(query)?.span(&state, &vehicle).await?;
     let readings = state.store.history(&vehicle, from, to, MAX_POINTS).await?;
     Ok(Json(HistoryAnswer { from, to, signals: series(readings) }))
 }
@@ -178,10 +185,10 @@ pub(crate) struct ScoresAnswer {
 pub(crate) async fn scores(
     Extract(state): Extract<Shared>,
     Path(vehicle): Path<String>,
-    Query(query): Query<SpanQuery>,
+    query: Asked<SpanQuery>,
 ) -> Answer<ScoresAnswer> {
     let vehicle = vehicle_of(&vehicle)?;
-    let (from, to) = query.span(&state, &vehicle).await?;
+    let (from, to) = asked(query)?.span(&state, &vehicle).await?;
     let points = state.scores().of(&vehicle, from, to);
     Ok(Json(ScoresAnswer { from, to, threshold: 1.0, points }))
 }
@@ -213,7 +220,8 @@ pub(crate) struct AlertsPage {
     next: Option<i64>,
 }
 
-pub(crate) async fn alerts(Extract(state): Extract<Shared>, Query(query): Query<AlertsQuery>) -> Answer<AlertsPage> {
+pub(crate) async fn alerts(Extract(state): Extract<Shared>, query: Asked<AlertsQuery>) -> Answer<AlertsPage> {
+    let query = asked(query)?;
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_PAGE);
     let wanted = match query.state.as_deref() {
         None => None,
@@ -263,8 +271,9 @@ pub(crate) async fn alert(Extract(state): Extract<Shared>, Path(id): Path<String
 pub(crate) async fn command(
     Extract(state): Extract<Shared>,
     Path((id, action)): Path<(String, String)>,
-    Json(request): Json<CommandRequest>,
+    request: Result<Json<CommandRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
+    let Json(request) = request.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     commands::admit(&state)?;
     let id = commands::submit(&state, &alert_id(&id)?, &action, request).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({ "id": id }))))

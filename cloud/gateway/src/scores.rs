@@ -56,7 +56,10 @@ impl RecentScores {
     /// The curve of a vehicle in a span of time.
     pub(crate) fn of(&self, vehicle: &VehicleId, from: UnixMillis, to: UnixMillis) -> Vec<Point> {
         let points = self.curves.get(vehicle).into_iter().flat_map(|curve| &curve.points);
-        points.filter(|point| (from..=to).contains(&point.0)).copied().collect()
+        let mut points: Vec<_> = points.filter(|point| (from..=to).contains(&point.0)).copied().collect();
+        // They came in order of (boot, seq); a clock that was set back would draw a line backwards.
+        points.sort_by_key(|point| point.0);
+        points
     }
 
     /// Per partition of `telemetry`, the offset after the last scored reading.

@@ -71,9 +71,9 @@ const context = {
     const actor = await person();
     if (actor) stream.command(event.id, 'acknowledge', actor);
   },
-  async resolve(event) {
+  async resolve(event, outcome) {
     const actor = await person();
-    if (actor) stream.command(event.id, 'resolve', actor, { outcome: 'confirmed' });
+    if (actor) stream.command(event.id, 'resolve', actor, { outcome });
   },
 };
 
@@ -333,7 +333,7 @@ stream.addEventListener('news', ({ detail: { event, first } }) => {
   const vehicle = event.id.split('|')[0];
   if (first && event.state === 'firing') {
     $('announce').textContent = `New ${event.severity} alert: ${vehicle}, ${headline(event)}`;
-    navigator.vibrate?.(event.severity === 'critical' ? [80, 60, 80] : 60);
+    if (navigator.userActivation?.hasBeenActive) navigator.vibrate?.(event.severity === 'critical' ? [80, 60, 80] : 60);
   } else if (event.state === 'acknowledged') {
     $('announce').textContent = `${event.actor} acknowledged the alert of ${vehicle}`;
   }

@@ -110,6 +110,9 @@ export function alertCard(event, context, { compact = false } = {}) {
   }));
   const vehicle = event.id.split('|')[0];
   const look = compact ? null : h('a.button.quiet', { href: `#/vehicle/${vehicle}`, 'data-testid': 'open-vehicle' }, 'Signals');
+  const end = (text, outcome, testid) => h('button.button.quiet.grow', {
+    type: 'button', 'data-testid': testid, disabled: Boolean(pending), onclick: () => context.resolve(event, outcome),
+  }, pending ? 'Resolving…' : text);
   let act;
   if (event.state === 'firing') {
     act = [h('button.button.primary.grow', {
@@ -117,9 +120,9 @@ export function alertCard(event, context, { compact = false } = {}) {
     }, pending ? 'Acknowledging…' : 'Acknowledge'), look];
   } else if (event.state === 'acknowledged') {
     act = [h('div.taken', { 'data-testid': 'acknowledged-by' }, icon(TICK), h('span', null, 'Acknowledged by ', h('b', null, event.actor ?? 'someone'))),
-      compact ? h('button.button.quiet', { type: 'button', 'data-testid': 'resolve-button', disabled: Boolean(pending), onclick: () => context.resolve(event) }, pending ? 'Resolving…' : 'Resolve') : look];
+      compact ? [end('Fixed', 'confirmed', 'resolve-button'), end('False alarm', 'false_alarm', 'false-alarm-button')] : look].flat();
   } else {
-    const text = event.actor ? ['Resolved by ', h('b', null, event.actor)] : ['Back to normal'];
+    const text = event.actor ? [event.outcome === 'false_alarm' ? 'False alarm, says ' : 'Resolved by ', h('b', null, event.actor)] : ['Back to normal'];
     act = [h('div.taken', null, icon(TICK), h('span', null, ...text)), look];
   }
   return h('article.card.alert', {
@@ -131,7 +134,7 @@ export function alertCard(event, context, { compact = false } = {}) {
     since(event.opened_at)),
   h('h3', null, headline(event)),
   facts,
-  h('div.actions', null, act));
+  h(`div.actions${compact ? '.two' : ''}`, null, act));
 }
 
 export const rank = (a, b) => {
