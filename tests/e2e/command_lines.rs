@@ -1,7 +1,7 @@
 //! Wrong flags and unreachable services: one line that names the flag and the address, exit code 64 or 69,
 //! nothing half-started.
 
-use tests::process::{Program, run};
+use tests::process::{Program, build_executables, run};
 
 /// A port on loopback that nobody listens on: taken and given back.
 fn closed_port() -> String {
@@ -12,6 +12,7 @@ fn closed_port() -> String {
 const ROLES: [&str; 5] = ["trainer", "scorer", "alerter", "twin", "gateway"];
 
 async fn check(executable: &str, arguments: &[&str], code: i32, names: &[&str]) {
+    build_executables().unwrap();
     let (ended, out, err) = run(&Program::new("tool", executable, arguments)).await.unwrap();
     assert_eq!(ended, Some(code), "{executable} {arguments:?}\n{err}{out}");
     let last = err.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -24,6 +25,7 @@ async fn check(executable: &str, arguments: &[&str], code: i32, names: &[&str]) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn help_works_everywhere_and_names_the_environment() {
+    build_executables().unwrap();
     let mut cases = vec![("motorcade-edge", vec![]), ("motorcade-simulator", vec![]), ("motorcade", vec![])];
     cases.extend(ROLES.map(|role| ("motorcade", vec!["run", role])));
     for (executable, mut arguments) in cases {

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -63,6 +63,23 @@ pub fn executables() -> Result<PathBuf> {
         folder.pop();
     }
     Ok(folder)
+}
+
+/// Builds the executables, once per test run, so that `cargo test` alone tests what the source says.
+pub fn build_executables() -> Result<()> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let build = || {
+        let folder = executables().map_err(|error| error.to_string())?;
+        let release = folder.ends_with("release").then_some("--release");
+        let built = std::process::Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--workspace", "--bins"])
+            .args(release)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .output()
+            .map_err(|error| error.to_string())?;
+        if built.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&built.stderr).into_owned()) }
+    };
+    BUILT.get_or_init(build).clone().map_err(|error| anyhow::anyhow!("build the executables: {error}"))
 }
 
 impl Program {

@@ -119,6 +119,7 @@ impl Scenario {
 
     /// Services and topics only.
     pub async fn bare(name: &'static str) -> Result<Self> {
+        crate::process::build_executables()?;
         let alone = ONE_AT_A_TIME.lock().await;
         let folder = crate::process::executables()?.parent().context("target has a parent")?.join("e2e").join(name);
         match std::fs::remove_dir_all(&folder) {

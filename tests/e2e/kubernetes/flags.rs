@@ -18,6 +18,7 @@ pub(crate) const IMAGES: [(&str, &str); 4] = [
 const NEEDS_LIBTORCH: [&[&str]; 4] = [&["run", "trainer"], &["run", "scorer"], &["models"], &["scores"]];
 
 fn executable(its_name: &str) -> PathBuf {
+    tests::process::build_executables().unwrap();
     let path = tests::process::executables().unwrap().join(its_name);
     assert!(path.exists(), "{its_name} is not built: cargo build --workspace --bins");
     path
