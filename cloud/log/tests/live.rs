@@ -1,5 +1,11 @@
 //! Against a real Kafka: topics, order and completeness, resuming, rebalancing, a reader that does not read.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed step is a failed test; it tells what it measured"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -61,7 +67,9 @@ async fn the_log_works_on_a_real_kafka() {
     a_tail_catches_up_and_follows(&kafka).await;
     members_share_and_take_over(&kafka).await;
     a_reader_that_does_not_read_stays_a_member(&kafka).await;
+    let dir = services.dir().to_owned();
     services.stop().await;
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 async fn table_is_applied_once(kafka: &KafkaConfig) {

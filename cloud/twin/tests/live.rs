@@ -1,6 +1,8 @@
 //! Against a real Kafka and a real mongod: shuffled, duplicated and poisoned records; writers that are killed
 //! and shared; MongoDB going away. In the end every twin is the fold of the log.
 
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -40,15 +42,15 @@ fn reading(n: u32, seq: u64) -> Record {
     let value = (seq % 97) as f64;
     for number in [signal::SPEED, signal::BATTERY_CHARGE, signal::LOW_VOLTAGE] {
         // A change names some of them.
-        if kind == RecordKind::Full || (seq + u64::from(number)) % 3 == 0 {
+        if kind == RecordKind::Full || (seq + u64::from(number)).is_multiple_of(3) {
             signals.insert(number, Value::Number(value / 4.0)).unwrap();
         }
     }
-    signals.insert(signal::IS_MOVING, Value::Boolean(seq % 2 == 0)).unwrap();
+    signals.insert(signal::IS_MOVING, Value::Boolean(seq.is_multiple_of(2))).unwrap();
     if kind == RecordKind::Full {
         signals.insert_path("Vehicle.Cabin.New$Signal%", Value::Text(seq.to_string())).unwrap();
     }
-    let position = (seq % 5 == 0).then_some(Position { latitude: 48.0, longitude: value / 10.0, heading: None });
+    let position = seq.is_multiple_of(5).then_some(Position { latitude: 48.0, longitude: value / 10.0, heading: None });
     let boot = if seq > READINGS / 2 { 9 } else { 7 };
     let seconds = i64::try_from(seq).unwrap();
     Record { schema: SCHEMA, vehicle: vehicle(n), boot, seq, time: START + seconds * 1_000, kind, signals, position }
@@ -64,7 +66,7 @@ async fn produce(producer: &Producer) -> u64 {
         records.swap(at, other);
     }
     for (n, seq) in &records {
-        let encoding = if n % 2 == 0 { Encoding::Json } else { Encoding::Protobuf };
+        let encoding = if n.is_multiple_of(2) { Encoding::Json } else { Encoding::Protobuf };
         let payload = encode(&reading(*n, *seq), encoding).unwrap();
         let mut out = OutRecord::new(TELEMETRY, vehicle(*n).as_str(), payload);
         out.headers = vec![(header::CONTENT_TYPE.into(), encoding.content_type().into())];
@@ -164,4 +166,5 @@ async fn twins_are_the_fold_of_the_log() {
     assert!(!report.ok);
     assert_eq!((report.differing, report.different.len()), (u64::from(VEHICLES), 20));
     services.stop().await;
+    std::fs::remove_dir_all(dir).unwrap();
 }
