@@ -7,13 +7,14 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
 use telemetry::{PayloadHash, Reason, UnixMillis, VehicleId};
 
 use crate::{
+    by_seq::BySeq,
     frame::{self, Fields, Frames},
     outbox::Key,
 };
@@ -71,6 +72,12 @@ const GIVEN_UP: u8 = 3;
 const OVERSIZE: u8 = 4;
 const NO_POISON: u8 = u8::MAX;
 
+/// Its place in [`Reason::ALL`].
+fn poison_number(poison: Option<Reason>) -> u8 {
+    let number = poison.and_then(|reason| Reason::ALL.iter().position(|other| *other == reason));
+    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(NO_POISON)
+}
+
 fn write_key(body: &mut frame::Body<'_>, key: Key) {
     match key {
         Key::Seq { boot, seq } => {
@@ -106,8 +113,7 @@ impl Entry {
                 body.i64(*scheduled);
                 body.i64(*accepted);
                 body.i64(*time);
-                let number = poison.and_then(|reason| Reason::ALL.iter().position(|other| *other == reason));
-                body.u8(number.and_then(|number| u8::try_from(number).ok()).unwrap_or(NO_POISON));
+                body.u8(poison_number(*poison));
             }
             Self::Acked { vehicle, key, at } => {
                 body.u8(ACKED);
@@ -179,13 +185,54 @@ pub struct Sent {
     pub poison: Option<Reason>,
 }
 
+/// [`Sent`] in 40 bytes: a long run has millions.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    hash: PayloadHash,
+    scheduled: UnixMillis,
+    time: UnixMillis,
+    /// Ms after it was due.
+    accepted_after: u32,
+    /// Ms after it was accepted; [`NEVER`] if it was not.
+    acked_after: u32,
+    poison: u8,
+    given_up: bool,
+}
+
+const NEVER: u32 = u32::MAX;
+
+/// In ms; a clock that was set back gives 0.
+fn after(earlier: UnixMillis, later: UnixMillis) -> u32 {
+    u32::try_from(later.saturating_sub(earlier).max(0)).unwrap_or(NEVER - 1).min(NEVER - 1)
+}
+
+impl Packed {
+    fn accepted(&self) -> UnixMillis {
+        self.scheduled + UnixMillis::from(self.accepted_after)
+    }
+
+    fn sent(&self) -> Sent {
+        let acked = (self.acked_after != NEVER).then(|| self.accepted() + UnixMillis::from(self.acked_after));
+        Sent {
+            hash: self.hash,
+            scheduled: self.scheduled,
+            accepted: self.accepted(),
+            time: self.time,
+            acked,
+            given_up: self.given_up,
+            poison: Reason::ALL.get(usize::from(self.poison)).copied(),
+        }
+    }
+}
+
 /// Everything that the ledger files of a folder say.
 #[derive(Debug, Default)]
 pub struct Ledger {
     vehicles: Vec<VehicleId>,
     numbers: HashMap<VehicleId, u32>,
-    /// By vehicle and key. A payload without identity that was sent several times stands here once.
-    sent: HashMap<(u32, Key), Sent>,
+    readings: BySeq<Packed>,
+    /// Payloads without identity. One that was sent several times stands here once.
+    nameless: HashMap<(u32, PayloadHash), Packed>,
     /// Readings too large to be sent.
     pub oversize: u64,
     /// Files read.
@@ -204,9 +251,15 @@ impl Ledger {
         match entry {
             Entry::Sent { vehicle, key, hash, scheduled, accepted, time, poison, .. } => {
                 let number = self.number(vehicle);
-                let sent = Sent { hash, scheduled, accepted, time, acked: None, given_up: false, poison };
+                let accepted_after = after(scheduled, accepted);
+                let poison = poison_number(poison);
+                let packed =
+                    Packed { hash, scheduled, time, accepted_after, acked_after: NEVER, poison, given_up: false };
                 // A restarted process enters what it found in its outbox once more.
-                let known = self.sent.entry((number, key)).or_insert(sent);
+                let known = match key {
+                    Key::Seq { boot, seq } => self.readings.get_or_insert(number, boot, seq, packed).0,
+                    Key::Hash(hash) => self.nameless.entry((number, hash)).or_insert(packed),
+                };
                 if known.hash != hash {
                     let name = self.name(number, key);
                     note(&mut self.ambiguous, name);
@@ -214,20 +267,29 @@ impl Ledger {
             }
             Entry::Acked { vehicle, key, at } => {
                 let number = self.number(vehicle);
-                if let Some(sent) = self.sent.get_mut(&(number, key)) {
-                    sent.acked.get_or_insert(at);
-                } else {
-                    let name = self.name(number, key);
-                    note(&mut self.acked_unsent, name);
+                match self.packed(number, key) {
+                    Some(packed) if packed.acked_after == NEVER => packed.acked_after = after(packed.accepted(), at),
+                    Some(_) => {}
+                    None => {
+                        let name = self.name(number, key);
+                        note(&mut self.acked_unsent, name);
+                    }
                 }
             }
             Entry::GivenUp { vehicle, key } => {
                 let number = self.number(vehicle);
-                if let Some(sent) = self.sent.get_mut(&(number, key)) {
-                    sent.given_up = true;
+                if let Some(packed) = self.packed(number, key) {
+                    packed.given_up = true;
                 }
             }
             Entry::Oversize { .. } => self.oversize += 1,
+        }
+    }
+
+    fn packed(&mut self, number: u32, key: Key) -> Option<&mut Packed> {
+        match key {
+            Key::Seq { boot, seq } => self.readings.get_mut(number, boot, seq),
+            Key::Hash(hash) => self.nameless.get_mut(&(number, hash)),
         }
     }
 
@@ -251,23 +313,30 @@ impl Ledger {
     }
 
     /// One reading.
-    pub fn get(&self, vehicle: &str, key: Key) -> Option<&Sent> {
-        self.sent.get(&(*self.numbers.get(vehicle)?, key))
+    pub fn get(&self, vehicle: &str, key: Key) -> Option<Sent> {
+        let number = *self.numbers.get(vehicle)?;
+        let packed = match key {
+            Key::Seq { boot, seq } => self.readings.get(number, boot, seq),
+            Key::Hash(hash) => self.nameless.get(&(number, hash)),
+        };
+        packed.map(Packed::sent)
     }
 
     /// Every reading, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&VehicleId, Key, &Sent)> {
-        self.sent.iter().map(|((number, key), sent)| (&self.vehicles[*number as usize], *key, sent))
+    pub fn iter(&self) -> impl Iterator<Item = (&VehicleId, Key, Sent)> {
+        let readings = self.readings.iter().map(|(number, boot, seq, packed)| (number, Key::Seq { boot, seq }, packed));
+        let nameless = self.nameless.iter().map(|((number, hash), packed)| (*number, Key::Hash(*hash), packed));
+        readings.chain(nameless).map(|(number, key, packed)| (&self.vehicles[number as usize], key, packed.sent()))
     }
 
     /// How many readings were entered.
     pub fn len(&self) -> usize {
-        self.sent.len()
+        self.readings.len() + self.nameless.len()
     }
 
     /// Whether none was.
     pub fn is_empty(&self) -> bool {
-        self.sent.is_empty()
+        self.len() == 0
     }
 
     /// The vehicles that sent.
@@ -283,6 +352,9 @@ fn note(names: &mut (Vec<String>, u64), name: String) {
     }
 }
 
+/// Bytes read at once.
+const BLOCK: usize = 1 << 20;
+
 /// Reads every ledger file of a folder, oldest first. A torn end is counted; an entry that can't be read is
 /// [`io::ErrorKind::InvalidData`].
 pub fn read(dir: &Path) -> io::Result<Ledger> {
@@ -291,17 +363,28 @@ pub fn read(dir: &Path) -> io::Result<Ledger> {
     files.sort();
     let mut ledger = Ledger::default();
     for path in files {
-        let bytes = std::fs::read(&path)?;
         ledger.files += 1;
-        let mut frames = Frames::of(&bytes);
-        for fields in frames.by_ref() {
-            let Some(entry) = Entry::decode(fields) else {
-                let text = format!("{} holds an entry of another version", path.display());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-            };
-            ledger.add(entry);
+        let mut file = File::open(&path)?;
+        // In blocks: a long run leaves more than one would want in memory at once.
+        let mut bytes = Vec::with_capacity(2 * BLOCK);
+        loop {
+            let read = (&file).take(BLOCK as u64).read_to_end(&mut bytes)?;
+            let mut frames = Frames::of(&bytes);
+            for fields in frames.by_ref() {
+                let Some(entry) = Entry::decode(fields) else {
+                    let text = format!("{} holds an entry of another version", path.display());
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                };
+                ledger.add(entry);
+            }
+            let torn = frames.torn();
+            // An entry is far shorter than a block: what is left of more than one is no cut but a spoilt entry.
+            if read == 0 || torn > BLOCK {
+                ledger.torn_bytes += torn as u64 + std::io::copy(&mut file, &mut io::sink())?;
+                break;
+            }
+            bytes.drain(..bytes.len() - torn);
         }
-        ledger.torn_bytes += frames.torn() as u64;
     }
     Ok(ledger)
 }

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "audit")]
 pub mod audit;
+mod by_seq;
 pub mod clock;
 mod config;
 pub mod fault;

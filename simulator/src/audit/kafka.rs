@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    num::NonZeroU32,
     time::{Duration, Instant},
 };
 
@@ -32,6 +33,10 @@ pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
         .set("allow.auto.create.topics", "false")
+        // What is fetched ahead is memory too.
+        .set("queued.min.messages", "10000")
+        .set("queued.max.messages.kbytes", "8192")
+        .set("max.partition.fetch.bytes", "1048576")
         .create()?;
     let mut stored = Stored::default();
     for kafka_topic in [TELEMETRY, DEAD_LETTER] {
@@ -103,7 +108,7 @@ fn found<'a>(message: &'a BorrowedMessage<'_>) -> Found<'a> {
             timestamp: message.timestamp().to_millis().unwrap_or_default(),
             offset: message.offset(),
             partition: message.partition(),
-            copies: 1,
+            copies: NonZeroU32::MIN,
         },
     }
 }

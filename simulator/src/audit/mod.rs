@@ -5,13 +5,16 @@ mod kafka;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    num::NonZeroU32,
+};
 
 use serde::{Deserialize, Serialize};
 use service::Error;
 use telemetry::{Encoding, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
 
-use crate::{ledger::Ledger, outbox::Key};
+use crate::{by_seq::BySeq, ledger::Ledger, outbox::Key};
 
 /// How many are named.
 const NAMED: usize = 20;
@@ -48,7 +51,7 @@ pub struct Place {
     /// Partition.
     pub partition: i32,
     /// How many there are.
-    pub copies: u32,
+    pub copies: NonZeroU32,
 }
 
 /// A record as it came from Kafka.
@@ -91,7 +94,7 @@ pub struct Stored {
     numbers: HashMap<VehicleId, u32>,
     /// The latest (boot, seq) of each vehicle, for reorderings.
     latest: Vec<(u32, u64)>,
-    readings: HashMap<(u32, u32, u64), Place>,
+    readings: BySeq<Place>,
     dead: HashMap<(u32, PayloadHash), Place>,
     /// Records in `telemetry`.
     pub records: u64,
@@ -133,22 +136,19 @@ impl Stored {
             return;
         };
         let number = self.number(&vehicle);
-        match self.readings.entry((number, record.boot, record.seq)) {
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(found.place);
-                let latest = &mut self.latest[number as usize];
-                if (record.boot, record.seq) < *latest {
-                    self.reorderings += 1;
-                } else {
-                    *latest = (record.boot, record.seq);
-                }
+        let (place, known) = self.readings.get_or_insert(number, record.boot, record.seq, found.place);
+        if known {
+            place.copies = place.copies.saturating_add(1);
+            if place.hash != found.place.hash {
+                self.conflicts.add(|| record.identity().to_string());
             }
-            std::collections::hash_map::Entry::Occupied(mut entry) => {
-                entry.get_mut().copies += 1;
-                if entry.get().hash != found.place.hash {
-                    self.conflicts.add(|| record.identity().to_string());
-                }
-            }
+            return;
+        }
+        let latest = &mut self.latest[number as usize];
+        if (record.boot, record.seq) < *latest {
+            self.reorderings += 1;
+        } else {
+            *latest = (record.boot, record.seq);
         }
     }
 
@@ -165,12 +165,12 @@ impl Stored {
         *self.reasons.entry(reason).or_default() += 1;
         let number = self.number(&vehicle);
         let known = self.dead.entry((number, found.place.hash));
-        known.and_modify(|place| place.copies += 1).or_insert(found.place);
+        known.and_modify(|place| place.copies = place.copies.saturating_add(1)).or_insert(found.place);
     }
 
     /// Where a valid reading stands.
     pub fn reading(&self, vehicle: &str, boot: u32, seq: u64) -> Option<&Place> {
-        self.readings.get(&(*self.numbers.get(vehicle)?, boot, seq))
+        self.readings.get(*self.numbers.get(vehicle)?, boot, seq)
     }
 
     /// Where a refused payload stands.
@@ -293,23 +293,25 @@ fn look_for_what_was_sent(stored: &Stored, ledger: &Ledger, report: &mut Report)
 }
 
 fn look_at_what_is_stored(stored: &Stored, ledger: &Ledger, report: &mut Report) {
-    for ((number, boot, seq), place) in &stored.readings {
-        let vehicle = &stored.vehicles[*number as usize];
-        let key = Key::Seq { boot: *boot, seq: *seq };
-        report.duplicates += u64::from(place.copies - 1);
+    for (number, boot, seq, place) in stored.readings.iter() {
+        let vehicle = &stored.vehicles[number as usize];
+        let key = Key::Seq { boot, seq };
+        report.duplicates += u64::from(place.copies.get() - 1);
         match ledger.get(vehicle.as_str(), key) {
             None => report.invented.add(|| name(vehicle, key)),
             Some(sent) if sent.hash != place.hash => report.mismatched.add(|| name(vehicle, key)),
             Some(_) => {}
         }
     }
-    let sent: std::collections::HashSet<_> =
-        ledger.iter().map(|(vehicle, _, sent)| (vehicle.as_str(), sent.hash)).collect();
-    for ((number, hash), place) in &stored.dead {
-        let vehicle = &stored.vehicles[*number as usize];
-        report.duplicates += u64::from(place.copies - 1);
-        if !sent.contains(&(vehicle.as_str(), *hash)) {
-            report.invented.add(|| name(vehicle, Key::Hash(*hash)));
+    // Few, unlike what was sent.
+    let mut unexplained: HashSet<_> = stored.dead.keys().copied().collect();
+    for (vehicle, _, sent) in ledger.iter() {
+        if let Some(number) = stored.numbers.get(vehicle) {
+            unexplained.remove(&(*number, sent.hash));
         }
     }
+    for (number, hash) in unexplained {
+        report.invented.add(|| name(&stored.vehicles[number as usize], Key::Hash(hash)));
+    }
+    report.duplicates += stored.dead.values().map(|place| u64::from(place.copies.get() - 1)).sum::<u64>();
 }

@@ -12,7 +12,8 @@ fn payload(seq: u64, speed: f64) -> Vec<u8> {
 }
 
 fn store(stored: &mut Stored, payload: &[u8], dead: bool) {
-    let place = Place { hash: PayloadHash::of(payload), timestamp: 1, offset: 2, partition: 0, copies: 1 };
+    let place =
+        Place { hash: PayloadHash::of(payload), timestamp: 1, offset: 2, partition: 0, copies: NonZeroU32::MIN };
     let mut headers: Vec<(&str, &[u8])> = vec![(header::MQTT_TOPIC, b"v1/veh-00001/telemetry")];
     if dead {
         headers.extend([(header::REFUSED_BY, &b"edge"[..]), (header::REASON, b"malformed")]);
@@ -133,7 +134,7 @@ fn an_acknowledgement_of_what_was_never_sent_is_a_fault() {
 #[test]
 fn dead_letters_of_roles_are_no_readings() {
     let (mut stored, ledger) = both();
-    let place = Place { hash: PayloadHash(1), timestamp: 1, offset: 2, partition: 0, copies: 1 };
+    let place = Place { hash: PayloadHash(1), timestamp: 1, offset: 2, partition: 0, copies: NonZeroU32::MIN };
     let headers: Vec<(&str, &[u8])> = vec![(header::REFUSED_BY, b"twin")];
     stored.add_dead_letter(&Found { key: Some(b"veh-00001"), payload: b"x", headers, place });
     assert!(compare(&stored, &ledger).ok);

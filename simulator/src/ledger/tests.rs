@@ -81,3 +81,18 @@ fn a_folder_of_two_processes_is_one_ledger() {
     assert_eq!(ledger.ambiguous, (vec!["veh-00001/5/1".to_owned()], 1));
     assert_eq!(ledger.acked_unsent, (vec!["veh-00001/5/4".to_owned()], 1));
 }
+
+#[test]
+fn a_ledger_longer_than_a_block_is_read_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(create(dir.path(), 1).unwrap());
+    let n = 3 * BLOCK as u64 / 60;
+    for seq in 1..=n {
+        let (vehicle, key) = (crate::vehicle::vehicle_id(1), Key::Seq { boot: 5, seq });
+        let hash = PayloadHash(seq);
+        writer.push(&Entry::Sent { vehicle, boot: 5, key, hash, scheduled: 1, accepted: 2, time: 3, poison: None });
+    }
+    writer.close().unwrap();
+    let ledger = read(dir.path()).unwrap();
+    assert_eq!((ledger.len() as u64, ledger.torn_bytes), (n, 0));
+}
