@@ -37,7 +37,7 @@ enum FromServer {
         last: bool,
         alerts: Vec<Row>,
     },
-    Alert(Row),
+    Alert(Box<Row>),
     Ping {},
     #[serde(other)]
     Other,
@@ -107,7 +107,7 @@ impl Connection {
         match self.hear(self.heartbeat * 2 + SLACK).await? {
             FromServer::Alert(row) => {
                 self.next = Some(row.offset + 1);
-                Ok(vec![row])
+                Ok(vec![*row])
             }
             FromServer::Snapshot { head, last, alerts } => {
                 if last {
