@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 const CHUNK: usize = 16;
 
+/// The values of 16 successive seqs.
+type Chunk<T> = Box<[Option<T>; CHUNK]>;
+
 /// Vehicles by number.
 #[derive(Debug)]
 pub(crate) struct BySeq<T> {
-    chunks: HashMap<(u32, u32, u64), Box<[Option<T>; CHUNK]>>,
+    chunks: HashMap<(u32, u32, u64), Chunk<T>>,
     len: usize,
 }
 

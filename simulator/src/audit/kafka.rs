@@ -35,6 +35,7 @@ pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
         .set("allow.auto.create.topics", "false")
         // What is fetched ahead is memory too.
         .set("queued.min.messages", "10000")
+        .set("fetch.queue.backoff.ms", "10")
         .set("queued.max.messages.kbytes", "8192")
         .set("max.partition.fetch.bytes", "1048576")
         .create()?;
