@@ -34,7 +34,10 @@ async fn help_works_everywhere_and_names_the_environment() {
         assert_eq!(code, Some(0), "{executable} {arguments:?}: {err}");
         assert!(out.contains("Usage:"), "{out}");
         if arguments.len() != 1 || executable != "motorcade" {
-            assert!(out.contains("MOTORCADE_KAFKA") || out.contains("MOTORCADE_MQTT"), "{executable} {arguments:?}: {out}");
+            assert!(
+                out.contains("MOTORCADE_KAFKA") || out.contains("MOTORCADE_MQTT"),
+                "{executable} {arguments:?}: {out}"
+            );
         }
     }
 }
@@ -49,7 +52,8 @@ async fn a_wrong_flag_is_a_usage_error() {
         check("motorcade", &["run", role, "--kafka", ""], 64, &["kafka"]).await;
         check("motorcade", &["run", role, "--admin-listen", "nowhere"], 64, &["--admin-listen"]).await;
     }
-    let beyond = ["run", "gateway", "--kafka", "127.0.0.1:1", "--mongo", "mongodb://127.0.0.1:1", "--listen", "0.0.0.0:0"];
+    let beyond =
+        ["run", "gateway", "--kafka", "127.0.0.1:1", "--mongo", "mongodb://127.0.0.1:1", "--listen", "0.0.0.0:0"];
     check("motorcade", &beyond, 64, &["token-file"]).await;
 }
 

@@ -26,8 +26,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "tests",
         &[
-            "telemetry", "detector", "service", "cloud-log", "store", "trainer", "scorer", "alerter", "twin",
-            "gateway", "services", "motorcade", "motorcade-edge", "motorcade-simulator",
+            "telemetry",
+            "detector",
+            "service",
+            "cloud-log",
+            "store",
+            "trainer",
+            "scorer",
+            "alerter",
+            "twin",
+            "gateway",
+            "services",
+            "motorcade",
+            "motorcade-edge",
+            "motorcade-simulator",
         ],
     ),
 ];
@@ -118,9 +130,11 @@ fn built_for(package: &str, features: &[&str]) -> BTreeSet<String> {
 #[test]
 fn only_what_needs_libtorch_links_it_and_only_the_cloud_knows_mongodb() {
     assert!(built_for("motorcade", &[]).contains("torch-sys"), "the check itself must see torch-sys");
-    for (package, features) in
-        [("motorcade-edge", &[][..]), ("motorcade-simulator", &["--all-features"]), ("motorcade", &["--no-default-features"])]
-    {
+    for (package, features) in [
+        ("motorcade-edge", &[][..]),
+        ("motorcade-simulator", &["--all-features"]),
+        ("motorcade", &["--no-default-features"]),
+    ] {
         assert!(!built_for(package, features).contains("torch-sys"), "{package} {features:?}");
     }
     assert!(built_for("twin", &[]).contains("mongodb"), "the check itself must see mongodb");

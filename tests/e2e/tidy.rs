@@ -80,7 +80,9 @@ fn only_mains_and_the_process_shell_read_the_environment() {
 fn no_model_is_committed() {
     let wrong: Vec<_> = tracked()
         .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| ["safetensors", "ot", "pt", "onnx", "bin"].iter().any(|x| e == *x)))
+        .filter(|path| {
+            path.extension().is_some_and(|e| ["safetensors", "ot", "pt", "onnx", "bin"].iter().any(|x| e == *x))
+        })
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

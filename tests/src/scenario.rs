@@ -108,7 +108,8 @@ impl Scenario {
         }
         let gateway = scenario.stack.running("gateway")?.address("http").context("the gateway's address")?;
         // The gateway comes back on the same port after a kill.
-        scenario.stack.running("gateway")?.program.arguments = ["run", "gateway", "--listen", &gateway].map(Into::into).into();
+        scenario.stack.running("gateway")?.program.arguments =
+            ["run", "gateway", "--listen", &gateway].map(Into::into).into();
         for technician in TECHNICIANS {
             let url = format!("ws://{gateway}");
             let watch = ["alerts", "watch", "--gateway", &url, "--from", "0", "--json"];

@@ -36,8 +36,7 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order in which a reading meets them.
-    pub const ALL: [Self; 6] =
-        [Self::Edge, Self::Twin, Self::Trainer, Self::Scorer, Self::Alerter, Self::Gateway];
+    pub const ALL: [Self; 6] = [Self::Edge, Self::Twin, Self::Trainer, Self::Scorer, Self::Alerter, Self::Gateway];
 
     /// Its name.
     pub fn name(self) -> &'static str {

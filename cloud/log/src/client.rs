@@ -89,8 +89,10 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
 }
 
 pub(crate) fn log_error(error: &KafkaError, reason: &str) {
-    use RDKafkaErrorCode::{BrokerTransportFailure, OperationTimedOut, Resolve};
+    use RDKafkaErrorCode::{BrokerTransportFailure, OperationTimedOut, PartitionEOF, Resolve};
     match error.rdkafka_error_code() {
+        // The end of a partition is what a replay looks for, not an error.
+        Some(PartitionEOF) => {}
         Some(BrokerTransportFailure | Resolve | OperationTimedOut) => tracing::debug!("Kafka: {error}: {reason}"),
         _ => tracing::warn!("Kafka: {error}: {reason}"),
     }

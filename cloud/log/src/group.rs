@@ -79,6 +79,9 @@ impl GroupConsumer {
         let mut config = client::consumer(kafka, group);
         config
             .set("group.protocol", "consumer")
+            // Topics with the same partitions are shared out alike: a partition of `scores` and the one of
+            // `alert-commands` that goes with it have one owner. The broker's default (uniform) does not promise that.
+            .set("group.remote.assignor", "range")
             // Only a safety net: every partition is assigned with an explicit offset.
             .set("auto.offset.reset", "earliest")
             .set("statistics.interval.ms", "1000");

@@ -33,7 +33,8 @@ pub fn pin_arithmetic() -> Result<(), ExitCode> {
         again.exec()
     });
     let (Ok(error) | Err(error)) = result;
-    writeln!(std::io::stderr().lock(), "motorcade: can't start itself again to pin libtorch's arithmetic: {error}").ok();
+    writeln!(std::io::stderr().lock(), "motorcade: can't start itself again to pin libtorch's arithmetic: {error}")
+        .ok();
     Err(ExitCode::from(70))
 }
 

@@ -146,7 +146,8 @@ async fn run(role: Role, process: &Process) -> Result<service::Tally, Error> {
         Role::Twin(config) => role!(twin, config),
         Role::Gateway(config) => {
             let metrics = process.clone();
-            let gateway = Box::pin(gateway::connect(config, std::sync::Arc::new(move || metrics.render_metrics()))).await?;
+            let gateway =
+                Box::pin(gateway::connect(config, std::sync::Arc::new(move || metrics.render_metrics()))).await?;
             process.ready(&[("http", gateway.address().to_string())]);
             Box::pin(gateway.run(process.stop())).await
         }

@@ -41,12 +41,7 @@ pub const PARTS: &[Part] = &[
         writes: &[topic::DEAD_LETTER],
         beside: "MongoDB: twins, history",
     },
-    Part {
-        name: "run trainer",
-        reads: &[topic::TELEMETRY],
-        writes: &[topic::MODELS, topic::MODEL_EVENTS],
-        beside: "",
-    },
+    Part { name: "run trainer", reads: &[topic::TELEMETRY], writes: &[topic::MODELS, topic::MODEL_EVENTS], beside: "" },
     Part {
         name: "run scorer",
         reads: &[topic::TELEMETRY, topic::MODELS, topic::MODEL_EVENTS, topic::SCORER_STATE],

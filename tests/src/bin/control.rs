@@ -38,7 +38,8 @@ enum Arguments {
 
 /// Flips the lowest bit of one digit of one value, in the middle of what was scored, and verifies.
 async fn flipped(kafka: &str, lateness_ms: i64) -> Result<(), Error> {
-    let args = VerifyArgs { kafka: KafkaConfig::new(kafka), partition: None, from: None, to: None, lateness_ms, json: true };
+    let args =
+        VerifyArgs { kafka: KafkaConfig::new(kafka), partition: None, from: None, to: None, lateness_ms, json: true };
     let honest = verify(&args, |_| {}).await?;
     if !honest.ok {
         return Err(Error::VerdictFailed(format!("differs without a flipped bit: {honest:?}")));
@@ -48,7 +49,8 @@ async fn flipped(kafka: &str, lateness_ms: i64) -> Result<(), Error> {
     let mut last = None;
     while let Some(records) = log.next(4_096).await? {
         for record in records {
-            let score: Score = serde_json::from_slice(&record.payload.unwrap_or_default()).map_err(anyhow::Error::from)?;
+            let score: Score =
+                serde_json::from_slice(&record.payload.unwrap_or_default()).map_err(anyhow::Error::from)?;
             last = last.max(Some((score.source.partition, score.source.offset)));
         }
     }

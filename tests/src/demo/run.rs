@@ -206,7 +206,11 @@ fn fleet(settings: &Settings, timeline: &Timeline, folder: &Path) -> Program {
         ("--truth", folder.join("truth.jsonl").display().to_string()),
         ("--progress", "json".into()),
     ];
-    Program::new("simulator", "motorcade-simulator", flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))
+    Program::new(
+        "simulator",
+        "motorcade-simulator",
+        flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]),
+    )
 }
 
 /// After the judgement: the same fleet goes on in real time, in a new boot, without a ledger.
@@ -263,7 +267,8 @@ impl Watching {
 
     async fn look(&mut self, stack: &mut Stack, view: &mut View) {
         let counters = stages::read(stack, &self.client).await;
-        let progress = stack.running("simulator").ok().and_then(|p| p.last("progress")).unwrap_or(self.before.2.clone());
+        let progress =
+            stack.running("simulator").ok().and_then(|p| p.last("progress")).unwrap_or(self.before.2.clone());
         let seconds = self.before.0.elapsed().as_secs_f64().max(0.001);
         let rows = stages::rows(&self.before.1, &counters, (&self.before.2, &progress), seconds);
         for row in rows.iter().filter(|_| self.before.1.contains_key("edge")) {

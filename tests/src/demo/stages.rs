@@ -103,7 +103,13 @@ pub fn rows(before: &Counters, after: &Counters, fleets: (&Value, &Value), secon
         fleet("vehicles", "acknowledged", "sent", None),
         row("twin", "in twins", Role::Twin.name(), "twin_records_sent_total", Some("twin_lag_records")),
         row("scorer", "scored", Role::Scorer.name(), "scorer_records_sent_total", Some("scorer_lag_records")),
-        row("alerter", "scores judged", Role::Alerter.name(), "alerter_records_sent_total", Some("alerter_lag_records")),
+        row(
+            "alerter",
+            "scores judged",
+            Role::Alerter.name(),
+            "alerter_records_sent_total",
+            Some("alerter_lag_records"),
+        ),
     ]
 }
 

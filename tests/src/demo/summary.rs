@@ -1,9 +1,6 @@
 //! The end of the demo: figures, verdicts, and what a person reads.
 
-use std::{
-    collections::BTreeMap,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
 

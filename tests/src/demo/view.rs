@@ -69,8 +69,12 @@ impl View {
         let mut text = format!("{DIM}  {clock}{PLAIN}\n");
         for row in rows {
             let lag = row.lag.map_or(String::new(), |lag| format!("lag {lag:>6.0}"));
-            writeln!(text, "  {:<10}{:<16}{:>10.0}  {:>7.0}/s  {DIM}{lag}{PLAIN}", row.stage, row.unit, row.total, row.rate)
-                .ok();
+            writeln!(
+                text,
+                "  {:<10}{:<16}{:>10.0}  {:>7.0}/s  {DIM}{lag}{PLAIN}",
+                row.stage, row.unit, row.total, row.rate
+            )
+            .ok();
         }
         print(&text);
         self.drawn = rows.len() + 1;

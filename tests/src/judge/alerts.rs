@@ -44,7 +44,8 @@ impl Alerts {
         let mut overlapping = Vec::new();
         for spans in spans.values_mut() {
             spans.sort();
-            overlapping.extend(spans.windows(2).filter(|w| w[1].0 < w[0].1).map(|w| format!("{} and {}", w[0].2, w[1].2)));
+            overlapping
+                .extend(spans.windows(2).filter(|w| w[1].0 < w[0].1).map(|w| format!("{} and {}", w[0].2, w[1].2)));
         }
         overlapping
     }

@@ -42,8 +42,7 @@ pub async fn judge_ledger(kafka: &str, folder: &Path) -> Result<(Verdict, Facts)
     counts.insert("given_up".into(), report.given_up);
     counts.insert("duplicates".into(), report.duplicates);
     counts.insert("reorderings".into(), report.reorderings);
-    let examples =
-        cases.iter().flat_map(|(name, cases)| cases.first.iter().map(move |case| format!("{name}: {case}")));
+    let examples = cases.iter().flat_map(|(name, cases)| cases.first.iter().map(move |case| format!("{name}: {case}")));
     let verdict = Verdict {
         // At the end every reading is acknowledged.
         ok: report.ok && report.checked > 0 && report.unacked_at_end == 0 && report.given_up == 0,
@@ -51,7 +50,8 @@ pub async fn judge_ledger(kafka: &str, folder: &Path) -> Result<(Verdict, Facts)
         counts,
         examples: examples.take(10).collect(),
     };
-    let mut facts = Facts { sent: report.sent, in_kafka: report.stored, dead_letters: report.dead_letters, ..Facts::default() };
+    let mut facts =
+        Facts { sent: report.sent, in_kafka: report.stored, dead_letters: report.dead_letters, ..Facts::default() };
     for (vehicle, key, sent) in ledger.iter() {
         facts.acked += u64::from(sent.acked.is_some());
         if let (Key::Seq { boot, seq }, None) = (key, sent.poison) {
