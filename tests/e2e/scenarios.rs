@@ -105,6 +105,20 @@ async fn kafka_is_killed_and_comes_back() {
     scenario.finish().await.unwrap().assert_ok();
 }
 
+/// Bad input of every kind: each is in the dead-letter topic with its reason and acknowledged, and what follows it is
+/// not held back.
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_payloads_of_every_kind_are_dead_letters_and_hold_nothing_back() {
+    let mut scenario = Scenario::start("poison").await.unwrap();
+    scenario.drive(Fleet { poison: 40, ..Fleet::default() }).await.unwrap();
+    let judged = scenario.finish().await.unwrap();
+    judged.assert_ok();
+    let expected: std::collections::BTreeSet<&str> =
+        simulator::poison::ALL.iter().map(|poison| poison.reason.as_str()).collect();
+    let met = judged.dead_letters.keys().map(String::as_str).collect();
+    assert_eq!(expected, met, "{:?}", judged.dead_letters);
+}
+
 /// Negative control: the same system with an edge that acknowledges on arrival must fail G1.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_acknowledges_early_is_caught() {

@@ -18,8 +18,12 @@ use crate::{
     stack::{Role, Stack},
 };
 
-/// Two cores: one scenario at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// Two cores: one scenario at a time. Whoever holds this has the machine.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
 
 /// Subscribers of every scenario.
 const TECHNICIANS: [&str; 2] = ["kim", "alex"];
@@ -84,6 +88,8 @@ pub struct Judged {
     pub verdicts: BTreeMap<String, Verdict>,
     /// The alerts.
     pub alerts: judge::Alerts,
+    /// Dead letters by reason.
+    pub dead_letters: BTreeMap<String, u64>,
     /// How every process ended.
     pub ended: BTreeMap<String, crate::process::Ended>,
 }
@@ -103,6 +109,7 @@ impl Scenario {
         let mut scenario = Self::bare(name).await?;
         control::publish_trained(scenario.stack.kafka()).await?;
         scenario.stack.set(Role::Scorer, ["--lateness-ms".to_owned(), LATENESS_MS.to_string()]);
+        scenario.stack.set(Role::Gateway, ["--listen", "127.0.0.1:0"]);
         for role in [Role::Edge, Role::Twin, Role::Scorer, Role::Alerter, Role::Gateway] {
             scenario.stack.role(role).await?;
         }
@@ -121,7 +128,7 @@ impl Scenario {
     /// Services and topics only.
     pub async fn bare(name: &'static str) -> Result<Self> {
         crate::process::build_executables()?;
-        let alone = ONE_AT_A_TIME.lock().await;
+        let alone = alone().await;
         let folder = crate::process::executables()?.parent().context("target has a parent")?.join("e2e").join(name);
         match std::fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
@@ -218,7 +225,7 @@ impl Scenario {
         crate::demo::stages::catch_up(&mut self.stack, CATCH_UP).await?;
 
         let mut verdicts = BTreeMap::new();
-        let (mut durable, _) = judge::judge_ledger(self.stack.kafka(), &self.folder.join("ledger")).await?;
+        let (mut durable, facts) = judge::judge_ledger(self.stack.kafka(), &self.folder.join("ledger")).await?;
         durable.ok &= in_hand == 0;
         durable.counts.insert("still_unacknowledged".into(), in_hand);
         verdicts.insert("G1".into(), durable);
@@ -229,9 +236,9 @@ impl Scenario {
         let expected = alerts.events.len();
         let stack = &mut self.stack;
         poll::until("technicians have caught up", CATCH_UP, async || {
-            let behind = TECHNICIANS.iter().try_fold(false, |behind, name| {
-                anyhow::Ok(behind || stack.running(name)?.events().len() <= expected)
-            })?;
+            let behind = TECHNICIANS
+                .iter()
+                .try_fold(false, |behind, name| anyhow::Ok(behind || stack.running(name)?.events().len() < expected))?;
             Ok((!behind).then_some(()))
         })
         .await
@@ -251,6 +258,6 @@ impl Scenario {
         let tallied = ended.iter().filter(|(name, _)| !TECHNICIANS.contains(&name.as_str()));
         verdicts.insert("G4".into(), judge::judge_tallies(tallied));
         tracing::info!(scenario = self.name, ?verdicts, "judged");
-        Ok(Judged { verdicts, alerts, ended })
+        Ok(Judged { verdicts, alerts, dead_letters: facts.dead_letters, ended })
     }
 }

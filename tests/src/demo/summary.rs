@@ -18,10 +18,10 @@ use crate::{
     stack::Stack,
 };
 
-/// Without faults the demo may raise so many alarms per 1,000 vehicle-hours of healthy driving, and always two.
+/// The trainer's promise: so many alarms per 1,000 vehicle-hours of healthy driving (`--alarm-budget`).
 pub const ALARM_BUDGET_PER_1000_HOURS: f64 = 20.0;
 /// With faults at least this share must be found.
-pub const MIN_RECALL: f64 = 0.7;
+pub const MIN_RECALL: f64 = 0.6;
 /// With shuffled weights at most this share may be found at the same budget: detection vanishes.
 pub const MAX_SHUFFLED_RECALL: f64 = 0.25;
 
@@ -126,10 +126,22 @@ fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// Few false alarms always; with faults, most of them found; with shuffled weights, hardly any.
+/// The most alarms that a detector which keeps its promise raises in 99 of 100 runs as long as this one: the 99 %
+/// quantile of the Poisson distribution with this mean.
+fn plausible_alarms(mean: f64) -> u64 {
+    let (mut term, mut sum, mut n) = ((-mean).exp(), (-mean).exp(), 0);
+    while sum < 0.99 && n < 1_000 {
+        n += 1;
+        term *= mean / to_f64(n);
+        sum += term;
+    }
+    n
+}
+
+/// Few false alarms; with faults, most of them found; with shuffled weights, hardly any, whatever the alarms.
 fn judge_alarm_budget(settings: &Settings, alarms: &Alarms) -> Verdict {
-    let allowed = (alarms.healthy_hours * ALARM_BUDGET_PER_1000_HOURS / 1000.0).ceil().max(2.0);
-    let false_alarms = to_f64(alarms.false_alarms.len() as u64);
+    let allowed = plausible_alarms(alarms.healthy_hours * ALARM_BUDGET_PER_1000_HOURS / 1000.0);
+    let few = alarms.false_alarms.len() as u64 <= allowed || settings.model == Model::Shuffled;
     let recall = to_f64(alarms.detected() as u64) / to_f64(alarms.faults.len().max(1) as u64);
     let recall_ok = match (settings.faults, settings.model) {
         (Faults::None, _) => alarms.faults.is_empty(),
@@ -137,12 +149,11 @@ fn judge_alarm_budget(settings: &Settings, alarms: &Alarms) -> Verdict {
         (Faults::Demo, Model::Shuffled) => recall <= MAX_SHUFFLED_RECALL,
     };
     Verdict {
-        ok: false_alarms <= allowed && recall_ok && alarms.healthy_hours > 0.0,
+        ok: few && recall_ok && alarms.healthy_hours > 0.0,
         checked: alarms.faults.len() as u64 + 1,
         counts: BTreeMap::from([
             ("false_alarms".into(), alarms.false_alarms.len() as u64),
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
-            ("allowed".into(), allowed as u64),
+            ("allowed".into(), allowed),
             ("faults".into(), alarms.faults.len() as u64),
             ("detected".into(), alarms.detected() as u64),
         ]),
@@ -199,5 +210,40 @@ pub fn print(view: &mut View, judged: &Judged) {
         for example in verdict.examples.iter().filter(|_| !verdict.ok) {
             view.say(&format!("      {example}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plausible_number_of_alarms_is_a_poisson_quantile() {
+        // From tables: P(X <= 8 | 3) = 0.9962, P(X <= 7 | 3) = 0.9881.
+        assert_eq!(plausible_alarms(3.0), 8);
+        assert_eq!(plausible_alarms(0.0), 0);
+    }
+
+    #[test]
+    fn too_many_false_alarms_and_too_few_found_faults_fail() {
+        use clap::Parser;
+        let detection = |found: bool| crate::judge::Detection {
+            vehicle: "v".into(),
+            fault: "tyre_leak".into(),
+            delay_s: found.then_some(60.0),
+            blamed: None,
+        };
+        let alarms = |found: usize, false_alarms: usize| Alarms {
+            faults: (0..10).map(|n| detection(n < found)).collect(),
+            false_alarms: vec![String::new(); false_alarms],
+            healthy_hours: 150.0,
+        };
+        let trained = Settings::parse_from(["demo"]);
+        let shuffled = Settings::parse_from(["demo", "--model", "shuffled"]);
+        assert!(judge_alarm_budget(&trained, &alarms(8, 3)).ok);
+        assert!(!judge_alarm_budget(&trained, &alarms(8, 9)).ok);
+        assert!(!judge_alarm_budget(&trained, &alarms(3, 0)).ok);
+        assert!(judge_alarm_budget(&shuffled, &alarms(1, 20)).ok);
+        assert!(!judge_alarm_budget(&shuffled, &alarms(8, 0)).ok);
     }
 }

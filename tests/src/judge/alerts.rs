@@ -33,7 +33,9 @@ impl Alerts {
 
     /// Vehicles and detectors that had more than one alert open at once: an episode must raise one alert only.
     pub fn overlapping_episodes(&self) -> Vec<String> {
-        let mut spans: BTreeMap<(String, String), Vec<(i64, i64, String)>> = BTreeMap::new();
+        // By vehicle and detector: when each alert was open, and its id.
+        type Spans = Vec<(i64, i64, String)>;
+        let mut spans: BTreeMap<(String, String), Spans> = BTreeMap::new();
         for fired in self.fired() {
             let id = fired.id.to_string();
             let steps = self.events.range((id.clone(), 0)..=(id.clone(), u64::MAX));
