@@ -1,3 +1,5 @@
+//! Tests of the audit: what is lost, altered, invented or malformed is named.
+
 use telemetry::{Kind, Reason, Record, SCHEMA, Signals, Value, signal};
 
 use super::*;

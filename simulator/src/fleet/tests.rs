@@ -1,3 +1,5 @@
+//! Tests of the schedule: the same seed and start give the same bytes.
+
 use std::collections::BTreeSet;
 
 use telemetry::{decode, signal};

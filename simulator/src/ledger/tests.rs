@@ -1,3 +1,5 @@
+//! Tests of the ledger: round trips and torn ends.
+
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the outbox against a model of a path that loses, repeats and reorders.
+
 use bytes::Bytes;
 use proptest::{prelude::*, test_runner::RngSeed};
 use rand::SeedableRng;

@@ -1,3 +1,5 @@
+//! Tests of the outbox log: kills, torn ends, compaction.
+
 use super::*;
 use crate::{poison, vehicle::vehicle_id};
 

@@ -36,7 +36,7 @@ enum Arguments {
     },
 }
 
-/// Flips the lowest bit of one digit of one value, in the middle of what was scored, and verifies.
+/// Flips the lowest bit of one digit of one value in the last reading that was scored, and verifies.
 async fn flipped(kafka: &str, lateness_ms: i64) -> Result<(), Error> {
     let args =
         VerifyArgs { kafka: KafkaConfig::new(kafka), partition: None, from: None, to: None, lateness_ms, json: true };
@@ -69,13 +69,17 @@ async fn flipped(kafka: &str, lateness_ms: i64) -> Result<(), Error> {
     }
 }
 
-/// Flips the lowest bit of the first digit of the first signal's value in a JSON record: 4 becomes 5, 5 becomes 4.
+/// Flips the lowest bit of the last digit of the first signal's value in a JSON record: 4 becomes 5, 5 becomes 4. The
+/// record stays a valid one.
 fn flip_a_digit(payload: &mut [u8]) -> bool {
-    let Some(signals) = payload.windows(10).position(|bytes| bytes == b"\"signals\":") else { return false };
-    // Past `"signals":{"path":`.
-    let Some(colon) = payload[signals + 10..].iter().position(|byte| *byte == b':') else { return false };
-    let value = signals + 10 + colon + 1;
-    match payload.get_mut(value).filter(|byte| byte.is_ascii_digit()) {
+    const SIGNALS: &[u8] = b"\"signals\":";
+    let Some(signals) = payload.windows(SIGNALS.len()).position(|bytes| bytes == SIGNALS) else { return false };
+    // Past `"signals":{"path":`, up to the comma or brace behind the value.
+    let rest = signals + SIGNALS.len();
+    let Some(colon) = payload[rest..].iter().position(|byte| *byte == b':') else { return false };
+    let value = rest + colon + 1;
+    let Some(length) = payload[value..].iter().position(|byte| matches!(byte, b',' | b'}')) else { return false };
+    match payload[value..value + length].last_mut().filter(|byte| byte.is_ascii_digit()) {
         Some(byte) => {
             *byte ^= 1;
             true
