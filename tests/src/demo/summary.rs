@@ -18,7 +18,7 @@ use crate::{
     stack::Stack,
 };
 
-/// The trainer's promise: so many alarms per 1,000 vehicle-hours of healthy driving (`--alarm-budget`).
+/// The demo's alarm budget: so many false alarms per 1,000 vehicle-hours of healthy driving.
 pub const ALARM_BUDGET_PER_1000_HOURS: f64 = 20.0;
 /// With faults at least this share must be found.
 pub const MIN_RECALL: f64 = 0.6;
