@@ -16,6 +16,7 @@ use nix::{
 };
 use serde_json::Value;
 use service::Tally;
+use services::Watcher;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -42,8 +43,22 @@ pub struct Running {
     /// What was started.
     pub program: Program,
     child: Child,
+    _watched: Watched,
     log: PathBuf,
     events: Arc<Mutex<Vec<Value>>>,
+}
+
+/// Ends the process should its owner be killed, as long as this lives.
+#[derive(Debug)]
+struct Watched {
+    watcher: Arc<Watcher>,
+    group: i32,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.watcher.remove(self.group);
+    }
 }
 
 /// How a process ended.
@@ -100,8 +115,8 @@ impl Program {
         self
     }
 
-    /// Starts it; its log goes to `<folder>/<name>.log`.
-    pub fn start(self, folder: &Path) -> Result<Running> {
+    /// Starts it; its log goes to `<folder>/<name>.log`. The watcher ends it should its owner be killed.
+    pub fn start(self, folder: &Path, watcher: Arc<Watcher>) -> Result<Running> {
         let log = folder.join(format!("{}.log", self.name));
         let stderr = File::options().create(true).append(true).open(&log).with_context(|| log.display().to_string())?;
         let path = executables()?.join(&self.executable);
@@ -116,6 +131,8 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("start {}", path.display()))?;
+        let group = i32::try_from(child.id().context("it has just been started")?)?;
+        watcher.add(group);
         let events: Arc<Mutex<Vec<Value>>> = Arc::default();
         let stdout = child.stdout.take().context("standard output is piped")?;
         let sink = Arc::clone(&events);
@@ -127,7 +144,7 @@ impl Program {
                 }
             }
         });
-        Ok(Running { program: self, child, log, events })
+        Ok(Running { program: self, child, _watched: Watched { watcher, group }, log, events })
     }
 }
 

@@ -118,7 +118,7 @@ impl Stack {
         if program.environment.is_empty() {
             program.environment = self.environment();
         }
-        let running = program.start(&self.folder)?;
+        let running = program.start(&self.folder, self.services.watcher())?;
         self.running.insert(name.clone(), running);
         Ok(name)
     }
@@ -179,7 +179,7 @@ impl Stack {
 
     /// Stops what runs, in the order in which a reading meets it.
     pub async fn stop_programs(&mut self) -> Result<()> {
-        let known = ["simulator"].into_iter().chain(Role::ALL.map(Role::name));
+        let known = ["simulator", "fleet"].into_iter().chain(Role::ALL.map(Role::name));
         let mut order: Vec<String> = known.filter(|name| self.running.contains_key(*name)).map(Into::into).collect();
         order.extend(self.running.keys().filter(|name| !order.contains(name)).cloned().collect::<Vec<_>>());
         for name in order {

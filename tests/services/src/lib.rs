@@ -36,6 +36,7 @@ pub use error::Error;
 pub use ports::Ports;
 pub use record::alive;
 pub use running::{Options, Services, stop_in};
+pub use watcher::Watcher;
 
 use std::fmt;
 use std::str::FromStr;

@@ -116,6 +116,12 @@ impl Services {
         self.addresses.environment(&self.options.kinds)
     }
 
+    /// What ends these services should their owner be killed; it can end the owner's other processes too.
+    #[must_use]
+    pub fn watcher(&self) -> Arc<Watcher> {
+        Arc::clone(&self.watcher)
+    }
+
     /// The process id, unless the service has been killed or stopped. It leads a process group.
     #[must_use]
     pub fn pid(&self, kind: Kind) -> Option<i32> {

@@ -1,4 +1,4 @@
-//! A small process that outlives the owner of services and ends them when the owner dies without having
+//! A small process that outlives the owner of other processes and ends them when the owner dies without having
 //! stopped them. It reads process groups from a pipe; the pipe closes with the owner, however that ends.
 
 use std::collections::BTreeSet;
@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 const SCRIPT: &str =
     "groups=; while read -r line; do groups=$line; done; for group in $groups; do kill -KILL \"-$group\"; done";
 
-/// The watcher of one set of services.
+/// The watcher of one owner's processes.
 #[derive(Debug)]
-pub(crate) struct Watcher(Mutex<Watched>);
+pub struct Watcher(Mutex<Watched>);
 
 #[derive(Debug)]
 struct Watched {
@@ -38,12 +38,12 @@ impl Watcher {
     }
 
     /// From now on this process group is ended when the owner dies.
-    pub(crate) fn add(&self, group: i32) {
+    pub fn add(&self, group: i32) {
         self.change(|groups| groups.insert(group));
     }
 
     /// It has ended, or shall outlive the owner.
-    pub(crate) fn remove(&self, group: i32) {
+    pub fn remove(&self, group: i32) {
         self.change(|groups| groups.remove(&group));
     }
 

@@ -13,7 +13,7 @@ use super::{
     Faults, Model, Settings,
     latency::Visibility,
     stages::{self, Counters},
-    summary::{self, Evidence},
+    summary::{self, Evidence, Judged},
     timeline::Timeline,
     view::View,
 };
@@ -63,9 +63,14 @@ pub async fn run(settings: Settings) -> Result<Outcome> {
         _ => {}
     }
     let mut stack = Stack::start(&settings.folder).await?;
-    let result = tokio::select! {
-        result = Box::pin(course(&settings, &mut stack, &mut view, &stop, begun)) => result,
+    let driven = tokio::select! {
+        driven = Box::pin(course(&settings, &mut stack, &mut view)) => driven.map(Some),
         () = stop.cancelled() => Ok(None),
+    };
+    let result = match driven {
+        Ok(Some(judged)) => conclude(&settings, &mut stack, &mut view, &stop, begun, judged).await.map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
     };
     view.phase("stopping");
     let stopped = stack.shut_down().await;
@@ -79,10 +84,14 @@ pub async fn run(settings: Settings) -> Result<Outcome> {
 
 async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let listen = |kind| signal(kind).ok();
+    let (Some(mut terminate), Some(mut hang_up)) = (listen(SignalKind::terminate()), listen(SignalKind::hangup())) else {
+        return std::future::pending().await;
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
     }
 }
 
@@ -91,13 +100,8 @@ fn now_ms() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| i64::try_from(t.as_millis()).unwrap_or(0))
 }
 
-async fn course(
-    settings: &Settings,
-    stack: &mut Stack,
-    view: &mut View,
-    stop: &CancellationToken,
-    begun: Instant,
-) -> Result<Option<Box<Report>>> {
+/// From the first process to everything that can be judged while they run.
+async fn course(settings: &Settings, stack: &mut Stack, view: &mut View) -> Result<Judged> {
     let drive = Duration::from_secs(settings.seconds);
     set_roles(settings, stack);
     for role in Role::ALL {
@@ -149,17 +153,24 @@ async fn course(
         .collect::<Result<Vec<_>>>()?;
     let visible = visibility.finish().await?;
     let memory = stack.all().filter_map(|p| Some((p.name().to_owned(), p.peak_memory_bytes()?))).collect();
-    let mut judged = summary::judge(
-        stack,
-        settings,
-        Evidence { received, visible, memory, catch_up, timeline, peak_rates: watching.peak_rates },
-    )
-    .await?;
+    let peak_rates = watching.peak_rates;
+    summary::judge(stack, settings, Evidence { received, visible, memory, catch_up, timeline, peak_rates }).await
+}
 
-    if settings.keep {
+/// The end: what is left open stays open until Ctrl-C, then the roles stop and tell their tallies.
+async fn conclude(
+    settings: &Settings,
+    stack: &mut Stack,
+    view: &mut View,
+    stop: &CancellationToken,
+    begun: Instant,
+    mut judged: Judged,
+) -> Result<Box<Report>> {
+    if settings.keep && !stop.is_cancelled() {
         summary::print(view, &judged);
+        let page = stack.running("gateway")?.address("http").context("the gateway's address")?;
         view.phase(&format!("the fleet drives on; the page stays open at http://{page}/ until Ctrl-C"));
-        stack.launch(endless_fleet(settings, stack.folder())).await?;
+        stack.launch(endless_fleet(settings)).await?;
         stop.cancelled().await;
     }
     // What ends by itself shows its tally: stop the roles now, so that G4 can be judged.
@@ -167,11 +178,9 @@ async fn course(
     summary::judge_conservation(&mut judged, &stack.ended, &TECHNICIANS);
     judged.report.duration_s = begun.elapsed().as_secs_f64();
     let path = judged.report.write()?;
-    if !settings.keep {
-        summary::print(view, &judged);
-    }
+    summary::print(view, &judged);
     view.say(&format!("  report: {}", path.display()));
-    Ok(Some(Box::new(judged.report)))
+    Ok(Box::new(judged.report))
 }
 
 fn set_roles(settings: &Settings, stack: &mut Stack) {
@@ -214,7 +223,7 @@ fn fleet(settings: &Settings, timeline: &Timeline, folder: &Path) -> Program {
 }
 
 /// After the judgement: the same fleet goes on in real time, in a new boot, without a ledger.
-fn endless_fleet(settings: &Settings, _folder: &Path) -> Program {
+fn endless_fleet(settings: &Settings) -> Program {
     let flags = [
         ("--vehicles", settings.vehicles.to_string()),
         ("--seed", settings.seed.to_string()),
