@@ -61,7 +61,8 @@ pub async fn connect(config: Config) -> Result<Alerter, Error> {
         store,
         producer: Producer::connect(&config.kafka).await?,
     };
-    let consumer = GroupConsumer::connect(&config.kafka, &config.group, &[SCORES, ALERT_COMMANDS]).await?;
+    let consumer =
+        GroupConsumer::connect(&config.kafka, &config.group, &[SCORES, ALERT_COMMANDS]).await?.report_as("alerter");
     Ok(Alerter {
         rules: config.rules(),
         kafka: config.kafka,

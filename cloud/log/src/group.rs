@@ -106,6 +106,13 @@ impl GroupConsumer {
         Ok(Self { items, held: VecDeque::new(), shared, closed })
     }
 
+    /// Shows the number of our partitions as the gauge `<role>_assigned_partitions`, from 0 on.
+    #[must_use]
+    pub fn report_as(self, role: &str) -> Self {
+        self.shared.report_as(role);
+        self
+    }
+
     /// Up to `max` records. Waits at most `wait` for something to happen, then gives what is there without
     /// waiting for more: batches grow with the load, and are empty when nothing came. Cancel-safe.
     ///
@@ -143,14 +150,14 @@ impl GroupConsumer {
     }
 
     /// Records of our partitions whose offsets were not yet given to [`GroupConsumer::commit`], as of the last
-    /// second. 0 before the first assignment: see [`GroupConsumer::is_assigned`].
+    /// second. 0 while no partition is ours: see [`GroupConsumer::report_as`].
     pub fn lag(&self) -> u64 {
         self.shared.lag()
     }
 
-    /// Whether we own a partition.
-    pub fn is_assigned(&self) -> bool {
-        self.shared.is_assigned()
+    /// Whether this partition is ours now, also if [`GroupConsumer::next`] has not told its loss yet.
+    pub fn owns(&self, partition: &TopicPartition) -> bool {
+        self.shared.owns(partition)
     }
 
     /// Commits what was given to [`GroupConsumer::commit`], leaves the group and waits for both, at most 5 s.

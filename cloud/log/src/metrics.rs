@@ -11,6 +11,14 @@ const REVOKED: &str = "log_partitions_revoked_total";
 /// Records whose delivery failed for good.
 const PRODUCE_FAILURES: &str = "log_produce_failures_total";
 
+pub(crate) use metrics::Gauge;
+
+/// `<role>_assigned_partitions`: partitions that the role's process owns now, of all topics of its group. While it
+/// is 0 the role's lag says nothing.
+pub(crate) fn assigned_now(role: &str) -> Gauge {
+    metrics::gauge!(format!("{role}_assigned_partitions"))
+}
+
 pub(crate) fn missing(kafka_topic: &str, records: u64) {
     metrics::counter!(MISSING, "kafka_topic" => kafka_topic.to_owned()).increment(records);
 }

@@ -78,6 +78,7 @@ pub async fn connect(config: Config) -> Result<Scorer, Error> {
     let producer = Producer::connect(&config.kafka).await?;
     let inference = Inference::start()?;
     let models = Models::open(&config.kafka, &config.alias).await?;
-    let consumer = GroupConsumer::connect(&config.kafka, &config.group, &[kafka_topic::TELEMETRY]).await?;
+    let consumer =
+        GroupConsumer::connect(&config.kafka, &config.group, &[kafka_topic::TELEMETRY]).await?.report_as("scorer");
     Ok(Scorer::new(config, consumer, producer, inference, models))
 }

@@ -46,7 +46,8 @@ pub async fn connect(config: Config) -> Result<Role, Error> {
     let store = Store::connect(&config.mongo).await?;
     store.ensure_indexes().await?;
     let producer = Producer::connect(&config.kafka).await?;
-    let consumer = GroupConsumer::connect(&config.kafka, &config.group, &[TELEMETRY, VEHICLE_STATUS]).await?;
+    let consumer =
+        GroupConsumer::connect(&config.kafka, &config.group, &[TELEMETRY, VEHICLE_STATUS]).await?.report_as("twin");
     Ok(Role { config, consumer, producer, store, tally: Tally::default() })
 }
 

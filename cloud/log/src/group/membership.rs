@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -73,6 +73,8 @@ pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     /// The thread has ended.
     pub(super) ended: AtomicBool,
+    /// Shows how many partitions are ours, once the role has a name.
+    assigned: OnceLock<metrics::Gauge>,
 }
 
 impl Shared {
@@ -94,8 +96,30 @@ impl Shared {
         self.state().owned.values().map(|progress| u64::try_from(progress.high - progress.handled).unwrap_or(0)).sum()
     }
 
-    pub(super) fn is_assigned(&self) -> bool {
-        !self.state().owned.is_empty()
+    pub(super) fn owns(&self, partition: &TopicPartition) -> bool {
+        self.state().owned.contains_key(partition)
+    }
+
+    /// From now on the gauge shows what is ours.
+    pub(super) fn report_as(&self, role: &str) {
+        self.assigned.get_or_init(|| metrics::assigned_now(role));
+        self.report();
+    }
+
+    /// To be called whenever `owned` has changed.
+    pub(super) fn report(&self) {
+        if let Some(gauge) = self.assigned.get() {
+            // Under the lock: of two changes the later one is shown last.
+            let state = self.state();
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            gauge.set(state.owned.len() as f64);
+        }
+    }
+
+    /// The member has left the group: nothing is ours any more.
+    pub(super) fn leave(&self) {
+        self.state().owned.clear();
+        self.report();
     }
 }
 
@@ -139,6 +163,7 @@ impl Membership {
             state.revoked.push_back(gone);
             (last, state.offered.take())
         };
+        self.0.report();
         // After a lost assignment somebody else may be further already.
         if !last.is_empty() && !consumer.assignment_lost() {
             let last = list(last.iter().map(|(partition, next)| (partition, Offset::Offset(*next))));

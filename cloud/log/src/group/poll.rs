@@ -91,9 +91,10 @@ impl Poller {
         }
         self.shared.ended.store(true, Ordering::Release);
         self.commit(CommitMode::Sync);
-        let Self { consumer, farewell, .. } = self;
+        let Self { consumer, farewell, shared, .. } = self;
         // Leaves the group.
         drop(consumer);
+        shared.leave();
         // Nobody waits where the consumer was dropped without `close`.
         farewell.send(()).unwrap_or_default();
     }
@@ -152,6 +153,7 @@ impl Poller {
             self.positions.insert((*partition).clone(), *from);
         }
         drop(state);
+        self.shared.report();
         let assigned = begins.into_iter().map(|((name, number), from, _)| (Arc::clone(name), *number, from));
         self.waiting.push_back(Item::Assigned(assigned.collect()));
         if self.paused {
