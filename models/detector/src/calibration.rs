@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use telemetry::{PayloadHash, UnixMillis, VehicleId};
 
 use crate::{
-    card,
+    Error, card,
     features::{BLOCK, COUNT, FEATURES, Values},
     scaler::{median, quantiles},
 };
@@ -18,6 +18,8 @@ const LEAST_SPREAD: f64 = 0.15;
 const PRIOR_BLOCKS: f64 = 8.0;
 /// The share of blocks whose maxima make the tail.
 const TAIL: f64 = 0.05;
+/// Fewer blocks say nothing about a tail.
+const LEAST_BLOCKS: usize = 40;
 /// No limit lies below so many spreads.
 const LEAST_LIMIT: f64 = 3.0;
 
@@ -54,7 +56,7 @@ impl Threshold {
         self.vehicles.get(&key).unwrap_or(&self.fleet)
     }
 
-    /// Score per signal; NaN where nothing is known. 1 is the limit.
+    /// Score per signal; NaN where nothing is known or the signal is not judged. 1 is the limit.
     pub(crate) fn scores(&self, key: u64, means: &Values) -> Values {
         let baseline = self.baseline(key);
         std::array::from_fn(|at| {
@@ -125,22 +127,34 @@ pub(crate) fn baselines(samples: &[Sample], vehicles: &[VehicleId]) -> Threshold
     threshold
 }
 
-/// Sets the limits to the budget: per signal first, so that signals compare, then over all of them.
-pub(crate) fn limits(threshold: &mut Threshold, samples: &[Sample], vehicles: &[VehicleId], budget_per_1000_h: f64) {
+/// Sets the limits to the budget: per signal first, so that signals compare, then over all of them. A signal that
+/// was seen in too few blocks gets NaN and is not judged.
+///
+/// # Errors
+/// [`Error::Refused`] if there are too few blocks for any limit.
+pub(crate) fn limits(
+    threshold: &mut Threshold,
+    samples: &[Sample],
+    vehicles: &[VehicleId],
+    budget_per_1000_h: f64,
+) -> Result<(), Error> {
     let judged = FEATURES.iter().filter(|feature| feature.judged).count() as f64;
     let chance = budget_per_1000_h / 1_000.0 * block_hours(samples);
     for at in (0..COUNT).filter(|at| FEATURES[*at].judged) {
         let maxima = block_maxima(samples, |sample| {
             threshold.scores(key(&vehicles[sample.vehicle as usize]), &sample.means)[at]
         });
-        threshold.limits[at] =
-            tail_quantile(maxima.into_iter().map(|(_, m)| m).collect(), chance / judged).max(LEAST_LIMIT);
+        let limit = tail_quantile(maxima.into_iter().map(|(_, m)| m).collect(), chance / judged);
+        threshold.limits[at] = limit.map_or(f64::NAN, |limit| limit.max(LEAST_LIMIT));
     }
     let maxima = block_maxima(samples, |sample| {
         largest(&threshold.scores(key(&vehicles[sample.vehicle as usize]), &sample.means))
     });
-    let all = tail_quantile(maxima.into_iter().map(|(_, m)| m).collect(), chance).max(1.0);
-    threshold.limits.iter_mut().for_each(|limit| *limit *= all);
+    let blocks = maxima.len();
+    let all = tail_quantile(maxima.into_iter().map(|(_, m)| m).collect(), chance);
+    let all = all.ok_or_else(|| Error::Refused(format!("{blocks} blocks are too few to set a threshold")))?;
+    threshold.limits.iter_mut().for_each(|limit| *limit *= all.max(1.0));
+    Ok(())
 }
 
 /// Counts alarms on samples that had no part in the limits.
@@ -197,22 +211,22 @@ pub(crate) fn block_maxima(samples: &[Sample], value: impl Fn(&Sample) -> f64) -
 }
 
 /// The value that a block exceeds with this chance: a generalised Pareto tail (by moments, shape 0 to 0.5) above
-/// the largest twentieth.
-fn tail_quantile(mut maxima: Vec<f64>, chance: f64) -> f64 {
-    if maxima.len() < 40 {
-        return f64::INFINITY;
+/// the largest twentieth. None for fewer than [`LEAST_BLOCKS`].
+fn tail_quantile(mut maxima: Vec<f64>, chance: f64) -> Option<f64> {
+    if maxima.len() < LEAST_BLOCKS {
+        return None;
     }
     let [from] = quantiles(&mut maxima, [1.0 - TAIL]);
     let excesses: Vec<f64> = maxima.iter().filter(|m| **m > from).map(|m| m - from).collect();
     if excesses.len() < 2 {
-        return from;
+        return Some(from);
     }
     let mean = excesses.iter().sum::<f64>() / excesses.len() as f64;
     let variance = excesses.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (excesses.len() - 1) as f64;
     let shape = (0.5 * (1.0 - mean * mean / variance.max(1e-12))).clamp(0.0, 0.5);
     let scale = mean * (1.0 - shape);
     let ratio = (TAIL / chance.clamp(1e-12, TAIL)).max(1.0);
-    from + if shape < 1e-6 { scale * ratio.ln() } else { scale / shape * (ratio.powf(shape) - 1.0) }
+    Some(from + if shape < 1e-6 { scale * ratio.ln() } else { scale / shape * (ratio.powf(shape) - 1.0) })
 }
 
 /// The least count that a Poisson number of this mean stays at or below with this probability.
@@ -241,12 +255,12 @@ mod tests {
     fn an_exponential_tail_is_extended() {
         // Quantiles of the exponential distribution with mean 1: P(X > x) = exp(-x).
         let maxima: Vec<f64> = (0..10_000).map(|n| -((f64::from(n) + 0.5) / 10_000.0).ln()).collect();
-        let quantile = tail_quantile(maxima, 1e-5);
+        let quantile = tail_quantile(maxima, 1e-5).unwrap();
         assert!((quantile - 11.5).abs() < 1.0, "{quantile}");
     }
 
     #[test]
     fn too_few_blocks_set_no_limit() {
-        assert_eq!(tail_quantile(vec![1.0; 39], 0.01), f64::INFINITY);
+        assert_eq!(tail_quantile(vec![1.0; LEAST_BLOCKS - 1], 0.01), None);
     }
 }

@@ -91,8 +91,8 @@ pub struct Card {
     pub vehicles: u64,
     /// Vehicles with a baseline of their own.
     pub baselines: u64,
-    /// Parts of the event time: network, baselines, threshold, held out.
-    pub split: [f64; 4],
+    /// Parts of the event time: network and first baselines, threshold, held out.
+    pub split: [f64; 3],
     /// Steps of the optimiser.
     pub training_steps: u64,
     /// Loss over the first and the last tenth of the training.

@@ -8,7 +8,7 @@ use telemetry::{UnixMillis, VehicleId, signal};
 use crate::{
     Card, Detector, Error, History, NAME, Query,
     artifact::{Artifact, FORM},
-    calibration::{self, Sample},
+    calibration::{self, Sample, Threshold},
     card::CardSignal,
     detect::{Eyes, cpu_capability, means, put_threshold},
     features::{self, BLOCK, COUNT, FEATURES, MEMORY, STEPS, Values},
@@ -16,8 +16,9 @@ use crate::{
     scaler::{Scaler, quantiles},
 };
 
-/// Ends of the parts of the event time, as shares of the windows: network, baselines, threshold; the rest is held out.
-const SPLIT: [f64; 3] = [0.65, 0.8, 0.92];
+/// Ends of the parts of the event time, as shares of the windows: network and first baselines, threshold; the rest
+/// is held out.
+const SPLIT: [f64; 2] = [0.5, 0.92];
 /// Share of signals hidden in every other row.
 const HIDDEN_SHARE: f32 = 0.3;
 /// Windows that residuals are computed for at once.
@@ -52,7 +53,7 @@ impl Default for Options {
 pub(crate) struct Parts<'a> {
     pub(crate) vehicles: Vec<VehicleId>,
     windows: Vec<(u32, UnixMillis, &'a Query)>,
-    ends: [UnixMillis; 3],
+    ends: [UnixMillis; 2],
 }
 
 impl<'a> Parts<'a> {
@@ -107,6 +108,9 @@ pub(crate) fn learn(history: &History, options: &Options) -> Result<Detector, Er
 /// Refuses a model that does not hold what it promises.
 fn gate(card: &Card) -> Result<(), Error> {
     let calibration = &card.calibration;
+    if calibration.held_out_hours == 0.0 {
+        return Err(Error::Refused("too few readings to hold any out".into()));
+    }
     if calibration.held_out_alarms > calibration.allowed_alarms {
         return Err(Error::Refused(format!(
             "{} alarms in {:.1} held-out vehicle-hours, {} allowed for a budget of {} per 1,000 h",
@@ -125,9 +129,6 @@ fn gate(card: &Card) -> Result<(), Error> {
     if card.loss[1] > card.trivial_loss - 0.2 {
         let text = format!("loss {:.3}, {:.3} without any network", card.loss[1], card.trivial_loss);
         return Err(Error::Refused(text));
-    }
-    if card.signals.iter().any(|signal| signal.judged && !signal.limit.is_finite()) {
-        return Err(Error::Refused("too few blocks to set a threshold".into()));
     }
     Ok(())
 }
@@ -255,13 +256,16 @@ pub(crate) fn calibrate(
         }
         Ok(samples)
     };
-    let mut own = samples(0)?;
-    own.extend(samples(1)?);
-    own.sort_by_key(|sample| (sample.vehicle, sample.time));
-    let (set, held_out) = (samples(2)?, samples(3)?);
-    let mut threshold = calibration::baselines(&own, &parts.vehicles);
+    let (mut known, set, held_out) = (samples(0)?, samples(1)?, samples(2)?);
     let budget = options.budget_per_1000_h;
-    calibration::limits(&mut threshold, &set, &parts.vehicles, budget);
+    // The limits are set as the model is used: on what came after the vehicles were got to know, over a time as
+    // long. Only then what is known of them is brought up to date.
+    let mut threshold = calibration::baselines(&known, &parts.vehicles);
+    calibration::limits(&mut threshold, &set, &parts.vehicles, budget)?;
+    let limits = threshold.limits;
+    known.extend(set.iter().cloned());
+    known.sort_by_key(|sample| (sample.vehicle, sample.time));
+    threshold = Threshold { limits, ..calibration::baselines(&known, &parts.vehicles) };
     let mut judged = calibration::judge(&threshold, &held_out, &parts.vehicles, budget);
     judged.threshold_hours = set.len() as f64 / BLOCK as f64 * calibration::block_hours(&set);
     let (from_time, to_time) = history.times.unwrap_or_default();
@@ -281,7 +285,7 @@ pub(crate) fn calibrate(
         windows: parts.windows.len() as u64,
         vehicles: parts.vehicles.len() as u64,
         baselines: threshold.vehicles.len() as u64,
-        split: [SPLIT[0], SPLIT[1] - SPLIT[0], SPLIT[2] - SPLIT[1], 1.0 - SPLIT[2]],
+        split: [SPLIT[0], SPLIT[1] - SPLIT[0], 1.0 - SPLIT[1]],
         training_steps: u64::from(options.steps),
         loss,
         trivial_loss,
@@ -302,7 +306,7 @@ pub(crate) fn calibrate(
 
 /// How well each signal is reconstructed after the training part.
 fn signals(eyes: &Eyes, parts: &Parts<'_>, tag: u64, limits: &Values) -> Result<Vec<CardSignal>, Error> {
-    let windows: Vec<_> = parts.part(2).chain(parts.part(3)).collect();
+    let windows: Vec<_> = parts.part(1).chain(parts.part(2)).collect();
     let stride = windows.len().div_ceil(MEASURED).max(1);
     let queries: Vec<Query> = windows.iter().step_by(stride).map(|(_, _, query)| (*query).clone()).collect();
     let residuals = eyes.look(&queries, tag)?;
@@ -322,15 +326,16 @@ fn signals(eyes: &Eyes, parts: &Parts<'_>, tag: u64, limits: &Values) -> Result<
         let left: f64 = cells.iter().map(|(_, residual)| residual.powi(2)).sum();
         let mut distances: Vec<f64> = cells.iter().map(|(_, residual)| residual.abs()).collect();
         let [typical] = quantiles(&mut distances, [0.5]);
+        let judged = FEATURES[at].judged && limits[at].is_finite();
         CardSignal {
             path: features::path(at).to_owned(),
             unit: row.map_or("", |row| row.unit).to_owned(),
-            judged: FEATURES[at].judged,
+            judged,
             center: eyes.scaler.center[at],
             spread: eyes.scaler.spread[at],
             residual: if typical.is_nan() { 0.0 } else { typical * eyes.scaler.spread[at] },
             explained: if total > 0.0 { 1.0 - left / total } else { 0.0 },
-            limit: if FEATURES[at].judged { limits[at] } else { 0.0 },
+            limit: if judged { limits[at] } else { 0.0 },
         }
     };
     Ok((0..COUNT).map(signal).collect())

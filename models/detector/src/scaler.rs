@@ -20,10 +20,10 @@ impl Scaler {
             if column.is_empty() {
                 continue;
             }
-            let [low, middle, high] = quantiles(&mut column, [0.1, 0.5, 0.9]);
-            // A signal that rests most of the time (a brake) has no quantile range; its extremes then count.
+            let [least, low, middle, high, most] = quantiles(&mut column, [0.001, 0.1, 0.5, 0.9, 0.999]);
+            // A signal that rests most of the time (a brake) has no such range; its rare values then count.
             let range = (high - low) / 2.563;
-            let extent = (column[column.len() - 1] - column[0]) / 12.0;
+            let extent = (most - least) / 12.0;
             let spread = range.max(extent);
             scaler.center[at] = middle;
             scaler.spread[at] = if spread > 1e-9 { spread } else { 1.0 };
@@ -62,6 +62,8 @@ mod tests {
             (0..=1000).map(|n| [if n == 7 { 5_000.0 } else { f64::from(n) / 10.0 }; COUNT]).collect();
         let scaler = Scaler::fit(&rows.iter());
         assert!((scaler.center[0] - 50.0).abs() < 1.0, "{}", scaler.center[0]);
+        // 80 % of an even spread over 100, in standard deviations of a normal distribution.
+        assert!((scaler.spread[0] - 31.2).abs() < 1.0, "{}", scaler.spread[0]);
         assert!(scaler.scale(0, f64::NAN).is_nan());
         assert_eq!(scaler.scale(0, 1e9), CLIP);
         assert!((scaler.unscale(3, scaler.scale(3, 60.0)) - 60.0).abs() < 1e-9);

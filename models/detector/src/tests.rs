@@ -240,6 +240,36 @@ fn a_damaged_artefact_is_refused() {
 }
 
 #[test]
+fn a_signal_that_no_vehicle_sends_is_not_judged_and_a_short_history_is_refused() {
+    let mut silent = History::new();
+    let mut short = History::new();
+    for index in 1..=VEHICLES {
+        let mut vehicle = Synthetic::new(index);
+        for seq in 1..=READINGS {
+            let mut record = vehicle.read(seq, 0.0);
+            if seq <= 40 {
+                short.push(&record, record.time);
+            }
+            record.signals = record.signals.known().filter(|(number, _)| *number != signal::LOW_VOLTAGE).fold(
+                Signals::new(),
+                |mut signals, (number, value)| {
+                    signals.insert(number, value.clone()).unwrap();
+                    signals
+                },
+            );
+            silent.push(&record, record.time);
+        }
+    }
+    let detector = train(&silent, &options()).unwrap();
+    let low_voltage = detector.card().signals.iter().find(|s| s.path.contains("LowVoltage")).unwrap();
+    assert!(!low_voltage.judged && low_voltage.limit == 0.0, "{low_voltage:?}");
+    let faulty = Detector::load(&detector.save()).unwrap().score(&later(3, 0.08, 120)).unwrap();
+    assert!(faulty.iter().flatten().all(|judgement| judgement.score.is_finite()));
+    let refusal = train(&short, &Options { min_windows: 500, ..options() }).map(|_| ()).unwrap_err().to_string();
+    assert!(refusal.contains("too few"), "{refusal}");
+}
+
+#[test]
 fn too_little_history_and_an_untrained_network_are_refused() {
     assert!(matches!(train(&History::new(), &options()), Err(Error::TooLittle(_))));
     let untrained = Options { steps: 1, ..options() };
