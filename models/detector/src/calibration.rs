@@ -128,7 +128,7 @@ pub(crate) fn baselines(samples: &[Sample], vehicles: &[VehicleId]) -> Threshold
 }
 
 /// Sets the limits to the budget: per signal first, so that signals compare, then over all of them. A signal that
-/// was seen in too few blocks gets NaN and is not judged.
+/// was seen in too few blocks gets NaN and is not judged. Gives back the score that [`TAIL`] of the blocks exceed.
 ///
 /// # Errors
 /// [`Error::Refused`] if there are too few blocks for any limit.
@@ -137,7 +137,7 @@ pub(crate) fn limits(
     samples: &[Sample],
     vehicles: &[VehicleId],
     budget_per_1000_h: f64,
-) -> Result<(), Error> {
+) -> Result<f64, Error> {
     let judged = FEATURES.iter().filter(|feature| feature.judged).count() as f64;
     let chance = budget_per_1000_h / 1_000.0 * block_hours(samples);
     for at in (0..COUNT).filter(|at| FEATURES[*at].judged) {
@@ -150,24 +150,29 @@ pub(crate) fn limits(
     let maxima = block_maxima(samples, |sample| {
         largest(&threshold.scores(key(&vehicles[sample.vehicle as usize]), &sample.means))
     });
+    let mut maxima: Vec<f64> = maxima.into_iter().map(|(_, m)| m).collect();
+    let [tail] = quantiles(&mut maxima, [1.0 - TAIL]);
     let blocks = maxima.len();
-    let all = tail_quantile(maxima.into_iter().map(|(_, m)| m).collect(), chance);
+    let all = tail_quantile(maxima, chance).map(|all| all.max(1.0));
     let all = all.ok_or_else(|| Error::Refused(format!("{blocks} blocks are too few to set a threshold")))?;
-    threshold.limits.iter_mut().for_each(|limit| *limit *= all.max(1.0));
-    Ok(())
+    threshold.limits.iter_mut().for_each(|limit| *limit *= all);
+    Ok(tail / all)
 }
 
-/// Counts alarms on samples that had no part in the limits.
+/// Counts alarms, and blocks that score more than `tail`, on samples that had no part in the limits.
 pub(crate) fn judge(
     threshold: &Threshold,
     samples: &[Sample],
     vehicles: &[VehicleId],
     budget_per_1000_h: f64,
+    tail: f64,
 ) -> card::Calibration {
     let maxima = block_maxima(samples, |sample| {
         largest(&threshold.scores(key(&vehicles[sample.vehicle as usize]), &sample.means))
     });
     let hours = maxima.len() as f64 * block_hours(samples);
+    let tail_blocks = maxima.iter().filter(|(_, maximum)| *maximum > tail).count() as u64;
+    let expected_tail = maxima.len() as f64 * TAIL;
     let mut alarms = 0;
     let mut before: Option<(u32, bool)> = None;
     for (vehicle, maximum) in maxima {
@@ -182,6 +187,8 @@ pub(crate) fn judge(
         held_out_hours: hours,
         held_out_alarms: alarms,
         allowed_alarms: poisson_quantile(expected, 0.99).max((2.0 * expected) as u64),
+        tail_blocks,
+        allowed_tail_blocks: poisson_quantile(expected_tail, 0.99).max((2.0 * expected_tail) as u64),
         realised_per_1000_h: if hours > 0.0 { alarms as f64 * 1_000.0 / hours } else { 0.0 },
     }
 }

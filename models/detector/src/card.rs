@@ -54,6 +54,11 @@ pub struct Calibration {
     /// The largest number of alarms that the gate lets pass: twice the budget, or what chance makes of the budget in
     /// so few hours (99 %).
     pub allowed_alarms: u64,
+    /// Held-out blocks of readings above the score that 5 % of the blocks exceeded which set the threshold. Alarms are
+    /// too rare to count in a few hours; this shows in as few whether scores have grown since.
+    pub tail_blocks: u64,
+    /// The largest such number that the gate lets pass, by the same rule.
+    pub allowed_tail_blocks: u64,
     /// The same as a rate.
     pub realised_per_1000_h: f64,
 }

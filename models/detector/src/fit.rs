@@ -120,6 +120,12 @@ fn gate(card: &Card) -> Result<(), Error> {
             calibration.budget_per_1000_h
         )));
     }
+    if calibration.tail_blocks > calibration.allowed_tail_blocks {
+        return Err(Error::Refused(format!(
+            "scores grow after the threshold was set: {} held-out blocks in its upper twentieth, {} allowed",
+            calibration.tail_blocks, calibration.allowed_tail_blocks
+        )));
+    }
     let judged = || card.signals.iter().filter(|signal| signal.judged);
     let explained = judged().filter(|signal| signal.explained >= LEAST_EXPLAINED).count();
     if 2 * explained < judged().count() {
@@ -261,12 +267,12 @@ pub(crate) fn calibrate(
     // The limits are set as the model is used: on what came after the vehicles were got to know, over a time as
     // long. Only then what is known of them is brought up to date.
     let mut threshold = calibration::baselines(&known, &parts.vehicles);
-    calibration::limits(&mut threshold, &set, &parts.vehicles, budget)?;
+    let tail = calibration::limits(&mut threshold, &set, &parts.vehicles, budget)?;
     let limits = threshold.limits;
     known.extend(set.iter().cloned());
     known.sort_by_key(|sample| (sample.vehicle, sample.time));
     threshold = Threshold { limits, ..calibration::baselines(&known, &parts.vehicles) };
-    let mut judged = calibration::judge(&threshold, &held_out, &parts.vehicles, budget);
+    let mut judged = calibration::judge(&threshold, &held_out, &parts.vehicles, budget, tail);
     judged.threshold_hours = set.len() as f64 / BLOCK as f64 * calibration::block_hours(&set);
     let (from_time, to_time) = history.times.unwrap_or_default();
     let card = Card {

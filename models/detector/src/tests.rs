@@ -269,6 +269,23 @@ fn a_signal_that_no_vehicle_sends_is_not_judged_and_a_short_history_is_refused()
     assert!(refusal.contains("too few"), "{refusal}");
 }
 
+/// The fleet changes after the threshold was set: much, and alarms tell; a little, and the tail of the scores tells.
+#[test]
+fn a_model_that_does_not_hold_what_it_promises_is_refused() {
+    for (fault, reason) in [(0.08, "alarms in"), (0.005, "scores grow")] {
+        let mut history = History::new();
+        for index in 1..=VEHICLES {
+            let mut vehicle = Synthetic::new(index);
+            for seq in 1..=READINGS {
+                let record = vehicle.read(seq, if seq > READINGS * 93 / 100 { fault } else { 0.0 });
+                history.push(&record, record.time);
+            }
+        }
+        let refusal = train(&history, &options()).map(|_| ()).unwrap_err().to_string();
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+}
+
 #[test]
 fn too_little_history_and_an_untrained_network_are_refused() {
     assert!(matches!(train(&History::new(), &options()), Err(Error::TooLittle(_))));
