@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::object::objects_only;
+
 /// A position (WGS 84).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Position {
     /// Degrees north, −90 to 90.
     pub latitude: f64,
@@ -13,6 +16,8 @@ pub struct Position {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heading: Option<f64>,
 }
+
+objects_only!(Position);
 
 impl Position {
     /// Whether every coordinate is finite and in its range.

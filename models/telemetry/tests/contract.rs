@@ -159,6 +159,54 @@ fn altered(pointer: &str, value: serde_json::Value) -> Vec<u8> {
     json.to_string().into_bytes()
 }
 
+/// The JSON of the sample with the object at `path` turned into the array of these fields.
+fn in_order(path: &[&str], fields: &[&str]) -> Vec<u8> {
+    let mut json: serde_json::Value = serde_json::from_slice(&encode(&sample(), Encoding::Json).unwrap()).unwrap();
+    let object = path.iter().fold(&mut json, |json, name| &mut json[*name]);
+    *object = fields.iter().map(|field| object[*field].clone()).collect();
+    json.to_string().into_bytes()
+}
+
+#[test]
+fn what_a_vehicle_says_beside_readings_is_an_object_too() {
+    use telemetry::event::{Ack, CommandReply, Status};
+
+    let status = r#"{"vehicle":"veh-1","boot":7,"state":"online","time":1}"#;
+    assert!(serde_json::from_str::<Status>(status).is_ok());
+    let error = serde_json::from_str::<Status>(r#"["veh-1",7,"online",1,null]"#).unwrap_err();
+    assert_eq!(error.classify(), serde_json::error::Category::Data, "{error}");
+    assert!(Ack::decode(br#"{"ranges":[[7,1,2]]}"#).is_some());
+    assert!(Ack::decode(b"[[[7,1,2]],[],null]").is_none());
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    assert!(serde_json::from_str::<CommandReply>(&format!(r#"{{"id":"{id}","vehicle":"veh-1","done":true}}"#)).is_ok());
+    assert!(serde_json::from_str::<CommandReply>(&format!(r#"["{id}","veh-1",true,null]"#)).is_err());
+}
+
+/// Cases that random records once found: numbers near zero, and paths that look like numbers of the catalogue.
+#[test]
+fn paths_and_numbers_that_once_failed_survive_both_encodings() {
+    let change = |id: &str, known: (u16, Value), unknown: (&str, f64)| {
+        let mut signals = Signals::new();
+        signals.insert(known.0, known.1).unwrap();
+        signals.insert_path(unknown.0, Value::Number(unknown.1)).unwrap();
+        let (kind, time) = (Kind::Change, time::EARLIEST);
+        Record { schema: SCHEMA, vehicle: vehicle(id), boot: 1, seq: 1, time, kind, signals, position: None }
+    };
+    for record in [
+        change("_", (21, Value::Number(0.0)), ("X..", -1.226_520_560_740_129_2e-286)),
+        change("a", (22, Value::Boolean(false)), ("#1", -0.0)),
+        change("-", (22, Value::Boolean(false)), ("#1", 0.0)),
+    ] {
+        for encoding in ENCODINGS {
+            let payload = encode(&record, encoding).unwrap();
+            assert_eq!(decode(&payload, encoding, Some(&record.vehicle)).unwrap(), record, "{encoding:?}");
+        }
+        let mut json: serde_json::Value = serde_json::from_slice(&encode(&record, Encoding::Json).unwrap()).unwrap();
+        json["aaaaaaaa"] = 0.into();
+        assert_eq!(decode(json.to_string().as_bytes(), Encoding::Json, None).unwrap(), record);
+    }
+}
+
 fn text_with(from: &str, to: &str) -> Vec<u8> {
     let text = String::from_utf8(encode(&sample(), Encoding::Json).unwrap()).unwrap();
     assert!(text.contains(from), "{from} in {text}");
@@ -192,6 +240,16 @@ fn every_reason_has_a_payload_that_meets_it() {
         (altered("/signals/Vehicle.Speed", json!([1])), Reason::WrongType, false),
         (altered("/signals/Vehicle.Speed", json!("fast")), Reason::WrongType, true),
         (b"[]".to_vec(), Reason::WrongType, false),
+        // An array of all fields in order is no object, at any depth.
+        (in_order(&[], &["schema", "vehicle", "boot", "seq", "time", "kind", "signals"]), Reason::WrongType, false),
+        (
+            in_order(&[], &["schema", "vehicle", "boot", "seq", "time", "kind", "signals", "position"]),
+            Reason::WrongType,
+            false,
+        ),
+        (in_order(&["position"], &["latitude", "longitude"]), Reason::WrongType, false),
+        (in_order(&["position"], &["latitude", "longitude", "heading"]), Reason::WrongType, false),
+        (altered("/signals", json!([["Vehicle.Speed", 50]])), Reason::WrongType, false),
         (altered("/schema", json!(2)), Reason::UnsupportedSchema, true),
         (altered("/schema", json!(0)), Reason::UnsupportedSchema, true),
         (altered("/vehicle", json!("a/b")), Reason::BadVehicle, false),

@@ -8,6 +8,7 @@ use serde::{
     ser::{self, SerializeMap},
 };
 
+use super::object::{Fields, Object};
 use crate::{
     Invalid, Kind, Position, Reason, Record, SCHEMA, Signals, UnixMillis, Value, VehicleId,
     signal::{Duplicate, lookup},
@@ -41,6 +42,12 @@ struct Incoming<'a> {
     position: Option<Position>,
 }
 
+impl<'de> Fields<'de> for Incoming<'de> {
+    fn read_fields<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
+
 /// The fields that a record can't do without, in the order in which they are reported.
 const REQUIRED: [&str; 7] = ["schema", "vehicle", "boot", "seq", "time", "kind", "signals"];
 
@@ -63,7 +70,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, Invalid> {
 }
 
 pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
-    let incoming: Incoming<'_> = serde_json::from_slice(payload).map_err(|error| explain(payload, &error))?;
+    let Object::<Incoming<'_>>(incoming) = serde_json::from_slice(payload).map_err(|error| explain(payload, &error))?;
     let kind = match &*incoming.kind {
         "full" => Kind::Full,
         "change" => Kind::Change,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::PayloadHash;
+use crate::{PayloadHash, codec::object::objects_only};
 
 /// The most ranges that one ack names.
 pub const MAX_ACK_RANGES: usize = 64;
@@ -40,6 +40,7 @@ impl From<AckedRange> for (u32, u64, u64) {
 /// It names every range that the edge process still knows for that vehicle, newest first, so that losing one
 /// ack is harmless; beyond the limits the oldest are left out, which costs only a resend.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Ack {
     /// Newest first.
     pub ranges: Vec<AckedRange>,
@@ -50,6 +51,8 @@ pub struct Ack {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_down_ms: Option<u64>,
 }
+
+objects_only!(Ack);
 
 impl Ack {
     /// Encodes within [`MAX_ACK_RANGES`], [`MAX_ACK_HASHES`] and [`MAX_ACK_BYTES`]; the oldest entries go first.
@@ -112,7 +115,9 @@ mod tests {
 
     #[test]
     fn a_range_that_runs_backwards_is_refused() {
-        for bad in [r#"{"ranges":[[1,5,4]]}"#, r#"{"ranges":[[1,0,4]]}"#, r#"{"ranges":[[1,2]]}"#, "{}", ""] {
+        for bad in
+            [r#"{"ranges":[[1,5,4]]}"#, r#"{"ranges":[[1,0,4]]}"#, r#"{"ranges":[[1,2]]}"#, "[[[1,5,6]]]", "{}", ""]
+        {
             assert_eq!(Ack::decode(bad.as_bytes()), None, "{bad}");
         }
     }

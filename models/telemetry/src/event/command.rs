@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{UnixMillis, VehicleId};
+use crate::{UnixMillis, VehicleId, codec::object::objects_only};
 
 /// What a vehicle is asked to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,7 @@ pub struct VehicleCommand {
 
 /// The vehicle's answer, on `v1/{vehicle}/command/reply` and `command-replies`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct CommandReply {
     /// The command's id.
     pub id: uuid::Uuid,
@@ -44,3 +45,5 @@ pub struct CommandReply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
+
+objects_only!(CommandReply);

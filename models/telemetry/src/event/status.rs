@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{UnixMillis, VehicleId};
+use crate::{UnixMillis, VehicleId, codec::object::objects_only};
 
 /// Whether the vehicle is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +16,7 @@ pub enum StatusState {
 
 /// What a vehicle says of its connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Status {
     /// Who.
     pub vehicle: VehicleId,
@@ -29,3 +30,5 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub software: Option<String>,
 }
+
+objects_only!(Status);
