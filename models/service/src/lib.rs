@@ -4,12 +4,14 @@
 //! `main` uses [`run`]. It is the one crate below `models/` that opens a socket and reads the environment, so
 //! that three executables don't carry three copies of it.
 
+mod address;
 mod admin;
 mod backoff;
 mod error;
 mod shell;
 mod tally;
 
+pub use address::{Address, InvalidAddress};
 pub use backoff::Backoff;
 pub use error::Error;
 pub use shell::{Flags, Outcome, Process, run};
