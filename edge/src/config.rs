@@ -1,8 +1,10 @@
-//! What an operator may set: flags, each with an environment variable. Checked before any socket is opened.
+//! What an operator may set: flags, each with an environment variable. [`Config::validate`] checks them before
+//! the edge reaches for the broker or for Kafka.
 
 use std::{path::PathBuf, time::Duration};
 
-use service::Error;
+use service::{Address, Error};
+use telemetry::VehicleId;
 
 use crate::ack::Pace;
 
@@ -66,14 +68,14 @@ impl Config {
     /// [`Error::Usage`] with the flag's name.
     pub fn validate(&self) -> Result<(), Error> {
         let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
-        if split_address(&self.mqtt).is_none() {
-            return usage("mqtt", format!("{:?} is not HOST:PORT", self.mqtt));
-        }
-        if self.kafka.is_empty() || self.kafka.split(',').any(|server| split_address(server).is_none()) {
-            return usage("kafka", format!("{:?} is not HOST:PORT or several separated by commas", self.kafka));
-        }
+        self.broker()?;
+        Address::list_of_flag("kafka", &self.kafka)?;
         if self.id.is_empty() || self.id.len() > 64 || self.id.contains(['+', '#', '/', '\0']) {
             return usage("id", format!("{:?} is not 1 to 64 bytes without + # /", self.id));
+        }
+        // The broker would let the two throw each other out for ever, and a vehicle's queue would be the edge's.
+        if VehicleId::parse(&self.id).is_ok() {
+            return usage("id", format!("{:?} could be a vehicle's; a dot, as in edge.1, tells them apart", self.id));
         }
         match (&self.mqtt_user, &self.mqtt_password_file) {
             (Some(_), None) => return usage("mqtt-user", "needs --mqtt-password-file".into()),
@@ -99,6 +101,11 @@ impl Config {
             return usage("linger-ms", format!("{} is above 10000", self.linger_ms));
         }
         Ok(())
+    }
+
+    /// Where the broker listens.
+    pub(crate) fn broker(&self) -> Result<Address, Error> {
+        Address::of_flag("mqtt", &self.mqtt)
     }
 
     /// The password, without the line's end.
@@ -127,16 +134,6 @@ impl Config {
     pub(crate) fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_timeout_ms)
     }
-}
-
-/// Takes `HOST:PORT` apart; an IPv6 address stands in brackets.
-pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let well_formed =
-        !bare.is_empty() && !bare.contains(['/', '@', ' ', ',']) && (bare.len() < host.len() || !bare.contains(':'));
-    // The resolver wants the brackets.
-    well_formed.then_some((host, port.parse().ok().filter(|port| *port > 0)?))
 }
 
 #[cfg(test)]
@@ -171,6 +168,9 @@ mod tests {
             (&["--mqtt", "broker:0"], Some("mqtt")),
             (&["--kafka", "a:1,,b:2"], Some("kafka")),
             (&["--id", ""], Some("id")),
+            (&["--id", "edge/1"], Some("id")),
+            (&["--id", "veh-00001"], Some("id")),
+            (&["--id", "edge-0.edge"], None),
             (&["--mqtt-user", "edge"], Some("mqtt-user")),
             (&["--mqtt-password-file", "x"], Some("mqtt-password-file")),
             (&["--receive-maximum", "0"], Some("receive-maximum")),

@@ -306,7 +306,7 @@ fn settings(config: &Config) -> ClientConfig {
         ("compression.type", "zstd"),
         // As Java's producers choose, so that every producer sends a vehicle to the same partition.
         ("partitioner", "murmur2_random"),
-        ("broker.address.family", "v4"),
+        ("broker.address.family", "any"),
         ("socket.keepalive.enable", "true"),
         ("socket.nagle.disable", "true"),
         // Lag is to be gone 30 s after Kafka's return.
@@ -331,4 +331,36 @@ fn missing_topics(producer: &ThreadedProducer<Context>, within: Duration) -> Res
     let there =
         |name: &&str| metadata.topics().iter().any(|found| found.name() == *name && !found.partitions().is_empty());
     Ok(KAFKA_TOPICS.into_iter().filter(|name| !there(name)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn a_server_is_reached_by_either_family_of_addresses() {
+        for host in ["127.0.0.1", "[::1]"] {
+            // A machine without IPv6 has nothing to show here.
+            let Ok(listener) = TcpListener::bind(format!("{host}:0")) else { continue };
+            let server = listener.local_addr().unwrap().to_string();
+            let config = Cli::try_parse_from(["edge", "--kafka", &server]).unwrap().config;
+            config.validate().unwrap();
+            let reports = Arc::new(Reports::default());
+            let producer: ThreadedProducer<Context> = settings(&config).create_with_context(Context(reports)).unwrap();
+            let (sender, knocked) = std::sync::mpsc::channel();
+            std::thread::spawn(move || sender.send(listener.accept().map(|_| ())));
+            assert!(matches!(knocked.recv_timeout(Duration::from_secs(10)), Ok(Ok(()))), "{server}");
+            drop(producer);
+        }
+    }
 }

@@ -29,7 +29,7 @@ use service::{Backoff, Error};
 use telemetry::mqtt_topic::Channel;
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::config::{Config, MAX_PACKET_BYTES, split_address};
+use crate::config::{Config, MAX_PACKET_BYTES};
 
 /// The broker has to hear from us this often; after one and a half it takes us for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -96,9 +96,8 @@ impl Session {
     /// # Errors
     /// [`Error::Usage`] for an address or a password file that can't be used.
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        let (host, port) = split_address(&config.mqtt)
-            .ok_or_else(|| Error::Usage { flag: "mqtt", detail: format!("{:?} is not HOST:PORT", config.mqtt) })?;
-        let mut options = MqttOptions::new(&config.id, host, port);
+        let broker = config.broker()?;
+        let mut options = MqttOptions::new(&config.id, broker.host(), broker.port());
         options
             .set_manual_acks(true)
             .set_clean_start(false)

@@ -130,6 +130,7 @@ fn a_status_is_checked_and_not_acknowledged_by_an_ack() {
         ("malformed", b"{"),
         ("not_utf8", b"\"\xff\""),
         ("wrong_type", br#"{"vehicle":"veh-1"}"#),
+        ("wrong_type", br#"["veh-1",7,"online",1700000000000,null]"#),
         ("vehicle_mismatch", br#"{"vehicle":"veh-2","boot":7,"state":"online","time":1700000000000}"#),
     ] {
         let (out, subject) = sort_one("v1/veh-1/status", payload);
