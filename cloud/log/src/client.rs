@@ -27,7 +27,7 @@ pub(crate) fn base(kafka: &KafkaConfig) -> ClientConfig {
     config
         .set("bootstrap.servers", &kafka.kafka)
         .set("client.id", "motorcade")
-        .set("broker.address.family", "v4")
+        .set("broker.address.family", "any")
         .set("socket.keepalive.enable", "true")
         .set("socket.timeout.ms", "20000")
         .set("socket.connection.setup.timeout.ms", "5000")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service::Error;
+use service::{Address, Error};
 
 /// How to reach Kafka; flattened into the flags of every role and tool.
 #[derive(clap::Args, Debug, Clone)]
@@ -26,13 +26,7 @@ impl KafkaConfig {
     /// # Errors
     /// [`Error::Usage`] if an address is not HOST:PORT or the time is 0.
     pub fn validate(&self) -> Result<(), Error> {
-        for address in self.kafka.split(',') {
-            let port = address.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-            if port.and_then(|port| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-                let detail = format!("{address:?} is not HOST:PORT");
-                return Err(Error::Usage { flag: "kafka", detail });
-            }
-        }
+        Address::list_of_flag("kafka", &self.kafka)?;
         if self.connect_timeout_ms == 0 {
             return Err(Error::Usage { flag: "connect-timeout-ms", detail: "0 leaves no time to connect".into() });
         }
@@ -57,7 +51,7 @@ mod tests {
         for good in ["127.0.0.1:9092", "kafka-0:9092,kafka-1:9092", "[::1]:9092"] {
             KafkaConfig::new(good).validate().unwrap();
         }
-        for bad in ["", "kafka", "kafka:", ":9092", "kafka:0", "kafka:99999", "a:1,,b:2"] {
+        for bad in ["", "kafka", "kafka:", ":9092", "kafka:0", "kafka:99999", "a:1,,b:2", "::1:9092", "kafka://a:1"] {
             let error = KafkaConfig::new(bad).validate().unwrap_err();
             assert_eq!(error.exit_code(), 64, "{bad:?}");
             assert!(error.to_string().starts_with("--kafka: "), "{error}");
