@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use cloud_log::{Batch, GroupConsumer, OutRecord, Producer, dead_letter};
+use cloud_log::{Batch, GroupConsumer, History, OutRecord, Producer, dead_letter};
 use service::{Error, Tally};
 use telemetry::{
     UnixMillis,
@@ -40,6 +40,8 @@ pub struct Scorer {
     inference: Inference,
     models: Models,
     lanes: BTreeMap<i32, Lane>,
+    /// Where each partition of `telemetry` ended when it was taken over: no earlier owner has scored beyond.
+    ends: BTreeMap<i32, i64>,
     tally: Tally,
     /// Sent and not yet confirmed: ingest times.
     unconfirmed: Vec<UnixMillis>,
@@ -62,6 +64,7 @@ impl Scorer {
             inference,
             models,
             lanes: BTreeMap::new(),
+            ends: BTreeMap::new(),
             tally: Tally::default(),
             unconfirmed: Vec::new(),
             looked: None,
@@ -93,6 +96,12 @@ impl Scorer {
                 // Its readings that wait are in the state, or come again to the next owner.
                 self.discard("handed_over", lane.waiting());
             }
+        }
+        if !batch.assigned.is_empty() {
+            // After the assignment, not before: what the last owner read was in the log by then.
+            let marks = History::watermarks(&self.config.kafka, TELEMETRY).await?;
+            let taken = batch.assigned.iter().map(|(_, partition, _)| partition);
+            self.ends.extend(taken.filter_map(|partition| Some((*partition, marks.get(partition)?.1))));
         }
         for (_, partition, offset) in &batch.assigned {
             let vehicles =
@@ -126,7 +135,12 @@ impl Scorer {
         self.models.poll(Duration::from_millis(1)).await?;
         self.looked = Some(Instant::now());
         if let Some(version) = self.models.wanted(&self.inference).await? {
-            let lanes: Vec<_> = self.lanes.values().map(|lane| (lane.partition, lane.next)).collect();
+            let timeline = &self.models.timeline;
+            let lanes = self.lanes.values().map(|lane| {
+                let end = self.ends.get(&lane.partition).copied().unwrap_or_default();
+                (lane.partition, timeline.may_switch_at(lane.partition, lane.next, end))
+            });
+            let lanes: Vec<_> = lanes.collect();
             self.models.switch(&version, &lanes, &self.producer).await?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::{
 
 const START: i64 = 1_763_700_000_000;
 
-fn record(offset: i64, vehicle: &str, seq: u64) -> InRecord {
+pub(crate) fn record(offset: i64, vehicle: &str, seq: u64) -> InRecord {
     let mut signals = Signals::new();
     for row in signal::CATALOGUE {
         if let signal::Domain::Number { min, max } = row.domain {

@@ -36,6 +36,17 @@ impl Timeline {
         points.max_by_key(|(from, _)| *from).map(|(_, version)| version.as_str())
     }
 
+    /// The first offset at which an owner of the partition may let a new version begin. `next` is the first offset
+    /// that it has not read, `end` the end of the partition as it was when the owner took it over.
+    ///
+    /// Scores are published before the offsets that they cover are committed. So the owner before may have published
+    /// scores, by its model, for readings from `next` on; a point among them would say of these scores that another
+    /// model made them. It can't have scored beyond `end`, because it can't have read beyond. On a partition without
+    /// any point nothing was scored yet, and the version may begin at once.
+    pub(crate) fn may_switch_at(&self, partition: i32, next: i64, end: i64) -> i64 {
+        if self.points.contains_key(&partition) { next.max(end) } else { next }
+    }
+
     /// The switch point of a version on a partition.
     pub(crate) fn point(&self, partition: i32, version: &str) -> Option<i64> {
         let points = self.points.get(&partition)?;
@@ -59,5 +70,21 @@ mod tests {
         assert_eq!(timeline.at(0, 200), Some("c"));
         assert_eq!(timeline.at(1, 0), Some("b"));
         assert_eq!(timeline.point(0, "a"), Some(100));
+    }
+
+    #[test]
+    fn a_switch_after_a_takeover_leaves_the_scores_of_the_owner_before_alone() {
+        let mut timeline = Timeline::default();
+        // No model yet: what is recorded is scored from the first reading on.
+        assert_eq!(timeline.may_switch_at(0, 40, 100), 40);
+        timeline.take(ModelEvent::SwitchPoint { partition: 0, offset: 10, version: "a".into() });
+        // Committed up to 40; the owner before may have scored up to 99, by model a.
+        let point = timeline.may_switch_at(0, 40, 100);
+        timeline.take(ModelEvent::SwitchPoint { partition: 0, offset: point, version: "b".into() });
+        assert!((40..100).all(|offset| timeline.at(0, offset) == Some("a")));
+        assert_eq!(timeline.at(0, 100), Some("b"));
+        // Once the owner has read beyond that end itself, it switches where it stands.
+        assert_eq!(timeline.may_switch_at(0, 130, 100), 130);
+        assert_eq!(timeline.may_switch_at(1, 40, 100), 40);
     }
 }

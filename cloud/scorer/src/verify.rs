@@ -1,34 +1,30 @@
 //! `motorcade scores verify`: scores a range again from telemetry bytes and compares every bit (guarantee G8).
 //!
-//! Each partition is replayed from its first record that is there, so that every window has its lead-in; the
-//! published switch points say which model scores which offset.
+//! Each partition is replayed from its first record that is there; the published switch points say which model scores
+//! which offset. Where retention has removed the beginning of `telemetry` (scores live longer), a vehicle is judged
+//! only behind its first L readings that are left, L being the detector's memory: before them its windows lack what
+//! the live ones had. These scores are counted as `unjudged`.
+
+mod range;
+mod replay;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io::Write,
-    ops::Range,
 };
 
 use anyhow::{Context, Result};
 use cloud_log::{History, InRecord, KafkaConfig};
 use detector::Detector;
-use serde::Serialize;
 use service::Error;
 use telemetry::{
     event::Score,
     kafka_topic::{MODEL_EVENTS, MODELS, SCORES, TELEMETRY},
 };
 
-use crate::{
-    LATENESS_MS,
-    inference::{MICRO_BATCH, load},
-    lane::{Job, Lane},
-    registry::Registry,
-    timeline::Timeline,
-};
-
-/// Differences that are named one by one.
-const NAMED: usize = 20;
+use self::replay::Verifier;
+pub use self::{range::Ends, replay::Report};
+use crate::{LATENESS_MS, inference::load, registry::Registry, timeline::Timeline};
 
 /// Score a range again and compare.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,9 +38,10 @@ pub struct VerifyArgs {
     /// First offset; needs --partition.
     #[arg(long, requires = "partition")]
     pub from: Option<i64>,
-    /// Offset after the last; needs --partition. Without it, everything that was scored.
-    #[arg(long, requires = "partition")]
-    pub to: Option<i64>,
+    /// Offset after the last (needs --partition), or PARTITION=OFFSET,… for several, or `latest`: all that stands in
+    /// telemetry, so that a scorer that stopped is found. Without it, everything up to each partition's last score.
+    #[arg(long)]
+    pub to: Option<Ends>,
     /// The lateness that the scorers ran with, ms.
     #[arg(long, env = "MOTORCADE_SCORER_LATENESS_MS", default_value_t = LATENESS_MS)]
     pub lateness_ms: i64,
@@ -53,165 +50,25 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-/// What was found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Nothing differs, nothing is missing, nothing is there that should not be, and something was checked.
-    pub ok: bool,
-    /// Published scores compared, repeated ones included.
-    pub checked: u64,
-    /// Of these, scores with other bits.
-    pub differing: u64,
-    /// Scores that should be there and are not.
-    pub missing: u64,
-    /// Scores that are there and should not be.
-    pub extra: u64,
-    /// Repeated scores among the checked.
-    pub repeated: u64,
-    /// The first differences, as `partition/offset`.
-    pub examples: Vec<String>,
-}
+/// First and next offset by partition.
+type Marks = BTreeMap<i32, (i64, i64)>;
 
-/// Everything that a verification compares with.
-#[derive(Debug)]
-pub struct Verifier {
-    lateness_ms: i64,
-    timeline: Timeline,
-    detectors: HashMap<String, Detector>,
-    /// Published payloads by partition and offset of their reading.
-    published: BTreeMap<(i32, i64), Vec<Vec<u8>>>,
-    /// Offsets that are judged, by partition; scores of records after the end may be missing.
-    ranges: BTreeMap<i32, Range<i64>>,
-    lanes: BTreeMap<i32, Lane>,
-    waiting: Vec<(Job, bool)>,
-    report: Report,
-}
-
-impl Verifier {
-    /// Reads registry, switch points and published scores.
+impl VerifyArgs {
+    /// Checks the flags; opens no socket.
     ///
     /// # Errors
-    /// If Kafka can't be reached, or a model can't be loaded here.
-    pub async fn open(args: &VerifyArgs) -> Result<Self, Error> {
-        let kafka = &args.kafka;
-        let (mut registry, mut timeline) = (Registry::default(), Timeline::default());
-        let mut versions = std::collections::BTreeSet::new();
-        let mut published: BTreeMap<(i32, i64), Vec<Vec<u8>>> = BTreeMap::new();
-        let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
-        for record in all(kafka, MODELS).await? {
-            registry.take(record);
-        }
-        for record in all(kafka, MODEL_EVENTS).await? {
-            timeline.take_bytes(record.payload.as_deref());
-        }
-        let mut log = History::everything(kafka, SCORES).await?;
-        while let Some(records) = log.next(4_096).await? {
-            for record in records {
-                let payload = record.payload.unwrap_or_default();
-                let score: Score = serde_json::from_slice(&payload).map_err(anyhow::Error::from)?;
-                let place = (score.source.partition, score.source.offset);
-                let end = ends.entry(place.0).or_default();
-                *end = (*end).max(place.1 + 1);
-                versions.insert(score.model);
-                published.entry(place).or_default().push(payload);
+    /// [`Error::Usage`].
+    pub fn validate(&self) -> Result<(), Error> {
+        self.kafka.validate()?;
+        match (&self.to, self.partition) {
+            (Some(Ends::At(_)), None) => {
+                Err(Error::Usage { flag: "to", detail: "one offset needs --partition".into() })
             }
-        }
-        let mut ranges: BTreeMap<i32, Range<i64>> =
-            ends.into_iter().map(|(partition, end)| (partition, 0..end)).collect();
-        if let Some(only) = args.partition {
-            let scored = ranges.remove(&only).map_or(0, |range| range.end);
-            ranges = [(only, args.from.unwrap_or(0)..args.to.unwrap_or(scored))].into();
-        }
-        published.retain(|(partition, offset), _| ranges.get(partition).is_some_and(|range| range.contains(offset)));
-        let mut detectors = HashMap::new();
-        for version in versions {
-            let artifact = registry.artifact(&version).with_context(|| format!("{version} is not on models"))?;
-            detectors.insert(version.clone(), load(&version, artifact).with_context(|| version.clone())?);
-        }
-        let lanes = ranges.keys().map(|p| (*p, Lane::new(*p, 0, args.lateness_ms, HashMap::new()))).collect();
-        let (lateness_ms, report) = (args.lateness_ms, Report::default());
-        Ok(Self { lateness_ms, timeline, detectors, published, ranges, lanes, waiting: Vec::new(), report })
-    }
-
-    /// Takes the next record of `telemetry`, each partition in order of offset.
-    ///
-    /// # Errors
-    /// If libtorch fails.
-    pub fn feed(&mut self, record: &InRecord) -> Result<()> {
-        let Some(range) = self.ranges.get(&record.partition) else { return Ok(()) };
-        let lateness_ms = self.lateness_ms;
-        let lane = self
-            .lanes
-            .entry(record.partition)
-            .or_insert_with(|| Lane::new(record.partition, record.offset, lateness_ms, HashMap::new()));
-        let mut jobs = Vec::new();
-        // What live scoring puts aside is put aside here too.
-        lane.take(record, &mut jobs).ok();
-        // A reading that a later record let go may not have been scored yet.
-        let due = record.offset < range.end;
-        let wanted = jobs.into_iter().filter(|job| range.contains(&job.source.offset) && job.query.is_some());
-        self.waiting.extend(wanted.map(|job| (job, due)));
-        if self.waiting.len() >= MICRO_BATCH { self.compare() } else { Ok(()) }
-    }
-
-    fn compare(&mut self) -> Result<()> {
-        let mut by_model: BTreeMap<String, Vec<(Job, bool)>> = BTreeMap::new();
-        for (job, due) in self.waiting.drain(..) {
-            if let Some(version) = self.timeline.at(job.source.partition, job.source.offset) {
-                by_model.entry(version.to_owned()).or_default().push((job, due));
+            (Some(Ends::Each(_)), Some(_)) => {
+                Err(Error::Usage { flag: "to", detail: "names the partitions itself: leave --partition out".into() })
             }
+            _ => Ok(()),
         }
-        for (version, jobs) in by_model {
-            let Some(detector) = self.detectors.get(&version) else {
-                // No score was published with this version: all of these are missing.
-                self.report.missing += jobs.iter().filter(|(_, due)| *due).count() as u64;
-                continue;
-            };
-            let queries: Vec<_> = jobs.iter().filter_map(|(job, _)| job.query.clone()).collect();
-            let judgements = detector.score(&queries)?;
-            for ((job, due), judgement) in jobs.into_iter().zip(judgements) {
-                let Some(judgement) = judgement else { continue };
-                let place = (job.source.partition, job.source.offset);
-                let expected = serde_json::to_vec(&job.score(&version, judgement))?;
-                let Some(found) = self.published.remove(&place) else {
-                    if due {
-                        self.report.missing += 1;
-                        self.name(place);
-                    }
-                    continue;
-                };
-                self.report.checked += found.len() as u64;
-                self.report.repeated += found.len() as u64 - 1;
-                let differing = found.iter().filter(|payload| **payload != expected).count() as u64;
-                self.report.differing += differing;
-                if differing > 0 {
-                    self.name(place);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn name(&mut self, (partition, offset): (i32, i64)) {
-        if self.report.examples.len() < NAMED {
-            self.report.examples.push(format!("{partition}/{offset}"));
-        }
-    }
-
-    /// The verdict.
-    ///
-    /// # Errors
-    /// If libtorch fails.
-    pub fn finish(mut self) -> Result<Report> {
-        self.compare()?;
-        let left: Vec<_> = self.published.iter().map(|(place, found)| (*place, found.len() as u64)).collect();
-        for (place, found) in left {
-            self.report.extra += found;
-            self.name(place);
-        }
-        let report = &mut self.report;
-        report.ok = report.checked > 0 && report.differing + report.missing + report.extra == 0;
-        Ok(self.report)
     }
 }
 
@@ -223,16 +80,52 @@ async fn all(kafka: &KafkaConfig, kafka_topic: &str) -> Result<Vec<InRecord>, Er
     Ok(all)
 }
 
+/// Registry, switch points and published scores, as far as they are judged.
+async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>, Marks), Error> {
+    let kafka = &args.kafka;
+    let (mut registry, mut timeline) = (Registry::default(), Timeline::default());
+    for record in all(kafka, MODELS).await? {
+        registry.take(record);
+    }
+    for record in all(kafka, MODEL_EVENTS).await? {
+        timeline.take_bytes(record.payload.as_deref());
+    }
+    let (mut published, mut scored, mut versions) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    let mut log = History::everything(kafka, SCORES).await?;
+    while let Some(records) = log.next(4_096).await? {
+        for record in records {
+            let payload = record.payload.unwrap_or_default();
+            let score: Score = serde_json::from_slice(&payload).map_err(anyhow::Error::from)?;
+            let end: &mut i64 = scored.entry(score.source.partition).or_default();
+            *end = (*end).max(score.source.offset + 1);
+            versions.insert(score.model.clone());
+            published.push((score.source, score.vehicle, payload));
+        }
+    }
+    // After the scores, so that each of them has its reading below these marks.
+    let marks = History::watermarks(kafka, TELEMETRY).await?;
+    let mut detectors = HashMap::new();
+    for version in versions {
+        let artifact = registry.artifact(&version).with_context(|| format!("{version} is not on models"))?;
+        detectors.insert(version.clone(), load(&version, artifact).with_context(|| version.clone())?);
+    }
+    let parts = range::parts(&marks, &scored, args.partition, args.from, args.to.as_ref())?;
+    let marks = marks.into_iter().filter(|(partition, _)| parts.contains_key(partition)).collect();
+    let mut verifier = Verifier::new(parts, args.lateness_ms, timeline, detectors);
+    for (source, vehicle, payload) in published {
+        verifier.published(source, vehicle, payload);
+    }
+    Ok((verifier, marks))
+}
+
 /// Verifies; `tap` sees every record of `telemetry` before it is scored and may alter it, so that a test can show
 /// that one flipped bit is found.
 ///
 /// # Errors
 /// If Kafka can't be reached or a model can't be loaded here.
 pub async fn verify(args: &VerifyArgs, mut tap: impl FnMut(&mut InRecord)) -> Result<Report, Error> {
-    let mut verifier = Verifier::open(args).await?;
-    let marks = History::watermarks(&args.kafka, TELEMETRY).await?;
-    let ranges = marks.into_iter().filter(|(partition, _)| verifier.ranges.contains_key(partition));
-    let ranges = ranges.map(|(partition, (low, high))| (partition, low..high)).collect();
+    let (mut verifier, marks) = open(args).await?;
+    let ranges = marks.into_iter().map(|(partition, (low, high))| (partition, low..high)).collect();
     let mut log = History::open(&args.kafka, TELEMETRY, ranges).await?;
     while let Some(records) = log.next(1_024).await? {
         for mut record in records {
@@ -248,13 +141,16 @@ pub async fn verify(args: &VerifyArgs, mut tap: impl FnMut(&mut InRecord)) -> Re
 /// # Errors
 /// [`Error::VerdictFailed`] if anything differs.
 pub async fn run_verify(args: VerifyArgs) -> Result<(), Error> {
-    args.kafka.validate()?;
+    args.validate()?;
     let report = verify(&args, |_| {}).await?;
     let line = if args.json {
         serde_json::to_string(&report).map_err(anyhow::Error::from)?
     } else {
-        let Report { checked, differing, missing, extra, repeated, .. } = &report;
-        format!("{checked} scores checked ({repeated} repeated): {differing} differ, {missing} missing, {extra} extra")
+        let Report { checked, differing, missing, extra, repeated, unjudged, no_model, .. } = &report;
+        format!(
+            "{checked} scores checked ({repeated} repeated): {differing} differ, {missing} missing, {extra} extra; \
+             {unjudged} not judged for want of older telemetry, {no_model} windows before the first model"
+        )
     };
     writeln!(std::io::stdout().lock(), "{line}").map_err(anyhow::Error::from)?;
     if report.ok {
