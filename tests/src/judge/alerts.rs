@@ -1,4 +1,4 @@
-//! G3: every alert reaches every entitled subscriber, and is shown once.
+//! G3: every alert that follows from the scores is raised, reaches every entitled subscriber, and is shown once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,13 @@ use telemetry::{
     kafka_topic,
 };
 
+use super::lifecycle::Expected;
 use crate::{kafka_reader, report::Verdict};
 
 /// A step of an alert: id and revision.
 pub type Step = (String, u64);
 
-/// What stands on `alerts`: the expected set.
+/// What stands on `alerts`, and how it differs from what follows from the scores.
 #[derive(Debug, Default)]
 pub struct Alerts {
     /// Every event by step, the first that was written.
@@ -23,6 +24,12 @@ pub struct Alerts {
     pub repeats: u64,
     /// Repeats whose bytes differ from the first: a broken promise.
     pub contradictions: Vec<String>,
+    /// Steps that follow from the scores and are not there.
+    pub lost: Vec<String>,
+    /// Steps that are there and do not follow from the scores.
+    pub surplus: Vec<String>,
+    /// Steps whose content is not what follows from the scores.
+    pub altered: Vec<String>,
 }
 
 impl Alerts {
@@ -53,7 +60,7 @@ impl Alerts {
     }
 }
 
-/// Reads `alerts` from its first record to its end; blocking.
+/// Reads `alerts` from its first record to its end, and compares it with the scores; blocking.
 pub fn read_alerts(kafka: &str) -> Result<Alerts> {
     let mut alerts = Alerts::default();
     for record in kafka_reader::read(kafka, kafka_topic::ALERTS)? {
@@ -67,6 +74,7 @@ pub fn read_alerts(kafka: &str) -> Result<Alerts> {
             }
         }
     }
+    Expected::read(kafka)?.compare(&mut alerts);
     Ok(alerts)
 }
 
@@ -99,7 +107,8 @@ impl Received {
     }
 }
 
-/// Every step was shown to every subscriber, exactly once, and no vehicle had two alerts of one detector at once.
+/// The log holds exactly what follows from the scores, every step was shown to every subscriber exactly once, and no
+/// vehicle had two alerts of one detector at once.
 pub fn judge_alerts(alerts: &Alerts, subscribers: &[Received]) -> Verdict {
     let expected: BTreeSet<&Step> = alerts.events.keys().collect();
     let (mut missing, mut twice, mut invented) = (Vec::new(), Vec::new(), Vec::new());
@@ -121,18 +130,25 @@ pub fn judge_alerts(alerts: &Alerts, subscribers: &[Received]) -> Verdict {
         );
     }
     let overlapping = alerts.overlapping_episodes();
-    let problems = [&missing, &twice, &invented, &overlapping, &alerts.contradictions];
-    let counts = ["missing", "shown_twice", "invented", "overlapping_episodes", "contradictions"];
+    let problems = [
+        ("lost", &alerts.lost),
+        ("surplus", &alerts.surplus),
+        ("altered", &alerts.altered),
+        ("missing", &missing),
+        ("shown_twice", &twice),
+        ("invented", &invented),
+        ("overlapping_episodes", &overlapping),
+        ("contradictions", &alerts.contradictions),
+    ];
     Verdict {
-        ok: problems.iter().all(|list| list.is_empty()) && !subscribers.is_empty(),
+        ok: problems.iter().all(|(_, list)| list.is_empty()) && !subscribers.is_empty(),
         checked: (expected.len() * subscribers.len()) as u64,
-        counts: counts
+        counts: problems
             .iter()
-            .zip(problems)
             .map(|(name, list)| ((*name).to_owned(), list.len() as u64))
             .chain([("repeats_in_log".to_owned(), alerts.repeats)])
             .collect(),
-        examples: problems.into_iter().flatten().take(10).cloned().collect(),
+        examples: problems.into_iter().flat_map(|(_, list)| list).take(10).cloned().collect(),
     }
 }
 
@@ -169,6 +185,18 @@ mod tests {
         let other = event("v3", 1, 1, AlertState::Firing, 10);
         assert!(!judge_alerts(&log, &[shown(&[&a, &b, &other])]).ok);
         assert!(!judge_alerts(&log, &[]).ok, "nobody watched: nothing is shown");
+    }
+
+    #[test]
+    fn an_alert_that_differs_from_the_scores_fails_the_verdict() {
+        let a = event("v1", 1, 1, AlertState::Firing, 10);
+        type Field = fn(&mut Alerts) -> &mut Vec<String>;
+        let fields: [Field; 3] = [|log| &mut log.lost, |log| &mut log.surplus, |log| &mut log.altered];
+        for field in fields {
+            let mut log = log(std::slice::from_ref(&a));
+            field(&mut log).push("a step".into());
+            assert!(!judge_alerts(&log, &[shown(&[&a])]).ok);
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use simulator::{audit, ledger, outbox::Key};
+use telemetry::kafka_topic;
 
-use crate::{demo::latency::Published, report::Verdict, stack::Stack};
+use crate::{demo::latency::Published, kafka_reader, report::Verdict, stack::Stack};
 
 /// What the ledger and Kafka say beyond the verdict.
 #[derive(Debug, Default)]
@@ -82,9 +83,16 @@ pub async fn judge_twins(stack: &Stack) -> Result<Verdict> {
     judge_by_tool(stack, &["twin", "verify", "--json"], &["differing", "unjudged", "records"], "different").await
 }
 
-/// G8: every published score, computed again from telemetry, has the same bits.
+/// G8: every published score, computed again from telemetry, has the same bits, and none is missing up to the end of
+/// `telemetry` on any partition. For a fleet that had a model before it drove, and scorers that have caught up.
 pub async fn judge_replay(stack: &Stack, lateness_ms: i64) -> Result<Verdict> {
-    let lateness = lateness_ms.to_string();
-    let arguments = ["scores", "verify", "--lateness-ms", &lateness, "--json"];
-    judge_by_tool(stack, &arguments, &["differing", "missing", "extra", "repeated"], "examples").await
+    let (lateness, kafka) = (lateness_ms.to_string(), stack.kafka().to_owned());
+    let marks = tokio::task::spawn_blocking(move || kafka_reader::watermarks(&kafka, kafka_topic::TELEMETRY)).await??;
+    let ends: Vec<_> = marks.iter().map(|(partition, _, high)| format!("{partition}={high}")).collect();
+    let ends = ends.join(",");
+    let arguments = ["scores", "verify", "--to", &ends, "--lateness-ms", &lateness, "--json"];
+    let counts = ["differing", "missing", "extra", "repeated", "unjudged", "no_model"];
+    let mut verdict = judge_by_tool(stack, &arguments, &counts, "examples").await?;
+    verdict.ok &= ["unjudged", "no_model"].iter().all(|count| verdict.counts[*count] == 0);
+    Ok(verdict)
 }

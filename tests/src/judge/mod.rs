@@ -7,6 +7,7 @@ mod alarms;
 mod alerts;
 mod conservation;
 mod durability;
+mod lifecycle;
 mod scores;
 
 pub use alarms::{Alarms, Detection, judge_alarms};
