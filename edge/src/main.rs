@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use service::{Error, Grace, Kind};
+
 /// Bridges MQTT to Kafka and acknowledges to vehicles what Kafka has.
 #[derive(clap::Parser)]
 #[command(name = "motorcade-edge", version)]
@@ -11,9 +13,16 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    service::run("motorcade-edge", |arguments: Arguments, process| async move {
+    service::run_checked("motorcade-edge", check, |arguments: Arguments, process| async move {
         let edge = edge::connect(arguments.config).await?;
         process.ready(&edge.addresses());
         Ok(edge.run(process.stop()).await?.into())
     })
+}
+
+fn check(arguments: &Arguments, grace: Grace) -> Result<Kind, Error> {
+    arguments.config.validate()?;
+    // What is left after the drain is for the last acks and the farewells.
+    grace.must_hold("drain-timeout-ms", arguments.config.drain_timeout_ms, 1)?;
+    Ok(Kind::Role)
 }

@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
+use service::{Error, Grace, Kind};
 use simulator::ProgressForm;
+
+/// What a stop needs after the drain: the ledger, the report and the farewells, ms.
+const AFTER_DRAIN_MS: u64 = 2_000;
 
 /// Drives a fleet of simulated vehicles that report by MQTT 5.
 #[derive(clap::Parser)]
@@ -13,7 +17,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    service::run("motorcade-simulator", |arguments: Arguments, process| async move {
+    service::run_checked("motorcade-simulator", check, |arguments: Arguments, process| async move {
         let progress = arguments.config.progress;
         let simulator = simulator::connect(arguments.config).await?;
         process.ready(&simulator.addresses());
@@ -27,4 +31,10 @@ fn main() -> ExitCode {
         telling.abort();
         Ok(tally?.into())
     })
+}
+
+fn check(arguments: &Arguments, grace: Grace) -> Result<Kind, Error> {
+    arguments.config.validate()?;
+    grace.must_hold("stop-drain-ms", arguments.config.stop_drain_ms, AFTER_DRAIN_MS)?;
+    Ok(Kind::Role)
 }

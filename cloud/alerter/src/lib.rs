@@ -12,4 +12,4 @@ mod role;
 pub mod shard;
 
 pub use config::Config;
-pub use role::{Alerter, connect};
+pub use role::{Alerter, READS, WRITES, connect};

@@ -42,7 +42,11 @@ impl Projection {
                     }
                 }
             }
-            self.producer.flush().await?;
+            tokio::select! {
+                // What is not committed is read again.
+                () = stop.cancelled() => break,
+                flushed = self.producer.flush() => flushed?,
+            }
             loop {
                 match self.store.write_alerts(&alerts).await {
                     Ok(outcome) => {

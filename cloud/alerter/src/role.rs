@@ -18,7 +18,7 @@ use service::{Backoff, Error, Tally};
 use store::Store;
 use telemetry::{
     event::{AlertCommand, AlertEvent, AlertState, Score},
-    kafka_topic::{ALERT_COMMANDS, ALERT_STATE, ALERTS, SCORES},
+    kafka_topic::{ALERT_COMMANDS, ALERT_STATE, ALERTS, DEAD_LETTER, SCORES},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,13 @@ use crate::{
 /// Records in one turn.
 const BATCH: usize = 2_000;
 const WAIT: Duration = Duration::from_millis(200);
+/// How long a turn may take that was begun when the role is stopped.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Kafka topics that the role reads.
+pub const READS: [&str; 4] = [SCORES, ALERT_COMMANDS, ALERT_STATE, ALERTS];
+/// Kafka topics that the role writes.
+pub const WRITES: [&str; 3] = [ALERTS, ALERT_STATE, DEAD_LETTER];
 
 /// The alerter, connected.
 pub struct Alerter {
@@ -56,13 +63,14 @@ pub async fn connect(config: Config) -> Result<Alerter, Error> {
     let store = Store::connect(&config.mongo).await?;
     store.ensure_indexes().await?;
     let producer = Producer::connect(&config.kafka).await?;
+    let [scores, commands, _, alerts] = READS;
     let projection = Projection {
-        consumer: GroupConsumer::connect(&config.kafka, &format!("{}-projection", config.group), &[ALERTS]).await?,
+        consumer: GroupConsumer::connect(&config.kafka, &format!("{}-projection", config.group), &[alerts]).await?,
         store,
         producer: Producer::connect(&config.kafka).await?,
     };
     let consumer =
-        GroupConsumer::connect(&config.kafka, &config.group, &[SCORES, ALERT_COMMANDS]).await?.report_as("alerter");
+        GroupConsumer::connect(&config.kafka, &config.group, &[scores, commands]).await?.report_as("alerter");
     Ok(Alerter {
         rules: config.rules(),
         kafka: config.kafka,
@@ -95,18 +103,22 @@ impl Alerter {
             },
         };
         inner.cancel();
-        if !projection.is_finished() {
-            match projection.await {
-                Ok(Ok(written)) => {
-                    turns.tally.further.insert("projected".into(), written);
-                }
-                Ok(Err(error)) => tracing::warn!("{error:#}"),
-                Err(error) => tracing::warn!(%error, "the projection ended badly"),
+        let Turns { consumer, mut tally, .. } = turns;
+        let projected = async {
+            // One that has ended before was looked at above.
+            if projection.is_finished() { None } else { Some(projection.await) }
+        };
+        // Together: each may take as long as half the grace.
+        match tokio::join!(projected, consumer.close()).0 {
+            None => {}
+            Some(Ok(Ok(written))) => {
+                tally.further.insert("projected".into(), written);
             }
+            Some(Ok(Err(error))) => tracing::warn!("{error:#}"),
+            Some(Err(error)) => tracing::warn!(%error, "the projection ended badly"),
         }
-        turns.consumer.close().await;
         outcome?;
-        Ok(turns.tally)
+        Ok(tally)
     }
 }
 
@@ -127,7 +139,8 @@ struct Writes {
     events: Vec<AlertEvent>,
     letters: Vec<OutRecord>,
     next: BTreeMap<TopicPartition, i64>,
-    handled: u64,
+    /// Records that took effect, by partition.
+    handled: BTreeMap<i32, u64>,
 }
 
 impl Turns {
@@ -141,11 +154,19 @@ impl Turns {
             if batch.is_empty() {
                 continue;
             }
-            self.turn(batch, stop).await?;
+            let mut turn = Box::pin(self.turn(batch));
+            tokio::select! {
+                done = &mut turn => done?,
+                () = stop.cancelled() => {
+                    // Stopped while Kafka is away: what is in hand is read again by whoever comes next.
+                    return tokio::time::timeout(DRAIN, turn).await.unwrap_or(Ok(()));
+                }
+            }
         }
     }
 
-    async fn turn(&mut self, batch: Batch, stop: &CancellationToken) -> anyhow::Result<()> {
+    /// One turn. Dropped on the way, it has committed nothing, and what it took stays in hand.
+    async fn turn(&mut self, batch: Batch) -> anyhow::Result<()> {
         for partition in &batch.revoked {
             self.confirmed.remove(partition);
             self.shards.remove(&partition.1);
@@ -154,7 +175,7 @@ impl Turns {
             self.confirmed.insert((kafka_topic.clone(), *partition), *first);
         }
         for (_, partition, _) in &batch.assigned {
-            self.own(*partition).await?;
+            self.own(*partition).await;
         }
         let received = batch.records.len() as u64;
         self.tally.received += received;
@@ -162,10 +183,10 @@ impl Turns {
         metrics::received(received);
         let mut writes = Writes::default();
         for record in &batch.records {
-            self.own(record.partition).await?;
+            self.own(record.partition).await;
             self.take(record, &mut writes);
-            writes.next.insert(record.topic_partition(), record.offset + 1);
         }
+        self.let_go(&mut writes);
         for (partition, shard) in &mut self.shards {
             let Pending { states, events } = shard.pending();
             if !states.is_empty() {
@@ -173,18 +194,16 @@ impl Turns {
             }
             writes.events.extend(events);
         }
-        if !self.persist(&writes, stop).await {
-            // Stopped while Kafka was away: what is in hand is read again by whoever comes next.
-            return Ok(());
-        }
+        self.persist(&writes).await;
         for event in &writes.events {
             metrics::published(state_name(event.state));
             tracing::info!(alert = %event.id, revision = event.revision, state = state_name(event.state), "alert");
         }
         *self.tally.further.entry("events".into()).or_default() += writes.events.len() as u64;
-        self.tally.in_hand -= writes.handled;
-        self.tally.sent += writes.handled;
-        metrics::sent(writes.handled);
+        let handled: u64 = writes.handled.values().sum();
+        self.tally.in_hand -= handled;
+        self.tally.sent += handled;
+        metrics::sent(handled);
         self.consumer.commit(&writes.next)?;
         self.confirmed.extend(writes.next);
         Ok(())
@@ -192,7 +211,9 @@ impl Turns {
 
     /// Applies one record to its shard.
     fn take(&mut self, record: &InRecord, writes: &mut Writes) {
+        // Not ours any more: it stays in hand, uncommitted, and its new owner takes it.
         let Some(shard) = self.shards.get_mut(&record.partition) else { return };
+        writes.next.insert(record.topic_partition(), record.offset + 1);
         let payload = record.payload.as_deref().unwrap_or_default();
         let step = if &*record.kafka_topic == SCORES {
             serde_json::from_slice::<Score>(payload).map_err(|error| error.to_string()).and_then(|score| {
@@ -216,7 +237,7 @@ impl Turns {
             }
         };
         match discarded {
-            None => writes.handled += 1,
+            None => *writes.handled.entry(record.partition).or_default() += 1,
             Some(reason) => {
                 self.tally.in_hand -= 1;
                 self.tally.discard(reason, 1);
@@ -225,11 +246,41 @@ impl Turns {
         }
     }
 
-    /// Makes sure that the partition's state is here, as the log has it.
-    async fn own(&mut self, partition: i32) -> anyhow::Result<()> {
-        if self.shards.contains_key(&partition) {
-            return Ok(());
+    /// Whether the vehicles of this partition are ours. Its two topics come and go a moment apart.
+    fn is_ours(&self, partition: i32) -> bool {
+        [SCORES, ALERT_COMMANDS].iter().any(|name| self.consumer.owns(&((*name).into(), partition)))
+    }
+
+    /// Forgets what was decided for partitions that were lost meanwhile: their new owner decides, and our word
+    /// would only be a repeat or wrong.
+    fn let_go(&mut self, writes: &mut Writes) {
+        let lost: Vec<i32> = self.shards.keys().copied().filter(|partition| !self.is_ours(*partition)).collect();
+        for partition in lost {
+            tracing::info!(partition, "lost before its events were published");
+            self.shards.remove(&partition);
+            writes.handled.remove(&partition);
+            writes.next.retain(|(_, other), _| *other != partition);
         }
+    }
+
+    /// Makes sure that the partition's state is here, as the log has it. While Kafka is away it waits, for as long
+    /// as the partition is ours: an owner that is none any more would fence the one who is.
+    async fn own(&mut self, partition: i32) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        while !self.shards.contains_key(&partition) && self.is_ours(partition) {
+            match self.take_over(partition).await {
+                Ok(shard) => {
+                    self.shards.insert(partition, shard);
+                }
+                Err(error) => {
+                    tracing::warn!(partition, "a partition can't be taken over yet: {error:#}");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+
+    async fn take_over(&self, partition: i32) -> anyhow::Result<Shard> {
         let mut records = Vec::new();
         let marks = History::watermarks(&self.kafka, ALERT_STATE).await?;
         let (low, high) =
@@ -262,21 +313,17 @@ impl Turns {
         }
         self.producer.flush().await?;
         tracing::info!(partition, tracks = shard.len(), published_again = again.len(), "partition taken over");
-        self.shards.insert(partition, shard);
-        Ok(())
+        Ok(shard)
     }
 
-    /// Writes until Kafka has confirmed everything: states, then events and dead letters. False if stopped first.
-    async fn persist(&self, writes: &Writes, stop: &CancellationToken) -> bool {
+    /// Writes until Kafka has confirmed everything: states, then events and dead letters.
+    async fn persist(&self, writes: &Writes) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
-            let Err(error) = self.write(writes).await else { return true };
+            let Err(error) = self.write(writes).await else { return };
             tracing::warn!("alerts wait for Kafka: {error:#}");
             // Writing all of it again is harmless: same keys, same revisions, same bytes.
-            tokio::select! {
-                () = stop.cancelled() => return false,
-                () = tokio::time::sleep(backoff.next()) => {}
-            }
+            tokio::time::sleep(backoff.next()).await;
         }
     }
 

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use rdkafka::{
     ClientConfig, ClientContext, Message,
     client::Client,
     config::RDKafkaLogLevel,
-    consumer::ConsumerContext,
+    consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     message::{BorrowedMessage, Headers, Timestamp},
 };
@@ -54,6 +55,35 @@ pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
         // Without this a full queue delays the next fetch by a whole second.
         .set("fetch.queue.backoff.ms", "20");
     config
+}
+
+/// A consumer without a group.
+///
+/// Closing one blocks for as long as a request is on its way. The last handle may go anywhere, on the runtime too
+/// where an error ends a future early: there a thread closes it.
+pub(crate) struct Reader(Option<BaseConsumer<Quiet>>);
+
+impl Reader {
+    pub(crate) fn create(config: &ClientConfig) -> anyhow::Result<Self> {
+        Ok(Self(Some(config.create_with_context(Quiet).context("create a Kafka consumer")?)))
+    }
+
+    pub(crate) fn consumer(&self) -> anyhow::Result<&BaseConsumer<Quiet>> {
+        self.0.as_ref().context("the consumer is closed")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let Some(consumer) = self.0.take() else { return };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return drop(consumer);
+        }
+        let closing = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(consumer));
+        if let Err(error) = closing {
+            tracing::warn!(%error, "no thread to close a consumer; it was closed on the runtime");
+        }
+    }
 }
 
 /// A context that only forwards log lines.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use service::Error;
 
 use crate::{
-    InRecord, KafkaConfig, client,
+    InRecord, KafkaConfig, Marks, Watermarks,
     replay::{self, Replay, Span, Step},
 };
 
@@ -23,19 +23,13 @@ pub struct History {
 }
 
 impl History {
-    /// Of every partition the first offset that is there and the offset after the last readable record.
+    /// Of every partition the first offset that is there and the offset after the last readable record. Whoever
+    /// asks again and again takes [`crate::Watermarks`].
     ///
     /// # Errors
-    /// If Kafka can't be reached within the connect timeout or lacks the topic.
-    pub async fn watermarks(kafka: &KafkaConfig, kafka_topic: &str) -> Result<BTreeMap<i32, (i64, i64)>> {
-        let (consumer, partitions) = replay::connect(kafka, kafka_topic).await?;
-        let name = kafka_topic.to_owned();
-        client::blocking(move || {
-            let marks = replay::watermarks(&consumer, &name, &partitions);
-            drop(consumer);
-            marks
-        })
-        .await?
+    /// [`Error::Unavailable`] if Kafka can't be reached within the connect timeout or lacks the topic.
+    pub async fn watermarks(kafka: &KafkaConfig, kafka_topic: &str) -> Result<Marks, Error> {
+        Watermarks::new(kafka)?.of(kafka_topic).await
     }
 
     /// Opens `[from, to)` of each partition named; others are not read.
@@ -48,16 +42,8 @@ impl History {
         kafka_topic: &str,
         ranges: BTreeMap<i32, Range<i64>>,
     ) -> Result<Self, Error> {
-        let (consumer, _) = replay::connect(kafka, kafka_topic).await?;
-        let (asked, name, partitions) = (consumer.clone(), kafka_topic.to_owned(), ranges.keys().copied().collect());
-        let marks = client::blocking(move || {
-            let partitions: Vec<i32> = partitions;
-            let marks = replay::watermarks(&asked, &name, &partitions);
-            drop(asked);
-            marks
-        })
-        .await?
-        .map_err(|error| kafka.unavailable(format!("{error:#}")))?;
+        let (reader, _) = replay::connect(kafka, kafka_topic).await?;
+        let marks = replay::watermarks(&reader, kafka, kafka_topic, ranges.keys().copied().collect()).await?;
         let mut spans = BTreeMap::new();
         for (partition, Range { start, end }) in ranges {
             let (low, high) = marks.get(&partition).copied().unwrap_or_default();
@@ -67,7 +53,7 @@ impl History {
             }
             spans.insert(partition, Span { from: start, to: end });
         }
-        let replay = Replay::start(consumer, kafka_topic, &spans, false)?;
+        let replay = Replay::start(reader, kafka_topic, &spans, false)?;
         Ok(Self { replay, held: Vec::new(), through: false })
     }
 
@@ -76,10 +62,7 @@ impl History {
     /// # Errors
     /// As [`History::open`].
     pub async fn everything(kafka: &KafkaConfig, kafka_topic: &str) -> Result<Self, Error> {
-        let marks = Self::watermarks(kafka, kafka_topic).await.map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => error,
-            Err(error) => Error::Internal(error),
-        })?;
+        let marks = Self::watermarks(kafka, kafka_topic).await?;
         let ranges = marks.into_iter().map(|(partition, (low, high))| (partition, low..high)).collect();
         Self::open(kafka, kafka_topic, ranges).await
     }

@@ -16,6 +16,7 @@ mod record;
 mod replay;
 mod tail;
 pub mod topics;
+mod watermarks;
 
 pub use config::KafkaConfig;
 pub use group::{Batch, GroupConsumer};
@@ -23,4 +24,6 @@ pub use history::History;
 pub use lag::group_lag;
 pub use producer::Producer;
 pub use record::{InRecord, OutRecord, TopicPartition};
+pub use replay::Marks;
 pub use tail::{Tail, TailFrom};
+pub use watermarks::Watermarks;

@@ -1,14 +1,15 @@
 //! The producer: idempotent, bounded, and silent about nothing.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rdkafka::{
     ClientContext, Message,
     client::Client,
@@ -19,9 +20,15 @@ use rdkafka::{
 };
 use service::{Backoff, Error};
 use telemetry::kafka_topic::MAX_MESSAGE_BYTES;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::{KafkaConfig, OutRecord, client, metrics};
+
+/// Marks a record whose fate is told by [`Producer::flush`]; others have a number from 1 on.
+const FLUSHED: usize = 0;
+
+/// What became of one record.
+type Fate = std::result::Result<(), String>;
 
 /// Counts what was queued and what came of it.
 #[derive(Default)]
@@ -31,6 +38,9 @@ struct Deliveries {
     /// Since the last flush.
     failures: Mutex<Failures>,
     settled: Notify,
+    /// Who waits for the fate of one record, by its number.
+    awaited: Mutex<HashMap<usize, oneshot::Sender<Fate>>>,
+    last_number: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -40,10 +50,40 @@ struct Failures {
 }
 
 impl Deliveries {
+    fn awaited(&self) -> MutexGuard<'_, HashMap<usize, oneshot::Sender<Fate>>> {
+        // No code panics while it holds the lock.
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, number: usize, fate: Fate) {
+        if number != FLUSHED {
+            if let Some(waiting) = self.awaited().remove(&number) {
+                // Whoever asked may have given up.
+                waiting.send(fate).unwrap_or_default();
+            }
+        } else if let Err(reason) = fate {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.count += 1;
+            failures.first.get_or_insert(reason);
+        }
+    }
+
     fn settle(&self) {
         if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.notify_waiters();
         }
+    }
+}
+
+/// Takes the number back when nobody waits any more, whether or not the record was queued.
+struct Awaited<'a> {
+    deliveries: &'a Deliveries,
+    number: usize,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.deliveries.awaited().remove(&self.number);
     }
 }
 
@@ -60,16 +100,14 @@ impl ClientContext for Context {
 }
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = result {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let fate = result.as_ref().map(|_| ()).map_err(|(error, message)| {
             metrics::produce_failed();
-            let mut failures = self.0.failures.lock().unwrap_or_else(PoisonError::into_inner);
-            failures.count += 1;
-            let text = || format!("{}: {}", message.topic(), client::reason(error));
-            failures.first.get_or_insert_with(text);
-        }
+            format!("{}: {}", message.topic(), client::reason(error))
+        });
+        self.0.tell(number, fate);
         self.0.settle();
     }
 }
@@ -121,9 +159,41 @@ impl Producer {
     /// If the record can't be queued (too large, or the producer failed for good). Whether a queued record
     /// was delivered is told by [`Producer::flush`].
     pub async fn send(&self, out: OutRecord) -> Result<()> {
+        self.queue(&out, FLUSHED).await
+    }
+
+    /// Writes one record and waits until Kafka has confirmed it, for as long as Kafka is away. Others' failures do
+    /// not count here, nor this one's in [`Producer::flush`]. A caller that gives up does not take the record back:
+    /// it may be written later.
+    ///
+    /// # Errors
+    /// If the record can't be queued, or its delivery failed.
+    pub async fn deliver(&self, out: OutRecord) -> Result<()> {
+        let number = self.deliveries.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+        let (told, fate) = oneshot::channel();
+        self.deliveries.awaited().insert(number, told);
+        let _forgotten_at_the_end = Awaited { deliveries: &self.deliveries, number };
+        self.queue(&out, number).await?;
+        fate.await.context("the producer has ended")?.map_err(|reason| anyhow!(reason))
+    }
+
+    /// The cluster's id, as its first broker made it; none if Kafka does not tell in time.
+    ///
+    /// # Errors
+    /// If the runtime ends.
+    pub async fn cluster_id(&self) -> Result<Option<String>> {
+        let asked = self.inner.clone();
+        client::blocking(move || {
+            let client: &Client<Context> = asked.client();
+            client.fetch_cluster_id(client::REQUEST_TIMEOUT)
+        })
+        .await
+    }
+
+    async fn queue(&self, out: &OutRecord, number: usize) -> Result<()> {
         let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
         loop {
-            let mut record = BaseRecord::<[u8], [u8]>::to(&out.kafka_topic).key(&out.key);
+            let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&out.kafka_topic, number).key(&out.key);
             record.partition = out.partition;
             record.payload = out.payload.as_deref();
             record.timestamp = out.timestamp;
@@ -175,5 +245,26 @@ impl Producer {
 impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Producer").field("outstanding", &self.outstanding()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fate_of_one_record_is_told_to_whoever_waits_for_it_and_to_nobody_else() {
+        let deliveries = Deliveries::default();
+        let (told, mut fate) = oneshot::channel();
+        deliveries.awaited().insert(1, told);
+        let waiting = Awaited { deliveries: &deliveries, number: 2 };
+        deliveries.tell(FLUSHED, Err("flushed".into()));
+        deliveries.tell(1, Err("alone".into()));
+        assert_eq!(fate.try_recv(), Ok(Err("alone".into())));
+        let failures = deliveries.failures.lock().unwrap();
+        assert_eq!((failures.count, failures.first.as_deref()), (1, Some("flushed")));
+        drop(waiting);
+        deliveries.tell(2, Ok(()));
+        assert!(deliveries.awaited().is_empty());
     }
 }

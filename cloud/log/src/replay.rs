@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    consumer::Consumer,
     error::{KafkaError, RDKafkaErrorCode},
 };
 use service::Error;
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     InRecord, KafkaConfig,
-    client::{self, Names, Quiet, REQUEST_TIMEOUT},
+    client::{self, Names, REQUEST_TIMEOUT, Reader},
 };
 
 /// Chunks that wait for the reader: at most so many times [`CHUNK_RECORDS`] or [`CHUNK_BYTES`].
@@ -44,42 +44,51 @@ pub(crate) enum Step {
     Failed(String),
 }
 
-/// First and next offsets of the partitions. Blocks.
-pub(crate) fn watermarks(
-    consumer: &BaseConsumer<Quiet>,
-    kafka_topic: &str,
-    partitions: &[i32],
-) -> Result<BTreeMap<i32, (i64, i64)>> {
-    let ask = |partition: &i32| {
-        let marks = consumer.fetch_watermarks(kafka_topic, *partition, REQUEST_TIMEOUT);
-        let marks = marks.map_err(|error| anyhow!("{kafka_topic}/{partition}: {}", client::reason(&error)))?;
-        Ok((*partition, marks))
-    };
-    partitions.iter().map(ask).collect()
-}
+/// Of every partition the first offset that is there and the offset after the last readable record.
+pub type Marks = BTreeMap<i32, (i64, i64)>;
 
-/// A consumer without a group that has found Kafka and the topic, with the topic's partitions.
-pub(crate) async fn connect(
+/// First and next offsets of the partitions.
+pub(crate) async fn watermarks(
+    reader: &Arc<Reader>,
     kafka: &KafkaConfig,
     kafka_topic: &str,
-) -> Result<(Arc<BaseConsumer<Quiet>>, Vec<i32>), Error> {
+    partitions: Vec<i32>,
+) -> Result<Marks, Error> {
+    let (reader, kafka, name) = (Arc::clone(reader), kafka.clone(), kafka_topic.to_owned());
+    client::blocking(move || {
+        let consumer = reader.consumer()?;
+        let ask = |partition: i32| {
+            let marks = consumer.fetch_watermarks(&name, partition, REQUEST_TIMEOUT);
+            let marks =
+                marks.map_err(|error| kafka.unavailable(format!("{name}/{partition}: {}", client::reason(&error))))?;
+            Ok((partition, marks))
+        };
+        partitions.into_iter().map(ask).collect()
+    })
+    .await?
+}
+
+/// The topic's partitions, once Kafka answers and has the topic.
+pub(crate) async fn reach(reader: &Arc<Reader>, kafka: &KafkaConfig, kafka_topic: &str) -> Result<Vec<i32>, Error> {
+    let (reader, kafka, name) = (Arc::clone(reader), kafka.clone(), kafka_topic.to_owned());
+    let found = client::blocking(move || client::reach(reader.consumer()?.client(), &kafka, &[&name])).await??;
+    Ok(found.into_values().next().unwrap_or_default())
+}
+
+/// A consumer without a group.
+pub(crate) fn create(kafka: &KafkaConfig) -> Result<Arc<Reader>, Error> {
     kafka.validate()?;
     // librdkafka wants a name even where no group is joined and nothing is committed.
     let mut config = client::consumer(kafka, "motorcade-replay");
     config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
-    let consumer: BaseConsumer<Quiet> =
-        config.create_with_context(Quiet).map_err(|error| anyhow!(error).context("create a Kafka consumer"))?;
-    let consumer = Arc::new(consumer);
-    let (reached, kafka, name) = (Arc::clone(&consumer), kafka.clone(), kafka_topic.to_owned());
-    let found = client::blocking(move || {
-        let found = client::reach(reached.client(), &kafka, &[&name]);
-        // The last handle must not be dropped on the runtime, where closing would block; here it may be.
-        drop(reached);
-        found
-    })
-    .await??;
-    let partitions = found.into_iter().next().map(|(_, partitions)| partitions).unwrap_or_default();
-    Ok((consumer, partitions))
+    Ok(Arc::new(Reader::create(&config)?))
+}
+
+/// A consumer without a group that has found Kafka and the topic, with the topic's partitions.
+pub(crate) async fn connect(kafka: &KafkaConfig, kafka_topic: &str) -> Result<(Arc<Reader>, Vec<i32>), Error> {
+    let reader = create(kafka)?;
+    let partitions = reach(&reader, kafka, kafka_topic).await?;
+    Ok((reader, partitions))
 }
 
 /// The receiving end of the thread.
@@ -91,7 +100,7 @@ pub(crate) struct Replay {
 impl Replay {
     /// Starts the thread. `live`: go on after every partition is reached.
     pub(crate) fn start(
-        consumer: Arc<BaseConsumer<Quiet>>,
+        reader: Arc<Reader>,
         kafka_topic: &str,
         spans: &BTreeMap<i32, Span>,
         live: bool,
@@ -99,7 +108,7 @@ impl Replay {
         let (sender, steps) = mpsc::channel(CHANNEL);
         let stop = Arc::new(AtomicBool::new(false));
         let thread = Thread {
-            consumer,
+            reader,
             names: Names::default(),
             kafka_topic: kafka_topic.to_owned(),
             positions: spans.iter().map(|(partition, span)| (*partition, span.from)).collect(),
@@ -130,7 +139,7 @@ impl Drop for Replay {
 }
 
 struct Thread {
-    consumer: Arc<BaseConsumer<Quiet>>,
+    reader: Arc<Reader>,
     names: Names,
     kafka_topic: String,
     /// Next offset expected per partition.
@@ -158,7 +167,7 @@ impl Thread {
             assignment.add_partition_offset(&self.kafka_topic, *partition, Offset::Offset(*from))?;
         }
         if !self.open.is_empty() || self.live {
-            self.consumer.assign(&assignment)?;
+            self.reader.consumer()?.assign(&assignment)?;
         }
         while !self.stop.load(Ordering::Relaxed) && !self.sender.is_closed() {
             if self.open.is_empty() && !self.announced {
@@ -179,7 +188,7 @@ impl Thread {
     fn chunk(&mut self) -> Result<Vec<InRecord>> {
         let (mut chunk, mut bytes, mut wait) = (Vec::new(), 0, Duration::from_millis(100));
         while chunk.len() < CHUNK_RECORDS && bytes < CHUNK_BYTES {
-            match self.consumer.poll(wait) {
+            match self.reader.consumer()?.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
                     let record = client::copy(&message, &mut self.names);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use service::Error;
 
 use crate::{
-    InRecord, KafkaConfig, client, metrics,
+    InRecord, KafkaConfig, metrics,
     replay::{self, Replay, Span, Step},
 };
 
@@ -37,15 +37,8 @@ impl Tail {
     /// # Errors
     /// [`Error::Unavailable`] if Kafka can't be reached within the connect timeout or lacks the topic.
     pub async fn open(kafka: &KafkaConfig, kafka_topic: &str, from: TailFrom) -> Result<Self, Error> {
-        let (consumer, partitions) = replay::connect(kafka, kafka_topic).await?;
-        let (asked, name) = (consumer.clone(), kafka_topic.to_owned());
-        let marks = client::blocking(move || {
-            let marks = replay::watermarks(&asked, &name, &partitions);
-            drop(asked);
-            marks
-        })
-        .await?
-        .map_err(|error| kafka.unavailable(format!("{error:#}")))?;
+        let (reader, partitions) = replay::connect(kafka, kafka_topic).await?;
+        let marks = replay::watermarks(&reader, kafka, kafka_topic, partitions).await?;
         let spans: BTreeMap<_, _> = marks
             .into_iter()
             .map(|(partition, (low, high))| {
@@ -63,7 +56,7 @@ impl Tail {
                 (partition, Span { from: begin, to: high })
             })
             .collect();
-        let replay = Replay::start(consumer, kafka_topic, &spans, true)?;
+        let replay = Replay::start(reader, kafka_topic, &spans, true)?;
         Ok(Self { replay, held: VecDeque::new(), caught_up: false })
     }
 

@@ -18,8 +18,8 @@ const BYTES: usize = 8 * 1024 * 1024;
 const DUPLICATE_KEY: i32 = 11_000;
 /// How often a statement is repeated that lost the race for the first upsert of its document.
 const RACES: usize = 5;
-/// Errors of statements that pass: interrupted, stepping down, shutting down, time limits, write conflicts.
-const PASSING: [i32; 13] = [6, 7, 50, 89, 91, 112, 189, 262, 9001, 10_107, 11_600, 11_602, 13_435];
+/// Errors of statements that pass: interrupted, stepping down, recovering, shutting down, time limits, conflicts.
+const PASSING: [i32; 15] = [6, 7, 50, 89, 91, 112, 134, 189, 262, 9001, 10_107, 11_600, 11_602, 13_435, 13_436];
 
 /// An upsert.
 #[derive(Debug, Clone)]
@@ -210,6 +210,7 @@ mod tests {
         assert_eq!(outcome.refused[0].1, Refused { id: "1".into(), code: 17_419, reason: "too large".into() });
         for passing in [
             doc! { "ok": 1.0, "writeErrors": [{ "index": 1, "code": 91, "errmsg": "shutting down" }] },
+            doc! { "ok": 1.0, "writeErrors": [{ "index": 0, "code": 13_436, "errmsg": "recovering" }] },
             doc! { "ok": 1.0, "n": 3, "writeConcernError": { "code": 64, "errmsg": "waiting timed out" } },
         ] {
             assert!(read(&passing, &request).err().unwrap().passing);

@@ -13,7 +13,7 @@ pub mod tools;
 pub mod verify;
 
 pub use config::Config;
-pub use role::{Role, connect};
+pub use role::{READS, Role, WRITES, connect};
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use store::{Store, WriteFailure, Written};
 use telemetry::{
     Encoding, Invalid, Reason, VehicleId, decode,
     event::Status,
-    kafka_topic::{TELEMETRY, VEHICLE_STATUS, header},
+    kafka_topic::{DEAD_LETTER, TELEMETRY, VEHICLE_STATUS, header},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,11 @@ use crate::{
 const WAIT: Duration = Duration::from_millis(500);
 /// How long a batch may take that was begun when the role is stopped.
 const DRAIN: Duration = Duration::from_secs(4);
+
+/// Kafka topics that the role reads.
+pub const READS: [&str; 2] = [TELEMETRY, VEHICLE_STATUS];
+/// Kafka topics that the role writes.
+pub const WRITES: [&str; 1] = [DEAD_LETTER];
 
 /// The connected role.
 #[derive(Debug)]
@@ -46,8 +51,7 @@ pub async fn connect(config: Config) -> Result<Role, Error> {
     let store = Store::connect(&config.mongo).await?;
     store.ensure_indexes().await?;
     let producer = Producer::connect(&config.kafka).await?;
-    let consumer =
-        GroupConsumer::connect(&config.kafka, &config.group, &[TELEMETRY, VEHICLE_STATUS]).await?.report_as("twin");
+    let consumer = GroupConsumer::connect(&config.kafka, &config.group, &READS).await?.report_as("twin");
     Ok(Role { config, consumer, producer, store, tally: Tally::default() })
 }
 

@@ -135,9 +135,7 @@ async fn all_twins(store: &Store) -> Result<BTreeMap<VehicleId, Option<Twin>>> {
 impl Reader<'_> {
     /// Folds what the log holds beyond what was read.
     async fn catch_up(&mut self) -> Result<(), Error> {
-        let marks = History::watermarks(self.kafka, TELEMETRY)
-            .await
-            .map_err(|error| error.downcast::<Error>().unwrap_or_else(Error::Internal))?;
+        let marks = History::watermarks(self.kafka, TELEMETRY).await?;
         let mut ranges: BTreeMap<i32, Range<i64>> = BTreeMap::new();
         for (partition, (low, high)) in marks {
             self.cut |= low > 0;

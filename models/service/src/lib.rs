@@ -1,18 +1,22 @@
 //! The process shell of every executable: flags, logs, signals, admin listener, ready and tally lines, exit codes.
 //!
 //! It knows nothing of vehicles, MQTT or Kafka. Components use [`Error`], [`Tally`] and [`Backoff`]; only a
-//! `main` uses [`run`]. It is the one crate below `models/` that opens a socket and reads the environment, so
+//! `main` uses [`run_checked`]. It is the one crate below `models/` that opens a socket and reads the environment, so
 //! that three executables don't carry three copies of it.
 
 mod address;
 mod admin;
 mod backoff;
 mod error;
+mod flags;
 mod shell;
 mod tally;
+mod token;
 
 pub use address::{Address, InvalidAddress};
 pub use backoff::Backoff;
 pub use error::Error;
-pub use shell::{Flags, Outcome, Process, run};
+pub use flags::{Flags, Grace};
+pub use shell::{Kind, Outcome, Process, run, run_checked};
 pub use tally::Tally;
+pub use token::Token;

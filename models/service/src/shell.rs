@@ -4,7 +4,6 @@ use std::{
     future::Future,
     io::Write,
     net::SocketAddr,
-    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
@@ -13,44 +12,25 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, FromArgMatches, ValueEnum};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::{Error, Tally, admin::Admin};
+use crate::{
+    Error, Grace, Tally,
+    admin::Admin,
+    flags::{Flags, LogFormat, parse},
+};
 
-/// Flags that every executable has.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Process")]
-pub struct Flags {
-    /// Address of /healthz, /readyz and /metrics; port 0 takes a free one.
-    #[arg(long, env = "MOTORCADE_ADMIN_LISTEN", default_value = "127.0.0.1:0", global = true)]
-    pub admin_listen: SocketAddr,
-    /// File with the bearer token of /metrics; needed beyond loopback.
-    #[arg(long, env = "MOTORCADE_ADMIN_TOKEN_FILE", global = true)]
-    pub admin_token_file: Option<PathBuf>,
-    /// What is logged to standard error, for example `info` or `edge=debug,warn`.
-    #[arg(long, env = "MOTORCADE_LOG", default_value = "info", global = true)]
-    pub log: String,
-    /// Form of the log.
-    #[arg(long, env = "MOTORCADE_LOG_FORMAT", default_value = "text", global = true)]
-    pub log_format: LogFormat,
-    /// How long a stop may take before the process gives up, ms.
-    #[arg(long, env = "MOTORCADE_GRACE_MS", default_value_t = 10_000, global = true)]
-    pub grace_ms: u64,
-}
-
-/// Form of the log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+/// How often the recorder is tended; as its own listener would do it.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// How long an admin request may still take once everything else has ended.
+const ADMIN_FAREWELL: Duration = Duration::from_millis(500);
 
 /// How a component ended well.
 #[derive(Debug)]
@@ -72,7 +52,8 @@ impl From<Tally> for Outcome {
 pub struct Process {
     name: Arc<str>,
     stop: CancellationToken,
-    admin: SocketAddr,
+    /// None for a tool.
+    admin: Option<SocketAddr>,
     ready: Arc<AtomicBool>,
     metrics: PrometheusHandle,
 }
@@ -81,7 +62,7 @@ pub struct Process {
 struct Ready<'a> {
     event: &'static str,
     name: &'a str,
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
     addresses: std::collections::BTreeMap<&'a str, &'a str>,
 }
 
@@ -119,21 +100,45 @@ impl Process {
     }
 }
 
-/// Parses the command line, runs the body, and turns how it ended into an exit code.
-///
-/// The body's future is dropped if it has not ended within `--grace-ms` after the stop signal: exit code 70.
+/// What a command line asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A role that runs until it is stopped: it has an admin listener.
+    Role,
+    /// A tool that does one thing and ends: it opens no port.
+    Tool,
+}
+
+/// [`run_checked`] for a role that checks its flags itself.
 pub fn run<A, F>(name: &str, body: impl FnOnce(A, Process) -> F) -> ExitCode
 where
     A: clap::Parser,
     F: Future<Output = Result<Outcome, Error>>,
 {
-    let (flags, args) = match parse::<A>() {
+    run_checked(name, |_: &A, _| Ok(Kind::Role), body)
+}
+
+/// Parses the command line, checks it, runs the body, and turns how it ended into an exit code.
+///
+/// `check` says what the command line asks for, and refuses flags that can't be used: it runs before any port is
+/// opened. The body's future is dropped if it has not ended within `--grace-ms` after the stop signal: exit code 70.
+pub fn run_checked<A, F>(
+    name: &str,
+    check: impl FnOnce(&A, Grace) -> Result<Kind, Error>,
+    body: impl FnOnce(A, Process) -> F,
+) -> ExitCode
+where
+    A: clap::Parser,
+    F: Future<Output = Result<Outcome, Error>>,
+{
+    let (flags, args) = match parse::<A>(name) {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    let result = start_logging(&flags).and_then(|()| {
+    let result = check(&args, Grace::new(&flags)).and_then(|kind| {
+        start_logging(&flags)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
-        let result = runtime.block_on(supervise(name, flags, args, body));
+        let result = runtime.block_on(supervise(name, &flags, kind, |process| body(args, process)));
         // Threads of C libraries may linger; the process ends all the same.
         runtime.shutdown_timeout(Duration::from_millis(200));
         result
@@ -147,17 +152,6 @@ where
     }
 }
 
-fn parse<A: clap::Parser>() -> Result<(Flags, A), ExitCode> {
-    let parsed = Flags::augment_args(A::command())
-        .try_get_matches()
-        .and_then(|matches| Ok((Flags::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?)));
-    parsed.map_err(|error| {
-        error.print().ok();
-        // clap's 2 means "usage"; sysexits calls it 64. Help and version are no errors.
-        if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS }
-    })
-}
-
 fn start_logging(flags: &Flags) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&flags.log)
         .map_err(|error| Error::Usage { flag: "log", detail: format!("{:?}: {error}", flags.log) })?;
@@ -169,7 +163,7 @@ fn start_logging(flags: &Flags) -> Result<(), Error> {
     .map_err(|error| Error::Internal(anyhow::anyhow!("start the log: {error}")))
 }
 
-async fn supervise<A, F>(name: &str, flags: Flags, args: A, body: impl FnOnce(A, Process) -> F) -> Result<(), Error>
+async fn supervise<F>(name: &str, flags: &Flags, kind: Kind, body: impl FnOnce(Process) -> F) -> Result<(), Error>
 where
     F: Future<Output = Result<Outcome, Error>>,
 {
@@ -181,42 +175,71 @@ where
         )
         .and_then(|builder| builder.install_recorder())
         .map_err(anyhow::Error::from)?;
-    let admin = Admin::bind(flags.admin_listen, flags.admin_token_file.as_deref(), metrics.clone()).await?;
+    let admin = match kind {
+        Kind::Role => Some(Admin::bind(flags.admin_listen, flags.admin_token_file.as_deref(), metrics.clone()).await?),
+        Kind::Tool => None,
+    };
     let stop = CancellationToken::new();
     let process = Process {
         name: name.into(),
         stop: stop.clone(),
-        admin: admin.address()?,
-        ready: admin.ready(),
+        admin: admin.as_ref().map(Admin::address).transpose()?,
+        ready: admin.as_ref().map(Admin::ready).unwrap_or_default(),
         metrics: metrics.clone(),
     };
     let admin_stop = CancellationToken::new();
-    let admin = tokio::spawn(admin.serve(admin_stop.clone()));
+    let admin = admin.map(|admin| tokio::spawn(admin.serve(admin_stop.clone())));
+    let upkeep = tokio::spawn(keep_metrics(metrics));
     let signals = tokio::spawn(watch_signals(stop.clone())?);
 
+    let grace = Grace::new(flags).duration();
     let result = {
         // On the heap: a component's future may be large.
-        let mut body = Box::pin(body(args, process.clone()));
+        let mut body = Box::pin(body(process.clone()));
         tokio::select! {
             result = &mut body => result,
             () = async {
                 stop.cancelled().await;
-                tokio::time::sleep(Duration::from_millis(flags.grace_ms)).await;
+                tokio::time::sleep(grace).await;
             } => Err(Error::Internal(anyhow::anyhow!("still busy {} ms after the stop signal", flags.grace_ms))),
         }
     };
-    if let Ok(Outcome::Tally(tally)) = &result {
-        process.announce(&Ended { event: "tally", name, tally });
-        if !tally.balances() {
-            return Err(Error::Internal(anyhow::anyhow!("the tally does not balance: {tally:?}")));
+    let result = result.and_then(|outcome| {
+        let Outcome::Tally(tally) = outcome else { return Ok(()) };
+        process.announce(&Ended { event: "tally", name, tally: &tally });
+        if tally.balances() {
+            Ok(())
+        } else {
+            Err(Error::Internal(anyhow::anyhow!("the tally does not balance: {tally:?}")))
         }
-    }
-    signals.abort();
+    });
+    upkeep.abort();
     admin_stop.cancel();
-    if let Ok(Err(error)) = admin.await {
-        tracing::warn!(%error, "admin listener ended badly");
+    if let Some(admin) = admin {
+        farewell(admin).await;
     }
-    result.map(|_| ())
+    // Last: until here a second signal ends the process at once.
+    signals.abort();
+    result
+}
+
+/// Moves what histograms have taken into their buckets; between two scrapes nothing else does.
+async fn keep_metrics(metrics: PrometheusHandle) {
+    let mut tick = tokio::time::interval(UPKEEP);
+    loop {
+        tick.tick().await;
+        metrics.run_upkeep();
+    }
+}
+
+/// Waits for requests to the admin listener that are on their way, but not for a client that never ends its own.
+async fn farewell(mut admin: JoinHandle<std::io::Result<()>>) {
+    match tokio::time::timeout(ADMIN_FAREWELL, &mut admin).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "admin listener ended badly"),
+        Ok(Err(error)) => tracing::warn!(%error, "admin listener ended badly"),
+        Err(_) => admin.abort(),
+    }
 }
 
 fn watch_signals(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error> {
