@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use services::{Kind, Options, Services};
 
-use crate::process::{Ended, Program, Running, run};
+use crate::process::{Ended, Program, Running, peak_memory_bytes, run};
 
 /// How long a role may take until it is ready, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -64,10 +64,31 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts the three services in `folder` and creates the topics.
+    /// Starts the three services in `folder` and creates the topics. What an earlier run left there is ended and
+    /// removed; a folder that a living run uses is refused.
+    pub async fn start_anew(folder: &Path) -> Result<Self> {
+        let own = folder.join("services");
+        // First the services: they hold the folder's lock, so that nothing is removed under another run.
+        let services = Services::start(Options::new(&own).anew()).await?;
+        for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            let removed = match path.is_dir() {
+                true if path == own => Ok(()),
+                true => std::fs::remove_dir_all(&path),
+                false => std::fs::remove_file(&path),
+            };
+            removed.with_context(|| format!("remove {}", path.display()))?;
+        }
+        Self::with(folder, services).await
+    }
+
+    /// As [`Stack::start_anew`], but on what an earlier run left.
     pub async fn start(folder: &Path) -> Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let services = Services::start(Options::new(folder.join("services"))).await?;
+        Self::with(folder, services).await
+    }
+
+    async fn with(folder: &Path, services: Services) -> Result<Self> {
         let stack = Self {
             folder: folder.into(),
             services,
@@ -142,6 +163,16 @@ impl Stack {
     /// Every process.
     pub fn all(&mut self) -> impl Iterator<Item = &mut Running> {
         self.running.values_mut()
+    }
+
+    /// Peak of resident memory so far, bytes: of every process that runs, services included.
+    pub fn peak_memory(&self) -> BTreeMap<String, u64> {
+        let programs = self.running.values().filter_map(|p| Some((p.name().to_owned(), p.peak_memory_bytes()?)));
+        let services = Kind::ALL.into_iter().filter_map(|kind| {
+            let pid = u32::try_from(self.services.pid(kind)?).ok()?;
+            Some((kind.name().to_owned(), peak_memory_bytes(pid)?))
+        });
+        programs.chain(services).collect()
     }
 
     /// SIGKILL, then starts the same program again.

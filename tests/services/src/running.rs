@@ -14,6 +14,8 @@ use crate::{Addresses, Kind, Ports, kafka, mongod, mosquitto, record};
 
 /// How often a service is given other ports because somebody took the one that was free a moment ago.
 const ATTEMPTS: u32 = 5;
+/// The file whose lock says that the folder has a living owner.
+const LOCK: &str = "lock";
 
 /// What to start, and where.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Options {
     pub ready_within: Duration,
     /// How long a service that was asked to end may take before it is killed.
     pub stop_within: Duration,
+    /// Whether what an earlier run left in the folder is removed, once nothing of it runs.
+    pub anew: bool,
 }
 
 impl Options {
@@ -44,7 +48,15 @@ impl Options {
             ports: None,
             ready_within: Duration::from_secs(90),
             stop_within: Duration::from_secs(20),
+            anew: false,
         }
+    }
+
+    /// With nothing of an earlier run.
+    #[must_use]
+    pub const fn anew(mut self) -> Self {
+        self.anew = true;
+        self
     }
 
     /// Only these services.
@@ -82,6 +94,9 @@ impl Services {
         options.kinds.dedup();
         let lock = take(&options.dir)?;
         record::end_recorded(&options.dir, Duration::ZERO).await;
+        if options.anew {
+            empty(&options.dir)?;
+        }
 
         let ports = match options.ports {
             Some(ports) => ports,
@@ -262,8 +277,21 @@ pub async fn stop_in(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Removes everything but the lock, which is held: whoever looks for it meanwhile must find the same file.
+fn empty(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).doing("read", dir)? {
+        let path = entry.doing("read", dir)?.path();
+        if path.file_name().is_some_and(|name| name == LOCK) {
+            continue;
+        }
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.doing("remove", &path)?;
+    }
+    Ok(())
+}
+
 fn take(dir: &Path) -> Result<File, Error> {
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let lock = File::create(&path).doing("create", &path)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

@@ -205,6 +205,24 @@ async fn leftovers_are_ended_by_the_next_start() {
     services.stop().await;
 }
 
+#[tokio::test]
+async fn a_start_anew_ends_and_removes_what_is_left_but_nothing_of_a_living_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options::new(dir.path()).only(&[Kind::Mosquitto]).anew();
+    let up = command(dir.path(), &["up", "--only", "mosquitto"]).output().unwrap();
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    let left = services::alive(dir.path())[0].1;
+    std::fs::write(dir.path().join("old"), "").unwrap();
+
+    let services = Services::start(options()).await.unwrap();
+    assert!(!exists(left) && !dir.path().join("old").exists());
+
+    std::fs::write(dir.path().join("mine"), "").unwrap();
+    assert!(matches!(Services::start(options()).await, Err(Error::InUse { .. })));
+    assert!(dir.path().join("mine").exists() && exists(services.pid(Kind::Mosquitto).unwrap()));
+    services.stop().await;
+}
+
 #[test]
 fn up_is_idempotent_and_down_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
