@@ -10,18 +10,22 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERVICES = target/debug/services
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build services services-stop services-status demo test lint clean
+.PHONY: help deps lean-deps build services services-stop services-status demo test lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
-deps: ## install what is needed beside this source (system packages as root; the rest into .deps)
+deps: ## install what building and testing need (system packages as root; the rest into .deps)
 	@tests/services/install.sh
 
-build: deps ## compile everything
+# Without what only tests need.
+lean-deps:
+	@tests/services/install.sh --lean
+
+build: lean-deps ## compile everything
 	cargo build --workspace --bins
 
-services: deps ## start mosquitto, Kafka and mongod; print the variables to export
+services: lean-deps ## start mosquitto, Kafka and mongod; print the variables to export
 	@cargo build -q -p services
 	@$(SERVICES) up --dir $(DIR) $(if $(ONLY),--only $(ONLY))
 
@@ -38,8 +42,7 @@ lint: ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-test: ## every check that CI runs
-	@tests/services/install.sh --with-tests
+test: deps ## every check that CI runs
 	@$(MAKE) --no-print-directory lint
 	cargo build --workspace --bins
 	cargo test --workspace

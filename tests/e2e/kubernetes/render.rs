@@ -10,10 +10,8 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
-const KUSTOMIZE: &str = "v5.7.1";
 /// The oldest Kubernetes that the manifests are for, and the newest with known schemas.
 const KUBERNETES: [&str; 2] = ["1.30", "1.37"];
-const REQUIREMENTS: &str = include_str!("requirements.txt");
 
 /// What `validate.py` prints.
 #[derive(Debug, Clone, Deserialize)]
@@ -52,45 +50,27 @@ pub(crate) fn render(overlay: &str) -> String {
     }
 }
 
-/// kustomize by itself: the one in PATH, or built once into `.deps/bin`.
+/// kustomize by itself: the one in PATH, or the one of `make deps`.
 static STANDALONE: LazyLock<PathBuf> = LazyLock::new(|| {
     if Command::new("kustomize").arg("version").output().is_ok() {
         return "kustomize".into();
     }
-    let folder = root().join(".deps/bin");
-    let executable = folder.join("kustomize");
-    if !executable.exists() {
-        let module = format!("sigs.k8s.io/kustomize/kustomize/v5@{KUSTOMIZE}");
-        let built = ["go", "/usr/local/go/bin/go"]
-            .into_iter()
-            .find_map(|go| output(Command::new(go).args(["install", &module]).env("GOBIN", &folder)).ok());
-        let built = built.expect("install kubectl or kustomize, or Go, with which this test builds kustomize");
-        stdout_of("go install kustomize", &built);
-    }
+    let executable = root().join(".deps/kustomize/kustomize");
+    assert!(executable.exists(), "neither kubectl nor kustomize is there: type `make deps`");
     executable
 });
 
-/// A Python that has what `validate.py` imports: made once in `.deps`, again when the pins change.
-static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+/// What `validate.py` imports.
+static SCHEMAS: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = root().join(".deps/kubernetes-validate");
-    let python = folder.join("bin/python");
-    let mark = folder.join(".pins");
-    if std::fs::read_to_string(&mark).is_ok_and(|made_from| made_from == REQUIREMENTS) {
-        return python;
-    }
-    let made = output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-    stdout_of("python3 -m venv (Debian: python3-venv)", &made.expect("install python3"));
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "--only-binary=:all:"]);
-    pip.args(["--require-hashes", "-r", "tests/e2e/kubernetes/requirements.txt"]);
-    stdout_of("pip install", &output(&mut pip).unwrap());
-    std::fs::write(mark, REQUIREMENTS).unwrap();
-    python
+    assert!(folder.exists(), "{} is missing: type `make deps`", folder.display());
+    folder
 });
 
 /// Checks every object of `yaml` (or JSON) against the schemas; unknown fields and unknown kinds are problems.
 pub(crate) fn validate(yaml: &str) -> Checked {
-    let mut child = Command::new(&*PYTHON)
+    let mut child = Command::new("python3")
+        .env("PYTHONPATH", &*SCHEMAS)
         .arg(root().join("tests/e2e/kubernetes/validate.py"))
         .args(KUBERNETES)
         .stdin(Stdio::piped())
