@@ -42,6 +42,9 @@ async fn alarms(name: &'static str, flags: &[&str]) -> Value {
     let report: Value = serde_json::from_slice(&report).unwrap();
     let alarms = report["verdicts"]["alarms"].clone();
     assert!(report["figures"]["healthy_driving_hours"].as_f64().unwrap() > 50.0, "{alarms:#}\n{out}");
+    for process in ["simulator", "edge", "twin", "scorer", "alerter", "gateway", "kafka", "mongod", "mosquitto"] {
+        assert!(report["figures"][format!("{process}_peak_memory_bytes")].as_f64().unwrap() > 1e6, "{process}: {out}");
+    }
     alarms
 }
 
@@ -49,6 +52,13 @@ async fn alarms(name: &'static str, flags: &[&str]) -> Value {
 async fn without_faults_the_demo_keeps_its_alarm_budget() {
     let alarms = alarms("demo-no-faults", &["--faults", "none"]).await;
     assert_eq!((alarms["faults"].as_u64(), alarms["ok"].as_bool()), (Some(0), Some(true)), "{alarms:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_faults_the_trained_model_finds_them_within_its_budget() {
+    let alarms = alarms("demo-faults", &[]).await;
+    assert_eq!((alarms["faults"].as_u64(), alarms["ok"].as_bool()), (Some(20), Some(true)), "{alarms:#}");
+    assert!(alarms["detected"].as_u64().unwrap() >= 12, "{alarms:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,9 +105,8 @@ async fn after(name: &'static str, signal: Signal) -> Option<i32> {
     assert!(running.len() >= 12, "the look at processes does not see them: {running:#?}");
     kill(Pid::from_raw(i32::try_from(demo.id().unwrap()).unwrap()), signal).unwrap();
     let ended = tokio::time::timeout(STOPPED_WITHIN, demo.wait()).await.expect("the demo ends in time").unwrap();
-    let gone = poll::until("nothing is left", STOPPED_WITHIN, async || {
-        Ok(processes_of(&folder).is_empty().then_some(()))
-    });
+    let gone =
+        poll::until("nothing is left", STOPPED_WITHIN, async || Ok(processes_of(&folder).is_empty().then_some(())));
     gone.await.unwrap_or_else(|error| panic!("{error:#}: {:#?}", processes_of(&folder)));
     ended.code()
 }

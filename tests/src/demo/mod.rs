@@ -1,14 +1,17 @@
 //! The demo: a fleet drives, a model learns, faults appear, alerts arrive; then the judge speaks.
 //!
 //! It starts the same processes that an operator would, and decides nothing that they decide: it only sets the
-//! scene ([`timeline`]), watches ([`stages`], [`view`], [`latency`]) and judges.
+//! scene ([`timeline`]), watches ([`stages`], [`view`], [`latency`]) and judges ([`coverage`], [`summary`]).
 
+pub mod coverage;
 pub mod latency;
+mod printed;
 mod run;
 pub mod stages;
 pub mod summary;
 pub mod timeline;
 mod view;
+mod watching;
 
 use std::path::PathBuf;
 

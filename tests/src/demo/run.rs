@@ -6,16 +6,17 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Faults, Model, Settings,
     latency::Visibility,
-    stages::{self, Counters},
+    printed, stages,
     summary::{self, Evidence, Judged},
     timeline::Timeline,
     view::View,
+    watching::Watching,
 };
 use crate::{
     control,
@@ -35,7 +36,7 @@ pub enum Outcome {
 }
 
 /// The technicians who watch: what one sees, all must see.
-const TECHNICIANS: [&str; 2] = ["kim", "alex"];
+pub(super) const TECHNICIANS: [&str; 2] = ["kim", "alex"];
 /// After the last reading everything must have caught up within this time (G6).
 const CATCH_UP: Duration = Duration::from_secs(60);
 /// The simulator connects this many vehicles per second.
@@ -47,22 +48,24 @@ pub async fn run(settings: Settings) -> Result<Outcome> {
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
     let signals = tokio::spawn(async move {
-        wait_for_signal().await;
+        tokio::select! {
+            () = asked() => {}
+            () = hung_up() => {}
+        }
         on_signal.cancel();
-        // A second one: whoever asks twice does not want to wait. Dropped processes are killed.
-        wait_for_signal().await;
+        // A second one: whoever asks twice does not want to wait; a terminal that closes has not asked. Nothing is
+        // dropped any more: the watcher kills.
+        asked().await;
         #[expect(clippy::exit, reason = "the person asked twice")]
         std::process::exit(130);
     });
     let mut view = View::default();
     view.phase(&format!("starting mosquitto, Kafka and mongod in {}", settings.folder.display()));
-    match std::fs::remove_dir_all(&settings.folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).context(settings.folder.display().to_string());
-        }
-        _ => {}
-    }
-    let mut stack = Stack::start(&settings.folder).await?;
+    let mut stack = tokio::select! {
+        stack = Stack::start_anew(&settings.folder) => stack?,
+        // Half started: dropped services are killed.
+        () = stop.cancelled() => return Ok(Outcome::Interrupted),
+    };
     let driven = tokio::select! {
         driven = Box::pin(course(&settings, &mut stack, &mut view)) => driven.map(Some),
         () = stop.cancelled() => Ok(None),
@@ -82,21 +85,26 @@ pub async fn run(settings: Settings) -> Result<Outcome> {
     }
 }
 
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).ok();
-    let (Some(mut terminate), Some(mut hang_up)) = (listen(SignalKind::terminate()), listen(SignalKind::hangup())) else {
-        return std::future::pending().await;
-    };
+/// Waits until somebody asks for the end.
+async fn asked() {
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
+        () = signalled(SignalKind::interrupt()) => {}
+        () = signalled(SignalKind::terminate()) => {}
     }
 }
 
+/// Waits until the terminal is gone.
+async fn hung_up() {
+    signalled(SignalKind::hangup()).await;
+}
+
+async fn signalled(kind: SignalKind) {
+    let Ok(mut signals) = signal(kind) else { return std::future::pending().await };
+    signals.recv().await;
+}
+
 /// Wall time, ms since the epoch.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| i64::try_from(t.as_millis()).unwrap_or(0))
 }
 
@@ -152,8 +160,7 @@ async fn course(settings: &Settings, stack: &mut Stack, view: &mut View) -> Resu
         .map(|name| Ok(Received::from_lines(name, &stack.running(name)?.events())))
         .collect::<Result<Vec<_>>>()?;
     let visible = visibility.finish().await?;
-    let memory = stack.all().filter_map(|p| Some((p.name().to_owned(), p.peak_memory_bytes()?))).collect();
-    let peak_rates = watching.peak_rates;
+    let Watching { peak_rates, memory, .. } = watching;
     summary::judge(stack, settings, Evidence { received, visible, memory, catch_up, timeline, peak_rates }).await
 }
 
@@ -166,19 +173,26 @@ async fn conclude(
     begun: Instant,
     mut judged: Judged,
 ) -> Result<Box<Report>> {
+    let mut kept = Duration::ZERO;
     if settings.keep && !stop.is_cancelled() {
-        summary::print(view, &judged);
+        printed::print(view, &judged);
         let page = stack.running("gateway")?.address("http").context("the gateway's address")?;
         view.phase(&format!("the fleet drives on; the page stays open at http://{page}/ until Ctrl-C"));
+        let since = Instant::now();
         stack.launch(endless_fleet(settings)).await?;
         stop.cancelled().await;
+        kept = since.elapsed();
     }
     // What ends by itself shows its tally: stop the roles now, so that G4 can be judged.
     stack.stop_programs().await?;
     summary::judge_conservation(&mut judged, &stack.ended, &TECHNICIANS);
-    judged.report.duration_s = begun.elapsed().as_secs_f64();
+    judged.report.duration_s = (begun.elapsed() - kept).as_secs_f64();
     let path = judged.report.write()?;
-    summary::print(view, &judged);
+    match judged.report.verdicts.get("G4") {
+        // The rest has been printed.
+        Some(verdict) if !kept.is_zero() => printed::print_verdict(view, "G4", verdict),
+        _ => printed::print(view, &judged),
+    }
     view.say(&format!("  report: {}", path.display()));
     Ok(Box::new(judged.report))
 }
@@ -243,81 +257,4 @@ fn watch(stack: &mut Stack, name: &str, page: &str) -> Result<()> {
         ["alerts", "watch", "--gateway", &format!("ws://{page}"), "--from", "0", "--json"],
     );
     stack.spawn(program).map(|_| ())
-}
-
-/// The live part: counters between two looks, alerts as they come.
-struct Watching {
-    timeline: Timeline,
-    started: i64,
-    client: reqwest::Client,
-    before: (Instant, Counters, Value),
-    shown: usize,
-    model: Option<String>,
-    peak_rates: std::collections::BTreeMap<String, f64>,
-}
-
-impl Watching {
-    fn new(timeline: Timeline, started: i64) -> Self {
-        Self {
-            timeline,
-            started,
-            client: reqwest::Client::new(),
-            before: (Instant::now(), Counters::new(), Value::Null),
-            shown: 0,
-            model: None,
-            peak_rates: std::collections::BTreeMap::new(),
-        }
-    }
-
-    /// Whether as much history as the trainer waits for has passed.
-    fn history_is_there(&self) -> bool {
-        self.timeline.simulated(self.started, now_ms()) - self.timeline.start > self.timeline.history_ms
-    }
-
-    async fn look(&mut self, stack: &mut Stack, view: &mut View) {
-        let counters = stages::read(stack, &self.client).await;
-        let progress =
-            stack.running("simulator").ok().and_then(|p| p.last("progress")).unwrap_or(self.before.2.clone());
-        let seconds = self.before.0.elapsed().as_secs_f64().max(0.001);
-        let rows = stages::rows(&self.before.1, &counters, (&self.before.2, &progress), seconds);
-        for row in rows.iter().filter(|_| self.before.1.contains_key("edge")) {
-            let peak = self.peak_rates.entry(format!("{}_{}", row.stage, row.unit.replace(' ', "_"))).or_default();
-            *peak = peak.max(row.rate);
-        }
-        self.before = (Instant::now(), counters, progress);
-        self.show_news(stack, view);
-        let simulated = (self.timeline.simulated(self.started, now_ms()) - self.timeline.start) / 1000;
-        let total = self.timeline.duration_ms / 1000;
-        let clock = format!(
-            "simulated {}:{:02} of {}:{:02} h   connected {}",
-            simulated / 3600,
-            simulated / 60 % 60,
-            total / 3600,
-            total / 60 % 60,
-            self.before.2["connected"]
-        );
-        view.table(&clock, &rows);
-    }
-
-    /// A model that was published, and alerts that the first technician was shown.
-    fn show_news(&mut self, stack: &mut Stack, view: &mut View) {
-        if let Ok(trainer) = stack.running("trainer") {
-            let version = trainer.last("published").and_then(|line| line["version"].as_str().map(str::to_owned));
-            if version.is_some() && version != self.model {
-                view.phase(&format!("a model was published: {}", version.as_deref().unwrap_or_default()));
-                self.model = version;
-            }
-        }
-        let Ok(technician) = stack.running(TECHNICIANS[0]) else { return };
-        let events = technician.events();
-        for line in events.iter().skip(self.shown) {
-            let event = &line["event"];
-            if let (Some(id), Some(state)) = (event["id"].as_str(), event["state"].as_str()) {
-                let blamed = event["contributions"][0]["signal"].as_str().unwrap_or("");
-                let score = event["score"].as_f64().unwrap_or_default();
-                view.alert(&format!("  {state:<12} {id}  score {score:.1}  {blamed}"), state == "firing");
-            }
-        }
-        self.shown = events.len();
-    }
 }

@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
-    poll,
+    kafka_reader, poll,
     stack::{Role, Stack},
 };
 
@@ -31,9 +31,17 @@ pub async fn read(stack: &mut Stack, client: &reqwest::Client) -> Counters {
 /// How long nothing may move before a lag of zero is believed: lags are looked up now and then, not at every record.
 const STILL: Duration = Duration::from_secs(2);
 
-/// Waits until every stage has handled everything that stands in Kafka: no lag, and nothing has moved for [`STILL`].
+/// Waits until every stage has handled everything that stands in Kafka: it owns all its partitions (who owns none has
+/// no lag either), is not behind in any, and nothing has moved for [`STILL`].
 pub async fn catch_up(stack: &mut Stack, within: Duration) -> Result<()> {
     let client = reqwest::Client::new();
+    let kafka = stack.kafka().to_owned();
+    let partitions =
+        tokio::task::spawn_blocking(move || kafka_reader::watermarks(&kafka, telemetry::kafka_topic::TELEMETRY))
+            .await
+            .context("count the partitions")??;
+    // The alerter's topics have as many each.
+    let partitions = u32::try_from(partitions.len()).context("count the partitions")?;
     let mut last = (Instant::now(), Vec::new());
     poll::until("every stage has caught up", within, async || {
         let counters = read(stack, &client).await;
@@ -41,7 +49,8 @@ pub async fn catch_up(stack: &mut Stack, within: Duration) -> Result<()> {
             counters.get(process).and_then(|m| m.get(&format!("{process}_{metric}"))).copied().unwrap_or(f64::NAN)
         };
         let stages = [Role::Twin, Role::Scorer, Role::Alerter].map(Role::name);
-        let lag_is_zero = stages.iter().all(|name| metric(name, "lag_records") == 0.0);
+        let owns_all = |name: &&str| metric(name, "assigned_partitions") >= f64::from(partitions);
+        let lag_is_zero = stages.iter().all(|name| owns_all(name) && metric(name, "lag_records") == 0.0);
         let received: Vec<_> = stages.iter().map(|name| metric(name, "records_received_total").to_bits()).collect();
         if !lag_is_zero || received != last.1 {
             last = (Instant::now(), received);

@@ -1,14 +1,18 @@
-//! The end of the demo: figures, verdicts, and what a person reads.
+//! The end of the demo: figures and verdicts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
+use telemetry::{Identity, event::Score};
 
 use super::{
     Faults, Model, Settings,
+    coverage::Coverage,
     latency::{self, Latency, Visible},
     timeline::Timeline,
-    view::View,
 };
 use crate::{
     judge::{self, Alarms, Received},
@@ -74,11 +78,15 @@ pub async fn judge(stack: &Stack, settings: &Settings, evidence: Evidence) -> Re
     .await??;
     report.verdicts.insert("G3".into(), judge::judge_alerts(&alerts, &evidence.received));
 
+    let scored = scores.iter().map(|record| Ok(serde_json::from_slice::<Score>(&record.payload)?.identity()));
+    let scored = scored.collect::<Result<HashSet<_>>>().context("read the scores")?;
     let scores = judge::Scores::of(&scores)?;
     let truth = std::fs::read(stack.folder().join("truth.jsonl")).context("read the truth")?;
     let truth = simulator::truth::read(&truth[..]).context("read the truth")?;
     let alarms = judge::judge_alarms(&alerts, &truth, scores.vehicle_hours);
-    report.verdicts.insert("alarms".into(), judge_alarm_budget(settings, &alarms));
+    let is_scored = |identity: &Identity| scored.contains(identity);
+    let coverage = Coverage::of(&facts.published, is_scored, &evidence.timeline, &truth);
+    report.verdicts.insert("alarms".into(), judge_alarm_budget(settings, &alarms, &coverage));
 
     let to_twin = latency::to_twin(&facts.published, &evidence.visible)?;
     let to_alert = evidence.received.first().map(|first| latency::to_alert(&facts.published, &alerts, first));
@@ -138,8 +146,9 @@ fn plausible_alarms(mean: f64) -> u64 {
     n
 }
 
-/// Few false alarms; with faults, most of them found; with shuffled weights, hardly any, whatever the alarms.
-fn judge_alarm_budget(settings: &Settings, alarms: &Alarms) -> Verdict {
+/// A model was in time; few false alarms; with faults, most of them found; with shuffled weights, hardly any, whatever
+/// the alarms.
+fn judge_alarm_budget(settings: &Settings, alarms: &Alarms, coverage: &Coverage) -> Verdict {
     let allowed = plausible_alarms(alarms.healthy_hours * ALARM_BUDGET_PER_1000_HOURS / 1000.0);
     let few = alarms.false_alarms.len() as u64 <= allowed || settings.model == Model::Shuffled;
     let recall = to_f64(alarms.detected() as u64) / to_f64(alarms.faults.len().max(1) as u64);
@@ -149,15 +158,17 @@ fn judge_alarm_budget(settings: &Settings, alarms: &Alarms) -> Verdict {
         (Faults::Demo, Model::Shuffled) => recall <= MAX_SHUFFLED_RECALL,
     };
     Verdict {
-        ok: few && recall_ok && alarms.healthy_hours > 0.0,
+        ok: few && recall_ok && coverage.is_enough() && alarms.healthy_hours > 0.0,
         checked: alarms.faults.len() as u64 + 1,
         counts: BTreeMap::from([
             ("false_alarms".into(), alarms.false_alarms.len() as u64),
             ("allowed".into(), allowed),
             ("faults".into(), alarms.faults.len() as u64),
             ("detected".into(), alarms.detected() as u64),
+            ("readings_since_faults".into(), coverage.fleet.made),
+            ("scored_since_faults".into(), coverage.fleet.scored),
         ]),
-        examples: alarms.false_alarms.iter().take(10).cloned().collect(),
+        examples: coverage.missed.iter().chain(&alarms.false_alarms).take(10).cloned().collect(),
     }
 }
 
@@ -167,55 +178,9 @@ pub fn judge_conservation(judged: &mut Judged, ended: &BTreeMap<String, Ended>, 
     judged.report.verdicts.insert("G4".into(), judge::judge_tallies(tallied));
 }
 
-/// Prints what a person wants to know.
-pub fn print(view: &mut View, judged: &Judged) {
-    let report = &judged.report;
-    let figure = |name: &str| report.figures.get(name).copied().unwrap_or(f64::NAN);
-    view.say("");
-    view.phase("summary");
-    view.say(&format!(
-        "  readings       sent {:.0} · acknowledged {:.0} · in Kafka {:.0} · scored {:.0} · in twins {:.0}",
-        figure("readings_sent_count"),
-        figure("readings_acknowledged_count"),
-        figure("readings_in_kafka_count"),
-        figure("readings_scored_count"),
-        figure("readings_in_twins_count")
-    ));
-    for (title, name) in [("publish→twin ", "publish_to_twin"), ("publish→alert", "publish_to_alert")] {
-        view.say(&format!(
-            "  {title}  p50 {:.0} ms · p99 {:.0} ms · max {:.0} ms  ({:.0} measured)",
-            figure(&format!("{name}_p50_ms")),
-            figure(&format!("{name}_p99_ms")),
-            figure(&format!("{name}_max_ms")),
-            figure(&format!("{name}_count"))
-        ));
-    }
-    for (fault, (found, of, delays)) in judged.alarms.by_fault() {
-        let delays: Vec<_> = delays.iter().map(|delay| format!("{:.1} min", delay / 60.0)).collect();
-        let after = if delays.is_empty() { String::new() } else { format!(" after {}", delays.join(", ")) };
-        view.say(&format!("  {fault:<24} {found} of {of} found{after}"));
-    }
-    view.say(&format!(
-        "  false alarms   {} in {:.0} vehicle-hours of healthy driving",
-        judged.alarms.false_alarms.len(),
-        judged.alarms.healthy_hours
-    ));
-    for line in &judged.alarms.false_alarms {
-        view.say(&format!("    {line}"));
-    }
-    for (name, verdict) in &report.verdicts {
-        let counts: Vec<_> = verdict.counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
-        let mark = if verdict.ok { "✓" } else { "✗" };
-        view.alert(&format!("  {mark} {name:<7} checked {} · {}", verdict.checked, counts.join(" · ")), !verdict.ok);
-        for example in verdict.examples.iter().filter(|_| !verdict.ok) {
-            view.say(&format!("      {example}"));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::coverage::Share, *};
 
     #[test]
     fn the_plausible_number_of_alarms_is_a_poisson_quantile() {
@@ -238,12 +203,19 @@ mod tests {
             false_alarms: vec![String::new(); false_alarms],
             healthy_hours: 150.0,
         };
+        let share = |scored| Share { made: 100, scored };
+        let in_time = Coverage { fleet: share(95), missed: Vec::new() };
         let trained = Settings::parse_from(["demo"]);
         let shuffled = Settings::parse_from(["demo", "--model", "shuffled"]);
-        assert!(judge_alarm_budget(&trained, &alarms(8, 3)).ok);
-        assert!(!judge_alarm_budget(&trained, &alarms(8, 9)).ok);
-        assert!(!judge_alarm_budget(&trained, &alarms(3, 0)).ok);
-        assert!(judge_alarm_budget(&shuffled, &alarms(1, 20)).ok);
-        assert!(!judge_alarm_budget(&shuffled, &alarms(8, 0)).ok);
+        assert!(judge_alarm_budget(&trained, &alarms(8, 3), &in_time).ok);
+        assert!(!judge_alarm_budget(&trained, &alarms(8, 9), &in_time).ok);
+        assert!(!judge_alarm_budget(&trained, &alarms(3, 0), &in_time).ok);
+        assert!(judge_alarm_budget(&shuffled, &alarms(1, 20), &in_time).ok);
+        assert!(!judge_alarm_budget(&shuffled, &alarms(8, 0), &in_time).ok);
+        // Nothing was scored, or not the readings of one fault: what is not there raises no false alarm.
+        let late = Coverage { fleet: share(80), missed: Vec::new() };
+        assert!(!judge_alarm_budget(&trained, &alarms(8, 0), &late).ok);
+        let hole = Coverage { fleet: share(95), missed: vec![String::new()] };
+        assert!(!judge_alarm_budget(&trained, &alarms(8, 0), &hole).ok);
     }
 }

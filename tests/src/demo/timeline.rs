@@ -39,6 +39,12 @@ impl Timeline {
         }
     }
 
+    /// Event time of a reading that was due at wall time `due`, both ms since the epoch.
+    pub fn event_time(&self, due: i64) -> i64 {
+        let begun = self.start + self.duration_ms - self.duration_ms / self.speed;
+        self.start + (due - begun) * self.speed
+    }
+
     /// Simulated time at wall time `now`, ms since the epoch.
     pub fn simulated(&self, begun: i64, now: i64) -> i64 {
         self.start + (now - begun).clamp(0, self.duration_ms / self.speed) * self.speed
@@ -56,6 +62,8 @@ mod tests {
         let end = now + 100_000;
         assert_eq!(timeline.start + timeline.duration_ms, end);
         assert_eq!(timeline.simulated(now, end), end);
+        assert_eq!(timeline.event_time(now), timeline.start);
+        assert_eq!(timeline.event_time(end), end);
         // At every moment simulated time is not after wall time.
         assert!((0..=100_000).step_by(1000).all(|t| timeline.simulated(now, now + t) <= now + t));
         assert!(timeline.history_ms < timeline.faults_from_ms);

@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Draws on standard output.
 #[derive(Debug)]
-pub struct View {
+pub(super) struct View {
     terminal: bool,
     drawn: usize,
     last_line: Option<Instant>,
@@ -38,25 +38,25 @@ impl View {
     }
 
     /// A line that stays.
-    pub fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, text: &str) {
         self.erase();
         print(&format!("{text}\n"));
     }
 
     /// A heading that stays.
-    pub fn phase(&mut self, text: &str) {
+    pub(super) fn phase(&mut self, text: &str) {
         let line = self.paint(BOLD, &format!("▸ {text}"));
         self.say(&line);
     }
 
     /// An alert that stays.
-    pub fn alert(&mut self, text: &str, firing: bool) {
+    pub(super) fn alert(&mut self, text: &str, firing: bool) {
         let line = self.paint(if firing { RED } else { GREEN }, text);
         self.say(&line);
     }
 
     /// The table, over the last one.
-    pub fn table(&mut self, clock: &str, rows: &[Row]) {
+    pub(super) fn table(&mut self, clock: &str, rows: &[Row]) {
         if !self.terminal {
             if self.last_line.is_none_or(|last| last.elapsed() >= QUIET) {
                 self.last_line = Some(Instant::now());
@@ -65,17 +65,22 @@ impl View {
             }
             return;
         }
-        self.erase();
-        let mut text = format!("{DIM}  {clock}{PLAIN}\n");
+        // One write, over the old lines, and no line wraps: nothing flickers, and as many lines are drawn as counted.
+        let mut text = String::from("\x1b[?7l");
+        if self.drawn > 0 {
+            write!(text, "\x1b[{}A", self.drawn).ok();
+        }
+        writeln!(text, "{DIM}  {clock}{PLAIN}\x1b[K").ok();
         for row in rows {
             let lag = row.lag.map_or(String::new(), |lag| format!("lag {lag:>6.0}"));
             writeln!(
                 text,
-                "  {:<10}{:<16}{:>10.0}  {:>7.0}/s  {DIM}{lag}{PLAIN}",
+                "  {:<10}{:<16}{:>10.0}  {:>7.0}/s  {DIM}{lag}{PLAIN}\x1b[K",
                 row.stage, row.unit, row.total, row.rate
             )
             .ok();
         }
+        text.push_str("\x1b[?7h");
         print(&text);
         self.drawn = rows.len() + 1;
     }
