@@ -9,15 +9,13 @@ use std::{
 use axum::http::StatusCode;
 use cloud_log::OutRecord;
 use serde::Deserialize;
-use telemetry::{
-    event::{AlertAction, AlertCommand, AlertId},
-    kafka_topic::ALERT_COMMANDS,
-};
+use telemetry::event::{AlertAction, AlertCommand, AlertId};
 use uuid::Uuid;
 
 use crate::{
     metrics,
     problem::Problem,
+    server::WRITES,
     state::{State, now},
 };
 
@@ -65,13 +63,9 @@ async fn submit_inner(state: &State, alert: &AlertId, action: &str, request: Com
         });
     }
     let payload = serde_json::to_vec(&command).map_err(anyhow::Error::from)?;
-    let record = OutRecord::new(ALERT_COMMANDS, alert.vehicle.as_str(), payload);
-    tokio::time::timeout(CONFIRM_WITHIN, async {
-        state.producer.send(record).await?;
-        state.producer.flush().await
-    })
-    .await
-    .map_err(|_| {
+    let [kafka_topic] = WRITES;
+    let record = OutRecord::new(kafka_topic, alert.vehicle.as_str(), payload);
+    tokio::time::timeout(CONFIRM_WITHIN, state.producer.deliver(record)).await.map_err(|_| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Kafka did not confirm the command in time; repeat it")
     })??;
     tracing::info!(alert = %command.alert, action, command = %command.id, "command taken");
@@ -82,11 +76,13 @@ fn check(alert: &AlertId, action: &str, request: CommandRequest) -> Result<Alert
     let action = match action {
         "acknowledge" => AlertAction::Acknowledge,
         "resolve" => {
-            let outcome = request.outcome.unwrap_or_else(|| OUTCOMES[0].to_owned());
-            if !OUTCOMES.contains(&outcome.as_str()) {
-                return Err(Problem::bad(format!("outcome is one of {}", OUTCOMES.join(", "))));
+            // Never assumed: what was found is what the detector is judged by.
+            match request.outcome.filter(|outcome| OUTCOMES.contains(&outcome.as_str())) {
+                Some(outcome) => AlertAction::Resolve { outcome },
+                None => {
+                    return Err(Problem::bad(format!("resolve needs an outcome, one of {}", OUTCOMES.join(", "))));
+                }
             }
-            AlertAction::Resolve { outcome }
         }
         _ => return Err(Problem::bad("action is acknowledge or resolve")),
     };
@@ -158,6 +154,7 @@ mod tests {
             ("acknowledge", r#"{"actor":"a\u0000"}"#),
             ("acknowledge", r#"{"actor":"Kim","id":"6ba7b810-9dad-41d1-80b4-00c04fd430c8"}"#),
             ("resolve", r#"{"actor":"Kim","outcome":"whatever"}"#),
+            ("resolve", r#"{"actor":"Kim"}"#),
             ("delete", r#"{"actor":"Kim"}"#),
         ] {
             assert_eq!(check(&alert, action, request(bad)).unwrap_err().status(), StatusCode::BAD_REQUEST, "{bad}");

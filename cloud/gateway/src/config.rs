@@ -6,6 +6,9 @@ use cloud_log::KafkaConfig;
 use service::Error;
 use store::MongoConfig;
 
+/// More than any machine holds, and what a semaphore can count.
+const MAX_CONNECTIONS: usize = 1_000_000;
+
 /// Flags of `motorcade run gateway`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Config {
@@ -53,6 +56,9 @@ impl Config {
         if !self.listen.ip().is_loopback() && self.token_file.is_none() {
             return usage("listen", "beyond loopback a --token-file is needed: alerts and positions are personal data");
         }
+        if self.max_connections > MAX_CONNECTIONS {
+            return usage("max-connections", "at most 1000000");
+        }
         for (flag, value) in [
             ("max-connections", self.max_connections),
             ("ring-events", self.ring_events),
@@ -90,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_loopback_a_token_is_needed() {
+    fn what_can_not_be_used_is_refused() {
         let check = |flags: &[&str]| {
             let config = Flags::try_parse_from([&["gateway"], flags].concat()).unwrap().config;
             config.validate().map_err(|error| error.exit_code())
@@ -101,5 +107,8 @@ mod tests {
         assert_eq!(check(&["--listen", "10.0.0.1:8080"]), Err(64));
         assert_eq!(check(&["--listen", "0.0.0.0:8080", "--token-file", "token"]), Ok(()));
         assert_eq!(check(&["--ring-events", "0"]), Err(64));
+        assert_eq!(check(&["--max-connections", "1000000"]), Ok(()));
+        assert_eq!(check(&["--max-connections", "1000001"]), Err(64));
+        assert_eq!(check(&["--max-connections", "18446744073709551615"]), Err(64));
     }
 }

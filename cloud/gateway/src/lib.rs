@@ -22,4 +22,4 @@ mod state;
 mod stream;
 
 pub use config::Config;
-pub use server::{Gateway, RenderMetrics, connect};
+pub use server::{Gateway, READS, RenderMetrics, WRITES, connect};

@@ -1,4 +1,4 @@
-//! The page: three files and an icon, compiled in. No build step, nothing from other hosts.
+//! The page: markup, style, scripts, icon and manifest, compiled in. No build step, nothing from other hosts.
 
 use axum::{
     Router,

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_log::History;
+use cloud_log::{Marks, Watermarks};
 use serde::Serialize;
+use service::Error;
 use telemetry::kafka_topic::{ALERTS, DEAD_LETTER, SCORES, TELEMETRY};
 
-use crate::state::{Shared, now};
+use crate::state::{Shared, State, now};
 
 const EVERY: Duration = Duration::from_secs(2);
 const KAFKA_TOPICS: [&str; 4] = [TELEMETRY, SCORES, ALERTS, DEAD_LETTER];
@@ -43,8 +44,6 @@ pub(crate) struct Pipeline {
     asked: Option<Instant>,
 }
 
-type Marks = BTreeMap<i32, (i64, i64)>;
-
 impl Pipeline {
     fn take(&mut self, marks: &BTreeMap<&'static str, Marks>, scored: &BTreeMap<i32, i64>, asked: Instant) {
         let elapsed = self.asked.map(|before| asked.saturating_duration_since(before).as_secs_f64());
@@ -69,34 +68,43 @@ impl Pipeline {
     }
 }
 
-/// Asks Kafka until the stop.
-pub(crate) async fn watch(state: Shared) -> anyhow::Result<()> {
+/// Asks Kafka until the stop; does not wait for an answer then.
+pub(crate) async fn watch(state: Shared) -> Result<(), Error> {
+    // One client for all questions: each start of one costs threads and connections.
+    let watermarks = Watermarks::new(&state.config.kafka)?;
     loop {
-        let asked = Instant::now();
-        let mut marks = BTreeMap::new();
-        let mut failure = None;
-        for name in KAFKA_TOPICS {
-            match History::watermarks(&state.config.kafka, name).await {
-                Ok(found) => {
-                    marks.insert(name, found);
-                }
-                Err(error) => failure = Some(format!("{error:#}")),
-            }
-        }
-        let scored = state.scores().scored().clone();
-        {
-            let mut pipeline = state.pipeline();
-            match failure {
-                None => pipeline.take(&marks, &scored, asked),
-                Some(error) => {
-                    tracing::debug!(error, "the pipeline's health is unknown");
-                    pipeline.error = Some("Kafka does not answer".into());
-                }
-            }
-        }
         tokio::select! {
             () = state.stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(EVERY) => {}
+            () = async {
+                measure(&state, &watermarks).await;
+                tokio::time::sleep(EVERY).await;
+            } => {}
+        }
+    }
+}
+
+async fn measure(state: &State, watermarks: &Watermarks) {
+    let asked = Instant::now();
+    let mut marks = BTreeMap::new();
+    let mut failure = None;
+    for name in KAFKA_TOPICS {
+        match watermarks.of(name).await {
+            Ok(found) => {
+                marks.insert(name, found);
+            }
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    let scored = state.scores().scored().clone();
+    let mut pipeline = state.pipeline();
+    match failure {
+        None => pipeline.take(&marks, &scored, asked),
+        Some(error) => {
+            tracing::debug!(%error, "the pipeline's health is unknown");
+            pipeline.error = Some("Kafka does not answer".into());
         }
     }
 }

@@ -3,13 +3,17 @@
 //! Readers keep an offset of their own and ask for what comes after it. A reader that is slower than the ring is
 //! told so and catches up from the log; nothing is ever skipped without a word.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use axum::extract::ws::Utf8Bytes;
 use telemetry::{
     VehicleId,
     event::{AlertEvent, AlertId, AlertState},
 };
+
+/// Alerts that are resolved and whose last revision is still known: a repeat of an older event follows soon, if at
+/// all.
+const RESOLVED: usize = 10_000;
 
 /// One event as it goes to every client.
 #[derive(Debug, Clone)]
@@ -31,8 +35,13 @@ impl Frame {
 /// What a reader gets.
 #[derive(Debug)]
 pub enum Read {
-    /// These come next, in order.
-    Frames(Vec<Frame>),
+    /// These come next, in order; read on at `next`.
+    Frames {
+        /// The events.
+        frames: Vec<Frame>,
+        /// Behind the last of them; behind everything that was read from the log if no other follows.
+        next: i64,
+    },
     /// What comes next has left the ring, which now begins at this offset.
     Behind(i64),
 }
@@ -58,12 +67,25 @@ pub struct Ring {
     /// The next offset.
     next: i64,
     open: BTreeMap<AlertId, OpenAlert>,
+    /// Last revisions of the alerts that were resolved last.
+    resolved: HashMap<AlertId, u64>,
+    resolved_order: VecDeque<AlertId>,
 }
 
 impl Ring {
     /// An empty ring that begins at this offset.
     pub fn new(first: i64, max_frames: usize, max_bytes: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, max_frames, max_bytes, first, next: first, open: BTreeMap::new() }
+        Self {
+            frames: VecDeque::new(),
+            bytes: 0,
+            max_frames,
+            max_bytes,
+            first,
+            next: first,
+            open: BTreeMap::new(),
+            resolved: HashMap::new(),
+            resolved_order: VecDeque::new(),
+        }
     }
 
     /// Adds the next event of the log. Offsets may have holes.
@@ -81,13 +103,29 @@ impl Ring {
                 self.first = left.offset + 1;
             }
         }
-        let known = self.open.get(&event.id).map_or(0, |open| open.event.revision);
-        if event.state == AlertState::Resolved {
-            self.open.remove(&event.id);
-        } else if event.revision > known {
-            self.open.insert(event.id.clone(), OpenAlert { offset, event });
-        }
+        self.fold(offset, event);
         Ok(())
+    }
+
+    fn fold(&mut self, offset: i64, event: AlertEvent) {
+        let open = self.open.get(&event.id).map(|open| open.event.revision);
+        let known = open.or_else(|| self.resolved.get(&event.id).copied()).unwrap_or(0);
+        if event.revision <= known {
+            return;
+        }
+        if event.state != AlertState::Resolved {
+            self.open.insert(event.id.clone(), OpenAlert { offset, event });
+            return;
+        }
+        self.open.remove(&event.id);
+        if self.resolved.insert(event.id.clone(), event.revision).is_none() {
+            self.resolved_order.push_back(event.id);
+        }
+        if self.resolved_order.len() > RESOLVED
+            && let Some(oldest) = self.resolved_order.pop_front()
+        {
+            self.resolved.remove(&oldest);
+        }
     }
 
     /// Notes that the log is read up to and with this offset.
@@ -106,7 +144,13 @@ impl Ring {
             return Read::Behind(self.first);
         }
         let at = self.frames.partition_point(|frame| frame.offset < from);
-        Read::Frames(self.frames.range(at..).take(max).cloned().collect())
+        let frames: Vec<_> = self.frames.range(at..).take(max).cloned().collect();
+        let next = match frames.last() {
+            Some(last) if at + frames.len() < self.frames.len() => last.offset + 1,
+            // Records that hold no event have offsets too.
+            _ => self.next.max(from),
+        };
+        Read::Frames { frames, next }
     }
 
     /// Open alerts, in order of their ids.
@@ -158,7 +202,7 @@ mod tests {
 
     fn offsets(read: Read) -> Vec<i64> {
         match read {
-            Read::Frames(frames) => frames.iter().map(|frame| frame.offset).collect(),
+            Read::Frames { frames, .. } => frames.iter().map(|frame| frame.offset).collect(),
             Read::Behind(first) => panic!("behind {first}"),
         }
     }
@@ -175,6 +219,38 @@ mod tests {
         assert_eq!(offsets(ring.read(12, 1)), [13]);
         assert_eq!(offsets(ring.read(16, 10)), [0_i64; 0]);
         assert!(matches!(ring.read(10, 10), Read::Behind(11)));
+    }
+
+    /// A reader that takes `next` from the read, and not from anywhere else, misses nothing that comes between two
+    /// reads.
+    #[test]
+    fn a_reader_goes_on_where_its_read_ended() {
+        let mut ring = Ring::new(0, 100, 1 << 20);
+        let (mut cursor, mut seen) = (0, Vec::new());
+        for offset in 0..20 {
+            if offset % 5 == 3 {
+                ring.pass(offset);
+            } else {
+                ring.push(offset, event("veh-1", 1, AlertState::Firing)).unwrap();
+            }
+            if offset % 3 == 0 {
+                let Read::Frames { frames, next } = ring.read(cursor, 2) else { panic!("behind") };
+                // What is pushed from here on lies at `next` or behind it.
+                assert!(next <= ring.next());
+                seen.extend(frames.iter().map(|frame| frame.offset));
+                cursor = next;
+            }
+        }
+        loop {
+            let Read::Frames { frames, next } = ring.read(cursor, 2) else { panic!("behind") };
+            if frames.is_empty() {
+                assert_eq!(next, 20);
+                break;
+            }
+            seen.extend(frames.iter().map(|frame| frame.offset));
+            cursor = next;
+        }
+        assert_eq!(seen, (0..20).filter(|offset| offset % 5 != 3).collect::<Vec<_>>());
     }
 
     #[test]
@@ -201,5 +277,16 @@ mod tests {
         ring.push(5, event("veh-2", 3, AlertState::Resolved)).unwrap();
         assert_eq!(ring.open_of(&two).count(), 0);
         assert_eq!(ring.open().count(), 2);
+        ring.push(6, event("veh-2", 2, AlertState::Acknowledged)).unwrap();
+        assert_eq!(ring.open_of(&two).count(), 0, "a repeat opens nothing again");
+    }
+
+    #[test]
+    fn what_is_remembered_of_resolved_alerts_is_bounded() {
+        let mut ring = Ring::new(0, 1, 1 << 20);
+        for n in 0..=RESOLVED {
+            ring.push(0, event(&format!("veh-{n}"), 2, AlertState::Resolved)).unwrap();
+        }
+        assert_eq!((ring.resolved.len(), ring.resolved_order.len()), (RESOLVED, RESOLVED));
     }
 }

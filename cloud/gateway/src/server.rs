@@ -3,25 +3,28 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use cloud_log::{History, Producer, Tail, TailFrom};
-use service::{Error, Tally};
+use cloud_log::{Producer, Tail, TailFrom, Watermarks};
+use service::{Error, Tally, Token};
 use store::Store;
 use telemetry::{
     event::{AlertEvent, Score},
-    kafka_topic::{ALERTS, MODELS, SCORES},
+    kafka_topic::{ALERT_COMMANDS, ALERTS, MODELS, SCORES},
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, api,
-    auth::Token,
-    metrics, pipeline,
+    Config, api, metrics, pipeline,
     state::{Shared, State},
 };
 
 /// Renders the process's metrics for `/metrics`.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Kafka topics that the role reads.
+pub const READS: [&str; 3] = [ALERTS, SCORES, MODELS];
+/// Kafka topics that the role writes.
+pub const WRITES: [&str; 1] = [ALERT_COMMANDS];
 
 /// Records taken at a time.
 const BATCH: usize = 1_000;
@@ -48,7 +51,7 @@ pub struct Gateway {
 /// [`Error::Unavailable`] if a service does not answer or the address is taken.
 pub async fn connect(config: Config, render_metrics: RenderMetrics) -> Result<Gateway, Error> {
     config.validate()?;
-    let token = Token::load(config.token_file.as_deref())?;
+    let token = config.token_file.as_deref().map(|file| Token::load("token-file", file)).transpose()?;
     let taken = |error: std::io::Error| Error::Unavailable {
         flag: "listen",
         address: config.listen.to_string(),
@@ -58,14 +61,18 @@ pub async fn connect(config: Config, render_metrics: RenderMetrics) -> Result<Ga
     let address = listener.local_addr().map_err(taken)?;
     let store = Store::connect(&config.mongo).await?;
     let producer = Producer::connect(&config.kafka).await?;
-    // The whole log of alerts: the alerts that are open are its fold.
-    let alerts = Tail::open(&config.kafka, ALERTS, TailFrom::Beginning).await?;
-    let first = History::watermarks(&config.kafka, ALERTS).await?.get(&0).map_or(0, |(low, _)| *low);
-    let models = Tail::open(&config.kafka, MODELS, TailFrom::Beginning).await?;
-    let back = History::watermarks(&config.kafka, SCORES).await?;
+    let cluster = producer.cluster_id().await?.unwrap_or_default();
+    let [alerts, scores, models] = READS;
+    let watermarks = Watermarks::new(&config.kafka)?;
+    let first = watermarks.of(alerts).await?.get(&0).map_or(0, |(low, _)| *low);
+    let back = watermarks.of(scores).await?;
     let back: BTreeMap<_, _> = back.into_iter().map(|(p, (low, high))| (p, low.max(high - SCORES_BACK))).collect();
-    let scores = Tail::open(&config.kafka, SCORES, TailFrom::Offsets(back)).await?;
-    let state = Arc::new(State::new(config, token, store, producer, render_metrics, first));
+    // The whole log of alerts: the alerts that are open are its fold.
+    let alerts = Tail::open(&config.kafka, alerts, TailFrom::Beginning).await?;
+    let models = Tail::open(&config.kafka, models, TailFrom::Beginning).await?;
+    let scores = Tail::open(&config.kafka, scores, TailFrom::Offsets(back)).await?;
+    let epoch = format!("{cluster}/{}", config.mongo.database);
+    let state = Arc::new(State::new(config, token, store, producer, render_metrics, (first, epoch)));
     Ok(Gateway { state, listener, address, alerts, scores, models })
 }
 
@@ -86,17 +93,26 @@ impl Gateway {
     /// If one of the tasks fails.
     pub async fn run(self, stop: CancellationToken) -> Result<Tally, Error> {
         let Self { state, listener, alerts, scores, models, address } = self;
-        tracing::info!(%address, token = state.token.is_needed(), "listening");
+        tracing::info!(%address, token = state.token.is_some(), "listening");
         let mut tasks: JoinSet<anyhow::Result<Option<Tally>>> = JoinSet::new();
         tasks.spawn(follow_alerts(state.clone(), alerts));
         tasks.spawn(follow_scores(state.clone(), scores));
         tasks.spawn(follow_models(state.clone(), models));
         let watched = state.clone();
-        tasks.spawn(async move { pipeline::watch(watched).await.map(|()| None) });
+        tasks.spawn(async move {
+            pipeline::watch(watched).await?;
+            Ok(None)
+        });
         let (routes, stopped) = (api::routes(state.clone()), state.stop.clone());
         tasks.spawn(async move {
-            let served = axum::serve(listener, routes).with_graceful_shutdown(async move { stopped.cancelled().await });
-            served.await.context("serve")?;
+            let served = axum::serve(listener, routes).with_graceful_shutdown(stopped.clone().cancelled_owned());
+            tokio::select! {
+                served = served => served.context("serve")?,
+                // A client that never ends its request does not hold up the stop.
+                () = async { stopped.cancelled().await; tokio::time::sleep(FAREWELL).await } => {
+                    tracing::warn!("requests were cut");
+                }
+            }
             Ok(None)
         });
         let mut tally = Tally::default();

@@ -6,14 +6,14 @@ use std::sync::{
 };
 
 use cloud_log::Producer;
+use service::Token;
 use store::Store;
 use telemetry::UnixMillis;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, RenderMetrics, auth::Token, commands::Bucket, models::Models, pipeline::Pipeline, ring::Ring,
-    scores::RecentScores,
+    Config, RenderMetrics, commands::Bucket, models::Models, pipeline::Pipeline, ring::Ring, scores::RecentScores,
 };
 
 /// Pages of older alerts read from Kafka at a time.
@@ -25,7 +25,8 @@ pub(crate) type Shared = Arc<State>;
 
 pub(crate) struct State {
     pub(crate) config: Config,
-    pub(crate) token: Token,
+    /// What requests have to show; none on a loopback listener without a token file.
+    pub(crate) token: Option<Token>,
     pub(crate) store: Store,
     pub(crate) producer: Producer,
     pub(crate) render_metrics: RenderMetrics,
@@ -41,16 +42,17 @@ pub(crate) struct State {
     /// The log of alerts has been read to its end once.
     ready: AtomicBool,
     pub(crate) stop: CancellationToken,
+    epoch: String,
 }
 
 impl State {
     pub(crate) fn new(
         config: Config,
-        token: Token,
+        token: Option<Token>,
         store: Store,
         producer: Producer,
         render_metrics: RenderMetrics,
-        first: i64,
+        (first, epoch): (i64, String),
     ) -> Self {
         Self {
             ring: RwLock::new(Ring::new(first, config.ring_events, config.ring_bytes)),
@@ -63,6 +65,7 @@ impl State {
             catch_ups: Semaphore::new(CATCH_UPS),
             ready: AtomicBool::new(false),
             stop: CancellationToken::new(),
+            epoch,
             config,
             token,
             store,
@@ -71,9 +74,10 @@ impl State {
         }
     }
 
-    /// Names the log that offsets belong to: an offset of another deployment means nothing here.
+    /// Names the log that offsets belong to, by Kafka's cluster and the database: an offset of another deployment,
+    /// or of a Kafka that was made anew, means nothing here.
     pub(crate) fn epoch(&self) -> &str {
-        &self.config.mongo.database
+        &self.epoch
     }
 
     pub(crate) fn open_connections(&self) -> usize {

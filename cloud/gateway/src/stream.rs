@@ -120,7 +120,7 @@ pub(crate) async fn upgrade(Extract(state): Extract<Shared>, headers: HeaderMap,
     let Ok(permit) = state.connections.clone().try_acquire_owned() else {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many connections; come again").into_response();
     };
-    let authorised = state.token.admits_headers(&headers);
+    let authorised = state.token.as_ref().is_none_or(|token| token.admits_headers(&headers));
     ws.read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_message_size(MAX_MESSAGE)
@@ -188,17 +188,20 @@ impl Connection {
         let first = tokio::time::timeout(HELLO_WITHIN, self.socket.recv()).await.map_err(|_| SILENT)?;
         let Some(Ok(Message::Text(text))) = first else { return Err(MALFORMED) };
         let Ok(FromClient::Hello { token, from, epoch }) = serde_json::from_str(&text) else { return Err(MALFORMED) };
-        if !authorised && !self.state.token.admits(token.as_deref()) {
+        let shown = |expected: &service::Token| token.is_some_and(|offered| expected.admits(&offered));
+        if !authorised && !self.state.token.as_ref().is_some_and(shown) {
             return Err(TOKEN);
         }
         if !self.state.is_ready() {
             // A snapshot of half the log would show alerts that are long resolved.
             return Err(UNAVAILABLE);
         }
-        let (snapshot, recovered) = self.begin(from, epoch.as_deref()).await?;
+        // The head that the beginning was chosen by: what comes after it is sent.
+        let head = self.state.ring().next();
+        let (snapshot, recovered) = self.begin(from, head, epoch.as_deref()).await?;
         let welcome = json!({
             "type": "welcome",
-            "head": *self.head.borrow(),
+            "head": head,
             "epoch": self.state.epoch(),
             "recovered": recovered,
             "heartbeat_ms": self.state.config.heartbeat_ms,
@@ -212,12 +215,7 @@ impl Connection {
     }
 
     /// Sets the cursor; says whether a snapshot is due and whether nothing was missed.
-    async fn begin(&mut self, from: From, epoch: Option<&str>) -> Result<(bool, bool), End> {
-        let (next, ring_holds) = {
-            let ring = self.state.ring();
-            let holds = |offset| matches!(ring.read(offset, 0), Read::Frames(_));
-            (ring.next(), if let From::Offset(offset) = from { holds(offset) } else { true })
-        };
+    async fn begin(&mut self, from: From, head: i64, epoch: Option<&str>) -> Result<(bool, bool), End> {
         let offset = match from {
             From::Offset(offset) => offset,
             From::Named(Named::Snapshot) => {
@@ -226,11 +224,12 @@ impl Connection {
             }
             From::Named(Named::Head) | From::Nothing => {
                 metrics::resumed("head");
-                self.cursor = next;
+                self.cursor = head;
                 return Ok((false, true));
             }
         };
-        let same_log = epoch.is_none_or(|epoch| epoch == self.state.epoch()) && (0..=next).contains(&offset);
+        let same_log = epoch.is_none_or(|epoch| epoch == self.state.epoch()) && (0..=head).contains(&offset);
+        let ring_holds = matches!(self.state.ring().read(offset, 0), Read::Frames { .. });
         if same_log && ring_holds {
             metrics::resumed("ring");
             self.cursor = offset;
@@ -279,12 +278,15 @@ impl Connection {
         loop {
             let read = self.state.ring().read(self.cursor, CHUNK);
             match read {
-                Read::Frames(frames) if frames.is_empty() => {
-                    // Records that hold no event have offsets too.
-                    self.cursor = self.cursor.max(*self.head.borrow());
-                    return Ok(());
+                Read::Frames { frames, next } => {
+                    let caught_up = frames.is_empty();
+                    self.forward(frames).await?;
+                    // From the same look at the ring: what came since then lies behind it.
+                    self.cursor = next;
+                    if caught_up {
+                        return Ok(());
+                    }
                 }
-                Read::Frames(frames) => self.forward(frames).await?,
                 Read::Behind(first) => self.catch_up(first).await?,
             }
             if self.state.stop.is_cancelled() {

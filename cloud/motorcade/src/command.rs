@@ -1,7 +1,7 @@
 //! The command line, and which crate answers it.
 
 use clap::{Parser, Subcommand};
-use service::{Error, Outcome, Process};
+use service::{Error, Kind, Outcome, Process};
 
 use crate::{alerts, topology};
 
@@ -31,7 +31,7 @@ pub enum Command {
     /// Show twins, or compare them with a fold of the log.
     #[command(subcommand)]
     Twin(Twin),
-    /// Watch and acknowledge alerts.
+    /// Watch alerts.
     #[command(subcommand)]
     Alerts(Alerts),
     /// Compare the Kafka topics with the table in code, or create and alter them.
@@ -101,6 +101,24 @@ pub enum Topics {
     Plan(cloud_log::topics::PlanArgs),
     /// Create missing topics, alter differing configs.
     Apply(cloud_log::topics::ApplyArgs),
+}
+
+/// Checks the flags of a role before any port is opened. A tool opens none, and checks its own when it starts.
+///
+/// # Errors
+/// [`Error::Usage`] that names the flag.
+pub fn check(command: &Command) -> Result<Kind, Error> {
+    let Command::Run(role) = command else { return Ok(Kind::Tool) };
+    match role {
+        #[cfg(feature = "torch")]
+        Role::Trainer(config) => config.validate(),
+        #[cfg(feature = "torch")]
+        Role::Scorer(config) => config.validate(),
+        Role::Alerter(config) => config.validate(),
+        Role::Twin(config) => config.validate(),
+        Role::Gateway(config) => config.validate(),
+    }?;
+    Ok(Kind::Role)
 }
 
 /// Runs what was asked for until it ends or the process is stopped.

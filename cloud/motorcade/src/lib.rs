@@ -10,4 +10,4 @@ pub mod command;
 pub mod topology;
 
 pub use arithmetic::pin_arithmetic;
-pub use command::{Arguments, Command, start};
+pub use command::{Arguments, Command, check, start};

@@ -2,11 +2,15 @@
 
 use std::process::ExitCode;
 
-use motorcade::{Arguments, pin_arithmetic, start};
+use motorcade::{Arguments, check, pin_arithmetic, start};
 
 fn main() -> ExitCode {
     if let Err(code) = pin_arithmetic() {
         return code;
     }
-    service::run("motorcade", |arguments: Arguments, process| start(arguments.command, process))
+    service::run_checked(
+        "motorcade",
+        |arguments: &Arguments, _| check(&arguments.command),
+        |arguments, process| start(arguments.command, process),
+    )
 }

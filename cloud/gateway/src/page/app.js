@@ -50,8 +50,20 @@ async function person() {
   const known = stored('motorcade.actor');
   if (known) return known;
   const name = await ask('Who is on it?', 'Your name is shown to everybody who sees the alert. It is asked once.', '');
-  if (name) store('motorcade.actor', name.slice(0, 64));
-  return name;
+  if (name) store('motorcade.actor', shorten(name, 64));
+  return name && shorten(name, 64);
+}
+
+/** The text, without what is beyond so many bytes of UTF-8: the gateway counts bytes. */
+function shorten(text, bytes) {
+  const encoder = new TextEncoder();
+  let [kept, size] = ['', 0];
+  for (const character of text) {
+    size += encoder.encode(character).length;
+    if (size > bytes) break;
+    kept += character;
+  }
+  return kept;
 }
 
 async function unlock() {
