@@ -1,9 +1,10 @@
-//! What an operator may set: flags, each with an environment variable. Checked before any socket is opened.
+//! What an operator may set: flags, each with an environment variable. [`Config::validate`] checks them before
+//! the fleet opens a file or reaches for the broker.
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
-use service::Error;
+use service::{Address, Error};
 use telemetry::{Encoding, UnixMillis};
 
 use crate::{
@@ -43,7 +44,8 @@ pub struct Config {
     /// Index of the first: 1 is veh-00001.
     #[arg(long, env = "MOTORCADE_SIMULATOR_FIRST_VEHICLE", value_name = "N", default_value_t = 1)]
     pub first_vehicle: u32,
-    /// Everything that is drawn follows from it. Same seed and same --start: same bytes.
+    /// Everything that is drawn follows from it. A fleet that begins anew, with the same flags, seed and --start,
+    /// makes the same readings, identities included, byte for byte.
     #[arg(long, env = "MOTORCADE_SIMULATOR_SEED", value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Simulated time at which the fleet starts: ms since the epoch, or RFC 3339. Not in the future [default: now].
@@ -153,9 +155,7 @@ impl Config {
     /// [`Error::Usage`] with the flag's name.
     pub fn validate(&self) -> Result<(), Error> {
         let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
-        if self.broker().is_none() {
-            return usage("mqtt", format!("{:?} is not HOST:PORT", self.mqtt));
-        }
+        self.broker()?;
         for (flag, value) in [
             ("vehicles", u64::from(self.vehicles)),
             ("first-vehicle", u64::from(self.first_vehicle)),
@@ -198,11 +198,9 @@ impl Config {
         Ok(())
     }
 
-    /// Host and port of the broker.
-    pub(crate) fn broker(&self) -> Option<(String, u16)> {
-        let (host, port) = self.mqtt.rsplit_once(':')?;
-        let port = port.parse().ok().filter(|port| *port > 0)?;
-        (!host.is_empty()).then(|| (host.to_owned(), port))
+    /// Where the broker listens.
+    pub(crate) fn broker(&self) -> Result<Address, Error> {
+        Address::of_flag("mqtt", &self.mqtt)
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -251,6 +249,8 @@ mod tests {
         assert_eq!(verdict(&["--start", "2025-10-09T08:53:20Z", "--speed", "60", "--encoding", "protobuf"]), Ok(()));
         for (flag, value) in [
             ("--mqtt", "localhost"),
+            ("--mqtt", "mqtt://localhost:1883"),
+            ("--mqtt", "::1:1883"),
             ("--vehicles", "0"),
             ("--speed", "NaN"),
             ("--speed", "0"),

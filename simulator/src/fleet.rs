@@ -1,7 +1,8 @@
 //! What a fleet reports and when: a function of seed, start and index alone, whatever the wall clock does.
 //!
 //! The n-th reading of a vehicle is due at start + phase + n × interval, exactly; the phase spreads the
-//! vehicles evenly over the interval. Same seed, same start and same boot: same bytes.
+//! vehicles evenly over the interval. Same seed, same start and same boot: same bytes, as long as the broker takes
+//! payloads of the same size.
 
 use std::sync::Arc;
 
@@ -79,6 +80,8 @@ pub struct Readings {
     last: Option<Signals>,
     /// Larger readings are not sent, bytes.
     limit: usize,
+    /// The largest payload that the broker takes, bytes. Malformed ones may be above the limit, but not above it.
+    room: usize,
 }
 
 impl Readings {
@@ -98,6 +101,7 @@ impl Readings {
             since_full: 0,
             last: None,
             limit: MAX_PAYLOAD_BYTES,
+            room: usize::MAX,
         }
     }
 
@@ -109,6 +113,12 @@ impl Readings {
     /// The boot.
     pub fn boot(&self) -> u32 {
         self.boot
+    }
+
+    /// From now on the broker takes payloads of at most so many bytes.
+    pub fn bound(&mut self, room: usize) {
+        self.room = room;
+        self.limit = room.min(MAX_PAYLOAD_BYTES);
     }
 
     /// Event time of the next reading, ms since the epoch; none after the end.
@@ -137,7 +147,10 @@ impl Readings {
             && every >= 0
             && self.n % (every + 1) == every
         {
-            made.readings.push(self.malformed(&record, self.n / (every + 1)));
+            match self.malformed(&record, self.n / (every + 1)) {
+                Some(malformed) => made.readings.push(malformed),
+                None => made.oversize.push(time),
+            }
         }
         self.n += 1;
         made
@@ -172,20 +185,24 @@ impl Readings {
         self.last = Some(signals);
     }
 
-    fn malformed(&mut self, valid: &Record, turn: i64) -> Reading {
+    /// None if the broker would not take it: then it has no seq.
+    fn malformed(&mut self, valid: &Record, turn: i64) -> Option<Reading> {
         let at = turn.unsigned_abs() + u64::from(self.index);
         let at = usize::try_from(at % poison::ALL.len() as u64).unwrap_or(0);
         let poison = &poison::ALL[at];
         let mut record = valid.clone();
         record.seq = self.seq + 1;
         let payload = poison.payload(&Context { record, nonce: self.n.unsigned_abs() });
+        if payload.len() > self.room {
+            return None;
+        }
         let key = if poison.has_identity {
             self.seq += 1;
             Key::Seq { boot: self.boot, seq: self.seq }
         } else {
             Key::Hash(PayloadHash::of(&payload))
         };
-        reading(key, poison.content_type, payload, valid.time, Some(poison.reason))
+        Some(reading(key, poison.content_type, payload, valid.time, Some(poison.reason)))
     }
 }
 

@@ -1,13 +1,21 @@
 //! Frames of append-only files: length (u32), CRC-32 of the body (u32), body; numbers little-endian.
 //!
 //! A process that is killed can leave only its last frame torn; reading stops there and says how many bytes
-//! are left.
+//! are left. Whole frames behind it are the sign of another damage, see [`Frames::whole_frame_behind`].
+//!
+//! What stands in several files has its bytes here: names of readings, and reasons, which stand there by
+//! their stable names.
 
-use telemetry::VehicleId;
+use telemetry::{PayloadHash, Reason, VehicleId};
+
+use crate::outbox::Key;
 
 /// No body is longer, bytes: a length beyond it is a torn frame.
 const MAX_BODY: usize = 1 << 20;
 const HEAD: usize = 8;
+
+const KEY_SEQ: u8 = 0;
+const KEY_HASH: u8 = 1;
 
 /// Appends a frame whose body `write` writes.
 pub(crate) fn append(to: &mut Vec<u8>, write: impl FnOnce(&mut Body<'_>)) {
@@ -46,9 +54,32 @@ impl Body<'_> {
     }
 
     pub(crate) fn vehicle(&mut self, vehicle: &VehicleId) {
-        // At most VehicleId::MAX_BYTES.
-        self.u8(u8::try_from(vehicle.as_str().len()).unwrap_or(u8::MAX));
-        self.0.extend(vehicle.as_str().as_bytes());
+        self.name(vehicle.as_str());
+    }
+
+    pub(crate) fn key(&mut self, key: Key) {
+        match key {
+            Key::Seq { boot, seq } => {
+                self.u8(KEY_SEQ);
+                self.u32(boot);
+                self.u64(seq);
+            }
+            Key::Hash(hash) => {
+                self.u8(KEY_HASH);
+                self.u64(hash.0);
+            }
+        }
+    }
+
+    /// Why a payload must be refused; none for a valid one.
+    pub(crate) fn reason(&mut self, reason: Option<Reason>) {
+        self.name(reason.map_or("", Reason::as_str));
+    }
+
+    fn name(&mut self, name: &str) {
+        // A vehicle has at most VehicleId::MAX_BYTES, a reason fewer.
+        self.u8(u8::try_from(name.len()).unwrap_or(u8::MAX));
+        self.0.extend(name.as_bytes());
     }
 
     pub(crate) fn rest(&mut self, bytes: &[u8]) {
@@ -69,6 +100,12 @@ impl<'a> Frames<'a> {
     /// What follows the last whole frame: after the last `next`, the torn bytes.
     pub(crate) fn torn(&self) -> usize {
         self.rest.len()
+    }
+
+    /// Whether a whole frame begins anywhere in what is torn. A kill tears the end off; it leaves nothing behind.
+    pub(crate) fn whole_frame_behind(&self) -> bool {
+        // Nearly every place is told by its length alone: few checksums are computed.
+        (1..self.rest.len()).any(|at| Frames::of(&self.rest[at..]).next().is_some())
     }
 }
 
@@ -120,7 +157,27 @@ impl<'a> Fields<'a> {
         self.take().map(f64::from_le_bytes)
     }
 
-    pub(crate) fn vehicle(&mut self) -> Option<&'a str> {
+    pub(crate) fn vehicle(&mut self) -> Option<VehicleId> {
+        VehicleId::parse(self.name()?).ok()
+    }
+
+    pub(crate) fn key(&mut self) -> Option<Key> {
+        match self.u8()? {
+            KEY_SEQ => Some(Key::Seq { boot: self.u32()?, seq: self.u64()? }),
+            KEY_HASH => Some(Key::Hash(PayloadHash(self.u64()?))),
+            _ => None,
+        }
+    }
+
+    /// As [`Body::reason`] wrote it; none where no reason has this name.
+    pub(crate) fn reason(&mut self) -> Option<Option<Reason>> {
+        match self.name()? {
+            "" => Some(None),
+            name => Reason::ALL.into_iter().find(|reason| reason.as_str() == name).map(Some),
+        }
+    }
+
+    fn name(&mut self) -> Option<&'a str> {
         let length = self.u8()?;
         let (text, rest) = self.0.split_at_checked(usize::from(length))?;
         self.0 = rest;
@@ -135,6 +192,28 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn torn(bytes: &[u8]) -> Frames<'_> {
+        let mut frames = Frames::of(bytes);
+        frames.by_ref().for_each(drop);
+        frames
+    }
+
+    #[test]
+    fn names_and_reasons_survive_their_bytes() {
+        let reasons = || std::iter::once(None).chain(Reason::ALL.map(Some));
+        let keys = [Key::Seq { boot: 7, seq: 1 << 40 }, Key::Hash(PayloadHash(9))];
+        let mut bytes = Vec::new();
+        append(&mut bytes, |body| {
+            keys.into_iter().for_each(|key| body.key(key));
+            reasons().for_each(|reason| body.reason(reason));
+            body.name("a reason of tomorrow");
+        });
+        let mut fields = Frames::of(&bytes).next().unwrap();
+        assert_eq!(keys.map(|_| fields.key().unwrap()), keys);
+        assert!(reasons().all(|reason| fields.reason() == Some(reason)));
+        assert_eq!(fields.reason(), None);
+    }
 
     #[test]
     fn a_torn_or_flipped_frame_ends_the_reading() {
@@ -151,7 +230,11 @@ mod tests {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         assert_eq!(Frames::of(&bytes).count(), 1);
+        assert!(!torn(&bytes).whole_frame_behind());
+        append(&mut bytes, |body| body.u8(3));
+        assert!(torn(&bytes).whole_frame_behind(), "behind a flipped body");
         bytes[first] = 0xFF;
+        assert!(torn(&bytes).whole_frame_behind(), "behind a flipped length");
         assert_eq!(Frames::of(&bytes).count(), 1);
         assert_eq!(Frames::of(&[0; 64]).count(), 0, "zeroes that a file system left are no frames");
     }

@@ -70,35 +70,6 @@ const SENT: u8 = 1;
 const ACKED: u8 = 2;
 const GIVEN_UP: u8 = 3;
 const OVERSIZE: u8 = 4;
-const NO_POISON: u8 = u8::MAX;
-
-/// Its place in [`Reason::ALL`].
-fn poison_number(poison: Option<Reason>) -> u8 {
-    let number = poison.and_then(|reason| Reason::ALL.iter().position(|other| *other == reason));
-    number.and_then(|number| u8::try_from(number).ok()).unwrap_or(NO_POISON)
-}
-
-fn write_key(body: &mut frame::Body<'_>, key: Key) {
-    match key {
-        Key::Seq { boot, seq } => {
-            body.u8(0);
-            body.u32(boot);
-            body.u64(seq);
-        }
-        Key::Hash(hash) => {
-            body.u8(1);
-            body.u64(hash.0);
-        }
-    }
-}
-
-fn read_key(fields: &mut Fields<'_>) -> Option<Key> {
-    match fields.u8()? {
-        0 => Some(Key::Seq { boot: fields.u32()?, seq: fields.u64()? }),
-        1 => Some(Key::Hash(PayloadHash(fields.u64()?))),
-        _ => None,
-    }
-}
 
 impl Entry {
     /// Appends the entry's frame.
@@ -108,23 +79,23 @@ impl Entry {
                 body.u8(SENT);
                 body.vehicle(vehicle);
                 body.u32(*boot);
-                write_key(body, *key);
+                body.key(*key);
                 body.u64(hash.0);
                 body.i64(*scheduled);
                 body.i64(*accepted);
                 body.i64(*time);
-                body.u8(poison_number(*poison));
+                body.reason(*poison);
             }
             Self::Acked { vehicle, key, at } => {
                 body.u8(ACKED);
                 body.vehicle(vehicle);
-                write_key(body, *key);
+                body.key(*key);
                 body.i64(*at);
             }
             Self::GivenUp { vehicle, key } => {
                 body.u8(GIVEN_UP);
                 body.vehicle(vehicle);
-                write_key(body, *key);
+                body.key(*key);
             }
             Self::Oversize { vehicle, time } => {
                 body.u8(OVERSIZE);
@@ -136,20 +107,20 @@ impl Entry {
 
     fn decode(mut fields: Fields<'_>) -> Option<Self> {
         let kind = fields.u8()?;
-        let vehicle = VehicleId::parse(fields.vehicle()?).ok()?;
+        let vehicle = fields.vehicle()?;
         Some(match kind {
             SENT => Self::Sent {
                 vehicle,
                 boot: fields.u32()?,
-                key: read_key(&mut fields)?,
+                key: fields.key()?,
                 hash: PayloadHash(fields.u64()?),
                 scheduled: fields.i64()?,
                 accepted: fields.i64()?,
                 time: fields.i64()?,
-                poison: Reason::ALL.get(usize::from(fields.u8()?)).copied(),
+                poison: fields.reason()?,
             },
-            ACKED => Self::Acked { vehicle, key: read_key(&mut fields)?, at: fields.i64()? },
-            GIVEN_UP => Self::GivenUp { vehicle, key: read_key(&mut fields)? },
+            ACKED => Self::Acked { vehicle, key: fields.key()?, at: fields.i64()? },
+            GIVEN_UP => Self::GivenUp { vehicle, key: fields.key()? },
             OVERSIZE => Self::Oversize { vehicle, time: fields.i64()? },
             _ => return None,
         })
@@ -195,7 +166,7 @@ struct Packed {
     accepted_after: u32,
     /// Ms after it was accepted; [`NEVER`] if it was not.
     acked_after: u32,
-    poison: u8,
+    poison: Option<Reason>,
     given_up: bool,
 }
 
@@ -220,7 +191,7 @@ impl Packed {
             time: self.time,
             acked,
             given_up: self.given_up,
-            poison: Reason::ALL.get(usize::from(self.poison)).copied(),
+            poison: self.poison,
         }
     }
 }
@@ -252,7 +223,6 @@ impl Ledger {
             Entry::Sent { vehicle, key, hash, scheduled, accepted, time, poison, .. } => {
                 let number = self.number(vehicle);
                 let accepted_after = after(scheduled, accepted);
-                let poison = poison_number(poison);
                 let packed =
                     Packed { hash, scheduled, time, accepted_after, acked_after: NEVER, poison, given_up: false };
                 // A restarted process enters what it found in its outbox once more.
@@ -303,13 +273,8 @@ impl Ledger {
         number
     }
 
-    /// How people read a key: `veh-00001/7/3`, or `veh-00001#hash`.
     fn name(&self, number: u32, key: Key) -> String {
-        let vehicle = self.vehicles.get(number as usize).map_or("?", VehicleId::as_str);
-        match key {
-            Key::Seq { boot, seq } => format!("{vehicle}/{boot}/{seq}"),
-            Key::Hash(hash) => format!("{vehicle}#{hash}"),
-        }
+        key.of(&self.vehicles[number as usize])
     }
 
     /// One reading.

@@ -53,6 +53,7 @@ pub struct Counters {
     pub(crate) commands: AtomicU64,
     pub(crate) connections: AtomicU64,
     pub(crate) connected: AtomicU64,
+    pub(crate) failed_connections: AtomicU64,
     pub(crate) driving: AtomicU64,
 }
 
@@ -123,6 +124,11 @@ impl Counters {
         add(&self.connections, 1);
         metrics::counter!(CONNECTIONS).increment(1);
         metrics::gauge!(CONNECTED).increment(1.0);
+    }
+
+    /// An attempt to connect failed. Says whether it is the first: a whole fleet would flood the log.
+    pub(crate) fn connection_failed(&self) -> bool {
+        self.failed_connections.fetch_add(1, Ordering::Relaxed) == 0
     }
 
     pub(crate) fn disconnected(&self) {

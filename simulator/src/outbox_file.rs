@@ -2,7 +2,7 @@
 //!
 //! A reading is in the log before it is sent and leaves it after the ledger has its acknowledgement. The boots
 //! are fsynced before the first publish; readings are handed to the kernel, so they survive a kill. A torn end
-//! is cut off and counted. When most of the log is dead it is written anew and put in its place.
+//! is cut off and counted; a log that is spoilt in the middle is left as it is and refused. When most of the log is dead it is written anew and put in its place.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use telemetry::{PayloadHash, Reason, UnixMillis, VehicleId};
+use telemetry::{PayloadHash, UnixMillis, VehicleId};
 
 use crate::{
     clock::Anchor,
@@ -104,7 +104,7 @@ impl OutboxFile {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if another process uses it, [`io::ErrorKind::InvalidData`] if it is not a
-    /// log of this version.
+    /// log of this version, or is spoilt elsewhere than at its end.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         let lock = File::options().create(true).truncate(false).write(true).open(dir.join("outbox.lock"))?;
@@ -131,6 +131,14 @@ impl OutboxFile {
         }
         log.torn_bytes = frames.torn() as u64;
         log.size = bytes.len() as u64 - log.torn_bytes;
+        // Cut off there, readings that nobody has would be gone and boots would be used twice. A person decides.
+        if frames.whole_frame_behind() {
+            let at = log.size;
+            return Err(invalid(format!(
+                "outbox.log is spoilt at byte {at} and goes on behind it: put a good copy in its place, or move it \
+                 away to begin without its readings"
+            )));
+        }
         if log.torn_bytes > 0 {
             log.file.set_len(log.size)?;
         }
@@ -144,7 +152,7 @@ impl OutboxFile {
             self.anchor = Some(Anchor { start: fields.i64()?, wall_start: fields.i64()?, speed: fields.f64()? });
             return Some(());
         }
-        let vehicle = VehicleId::parse(fields.vehicle()?).ok()?;
+        let vehicle = fields.vehicle()?;
         match kind {
             BOOT => self.vehicles.entry(vehicle).or_default().boot = fields.u32()?,
             LAST_SEQ => {
@@ -156,7 +164,7 @@ impl OutboxFile {
                 self.keep(vehicle, boot, reading);
             }
             REMOVE => {
-                let key = read_key(&mut fields)?;
+                let key = fields.key()?;
                 self.drop_reading(&vehicle, key);
             }
             _ => return None,
@@ -221,7 +229,7 @@ impl OutboxFile {
         frame::append(&mut self.removes, |body| {
             body.u8(REMOVE);
             body.vehicle(vehicle);
-            write_key(body, key);
+            body.key(key);
         });
         self.drop_reading(vehicle, key);
     }
@@ -305,53 +313,30 @@ fn write_boot(to: &mut Vec<u8>, vehicle: &VehicleId, boot: u32) {
     });
 }
 
-fn write_key(body: &mut frame::Body<'_>, key: Key) {
-    match key {
-        Key::Seq { boot, seq } => {
-            body.u8(0);
-            body.u32(boot);
-            body.u64(seq);
-        }
-        Key::Hash(hash) => {
-            body.u8(1);
-            body.u64(hash.0);
-        }
-    }
-}
-
-fn read_key(fields: &mut Fields<'_>) -> Option<Key> {
-    match fields.u8()? {
-        0 => Some(Key::Seq { boot: fields.u32()?, seq: fields.u64()? }),
-        1 => Some(Key::Hash(PayloadHash(fields.u64()?))),
-        _ => None,
-    }
-}
-
 /// Content types by number: new ones are added at the end.
 const CONTENT_TYPES: [&str; 3] = ["application/json", "application/x-protobuf", "text/csv"];
 
 fn write_put(to: &mut Vec<u8>, vehicle: &VehicleId, boot: u32, reading: &Reading) {
     let number = CONTENT_TYPES.iter().position(|known| *known == reading.record.content_type);
-    let poison = reading.poison.and_then(|reason| Reason::ALL.iter().position(|other| *other == reason));
-    let byte = |number: Option<usize>| number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX);
+    let number = number.and_then(|number| u8::try_from(number).ok()).unwrap_or(u8::MAX);
     frame::append(to, |body| {
         body.u8(PUT);
         body.vehicle(vehicle);
         body.u32(boot);
-        write_key(body, reading.record.key);
+        body.key(reading.record.key);
         body.i64(reading.time);
-        body.u8(byte(number));
-        body.u8(byte(poison));
+        body.u8(number);
+        body.reason(reading.poison);
         body.rest(&reading.record.payload);
     });
 }
 
 fn read_reading(mut fields: Fields<'_>) -> Option<(u32, Reading)> {
     let boot = fields.u32()?;
-    let key = read_key(&mut fields)?;
+    let key = fields.key()?;
     let time: UnixMillis = fields.i64()?;
     let content_type = CONTENT_TYPES.get(usize::from(fields.u8()?)).copied()?;
-    let poison = Reason::ALL.get(usize::from(fields.u8()?)).copied();
+    let poison = fields.reason()?;
     let payload = Bytes::copy_from_slice(fields.rest());
     let hash = PayloadHash::of(&payload);
     Some((boot, Reading { record: outbox::Record { key, content_type, payload }, hash, time, poison }))

@@ -18,10 +18,11 @@ use rumqttc::{
         AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions,
         mqttbytes::{
             QoS,
-            v5::{Filter, LastWill, PubAckReason, PublishProperties, SubscribeReasonCode},
+            v5::{ConnAck, ConnectReturnCode, Filter, LastWill, PubAckReason, PublishProperties, SubscribeReasonCode},
         },
     },
 };
+use service::Address;
 use telemetry::{
     UnixMillis, VehicleId,
     event::{Status, StatusState},
@@ -38,12 +39,16 @@ const MAX_PACKET_BYTES: u32 = 64 * 1024;
 /// What the broker may send ahead: acks are QoS 0, commands are rare.
 const RECEIVE_MAXIMUM: u16 = 16;
 const CONNECT_TIMEOUT_S: u64 = 5;
+/// What a reading's packet holds beside topic and payload, bytes: fixed header 5, length of the topic 2, packet id
+/// 2, length of the properties 2, content type 3 + 22; rounded up.
+const PACKET_HEAD: usize = 40;
+/// How long the goodbye of a greeting may take.
+const GREETING_GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a connection is opened with.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) broker: Address,
     pub(crate) vehicle: VehicleId,
     pub(crate) boot: u32,
     /// How long the broker keeps the session, s.
@@ -53,8 +58,8 @@ pub(crate) struct Target {
 /// What has come of a connection.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    /// CONNACK; whether the broker knew a session.
-    Connected { session_present: bool },
+    /// CONNACK; whether the broker knew a session, and the largest payload of a reading that it takes, bytes.
+    Connected { session_present: bool, payload_room: usize },
     /// SUBACK: acks will come, sending may begin.
     Subscribed,
     /// The broker took a reading.
@@ -91,6 +96,82 @@ pub(crate) struct Connection {
     handed: VecDeque<Item>,
     /// Seen to leave, by packet id.
     outstanding: HashMap<u16, Item>,
+    /// The largest payload of a reading that the broker takes, bytes; from the CONNACK on.
+    payload_room: usize,
+}
+
+/// Why there was no greeting.
+#[derive(Debug)]
+pub(crate) enum Unwelcome {
+    /// Nobody there, or no MQTT broker: another try may find one.
+    Away(String),
+    /// The broker does not want us.
+    Refused(String),
+}
+
+/// Asks the broker whether it takes this vehicle, by a CONNACK, and leaves again. Nothing is published, no will is
+/// left, and what waits in the vehicle's session is neither taken nor acknowledged.
+///
+/// Returns the largest payload of a reading that the broker takes, bytes.
+pub(crate) async fn greet(target: &Target, clean_start: bool) -> Result<usize, Unwelcome> {
+    let mut options = options(target, clean_start);
+    options.set_manual_acks(true);
+    let (client, mut event_loop) = AsyncClient::new(options, 1);
+    let payload_room = loop {
+        match event_loop.poll().await {
+            Ok(Event::Incoming(Incoming::ConnAck(connack))) => break payload_room(&connack, target),
+            Ok(_) => {}
+            Err(error) => return Err(unwelcome(&error)),
+        }
+    };
+    let goodbye = async {
+        if client.try_disconnect().is_ok() {
+            while !matches!(event_loop.poll().await, Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_)) {}
+        }
+    };
+    // A broker that does not read any more has greeted all the same.
+    tokio::time::timeout(GREETING_GOODBYE, goodbye).await.ok();
+    Ok(payload_room)
+}
+
+fn unwelcome(error: &ConnectionError) -> Unwelcome {
+    match error {
+        ConnectionError::ConnectionRefused(
+            code @ (ConnectReturnCode::BadUserNamePassword
+            | ConnectReturnCode::NotAuthorized
+            | ConnectReturnCode::ClientIdentifierNotValid
+            | ConnectReturnCode::BadClientId
+            | ConnectReturnCode::Banned
+            | ConnectReturnCode::RefusedProtocolVersion
+            | ConnectReturnCode::UnsupportedProtocolVersion),
+        ) => Unwelcome::Refused(format!("the broker refused the connection: {code:?}")),
+        ConnectionError::Timeout(_) => Unwelcome::Away(format!("no CONNACK within {CONNECT_TIMEOUT_S} s")),
+        error => Unwelcome::Away(error.to_string()),
+    }
+}
+
+fn payload_room(connack: &ConnAck, target: &Target) -> usize {
+    let packet = connack.properties.as_ref().and_then(|properties| properties.max_packet_size);
+    let packet = packet.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+    packet.saturating_sub(PACKET_HEAD + Channel::Telemetry.topic(&target.vehicle).len())
+}
+
+fn options(target: &Target, clean_start: bool) -> MqttOptions {
+    let mut options = MqttOptions::new(target.vehicle.as_str(), target.broker.host(), target.broker.port());
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_TIMEOUT_S);
+    options
+        .set_credentials(target.vehicle.as_str(), "")
+        .set_keep_alive(KEEP_ALIVE)
+        .set_clean_start(clean_start)
+        .set_session_expiry_interval(Some(target.session_expiry_s))
+        .set_receive_maximum(Some(RECEIVE_MAXIMUM))
+        .set_max_packet_size(Some(MAX_PACKET_BYTES))
+        .set_connection_timeout(CONNECT_TIMEOUT_S)
+        .set_outgoing_inflight_upper_limit(IN_FLIGHT)
+        .set_network_options(network);
+    options
 }
 
 fn poll(mut event_loop: Box<EventLoop>) -> Poll {
@@ -109,23 +190,10 @@ fn status(target: &Target, state: StatusState, time: UnixMillis) -> Vec<u8> {
 impl Connection {
     /// Begins an attempt; `time` is the vehicle's clock, for the will.
     pub(crate) fn open(target: Target, clean_start: bool, time: UnixMillis) -> Self {
-        let mut options = MqttOptions::new(target.vehicle.as_str(), target.host.clone(), target.port);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        network.set_connection_timeout(CONNECT_TIMEOUT_S);
+        let mut options = options(&target, clean_start);
         let status_topic = Channel::Status.topic(&target.vehicle);
         let will = status(&target, StatusState::Offline, time);
-        options
-            .set_credentials(target.vehicle.as_str(), "")
-            .set_keep_alive(KEEP_ALIVE)
-            .set_clean_start(clean_start)
-            .set_session_expiry_interval(Some(target.session_expiry_s))
-            .set_receive_maximum(Some(RECEIVE_MAXIMUM))
-            .set_max_packet_size(Some(MAX_PACKET_BYTES))
-            .set_connection_timeout(CONNECT_TIMEOUT_S)
-            .set_outgoing_inflight_upper_limit(IN_FLIGHT)
-            .set_network_options(network)
-            .set_last_will(LastWill::new(status_topic, will, QoS::AtLeastOnce, false, None));
+        options.set_last_will(LastWill::new(status_topic, will, QoS::AtLeastOnce, false, None));
         let (client, event_loop) = AsyncClient::new(options, REQUESTS + 4);
         Self {
             client,
@@ -134,6 +202,7 @@ impl Connection {
             target,
             handed: VecDeque::new(),
             outstanding: HashMap::new(),
+            payload_room: usize::MAX,
         }
     }
 
@@ -160,7 +229,9 @@ impl Connection {
                 let filters = [(Channel::Ack, QoS::AtMostOnce), (Channel::Command, QoS::AtLeastOnce)];
                 let filters = filters.map(|(channel, qos)| Filter::new(channel.topic(&self.target.vehicle), qos));
                 self.client.try_subscribe_many(filters).map_err(|error| error.to_string())?;
-                Ok(Happening::Connected { session_present: connack.session_present })
+                self.payload_room = payload_room(&connack, &self.target);
+                let payload_room = self.payload_room;
+                Ok(Happening::Connected { session_present: connack.session_present, payload_room })
             }
             Incoming::SubAck(suback) => {
                 let refused = suback.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
@@ -193,16 +264,22 @@ impl Connection {
         REQUESTS.saturating_sub(self.handed.len())
     }
 
-    /// Hands over a reading; [`Self::room`] must be above 0. The event loop has ended otherwise, which
-    /// [`Self::next`] will tell.
-    pub(crate) fn publish(&mut self, ordinal: u64, content_type: &str, payload: Bytes) {
+    /// Hands over a reading; [`Self::room`] must be above 0. False if it is larger than the broker takes: sent all
+    /// the same, it would end the connection.
+    #[must_use]
+    pub(crate) fn publish(&mut self, ordinal: u64, content_type: &str, payload: Bytes) -> bool {
+        if payload.len() > self.payload_room {
+            return false;
+        }
         let properties =
             PublishProperties { content_type: Some(content_type.to_owned()), ..PublishProperties::default() };
         let topic = self.telemetry_topic.as_str();
         let handed = self.client.try_publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties);
+        // Otherwise the event loop has ended, which `next` will tell.
         if handed.is_ok() {
             self.handed.push_back(Item::Reading(ordinal));
         }
+        true
     }
 
     /// Says that the vehicle is online, or goes.

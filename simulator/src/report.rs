@@ -112,6 +112,7 @@ pub(crate) fn tally(counters: &Counters, in_hand: u64) -> Tally {
         ("refused_ranges", &counters.refused_ranges),
         ("commands_ignored", &counters.commands),
         ("connections", &counters.connections),
+        ("failed_connections", &counters.failed_connections),
     ];
     tally.further = further.into_iter().map(|(name, counter)| (name.to_owned(), value(counter))).collect();
     tally

@@ -1,6 +1,7 @@
 //! A run: one unit for each vehicle, what they share, and what an earlier process left them.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, BufWriter},
     path::Path,
@@ -12,7 +13,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use service::{Error, Tally};
 use telemetry::{UnixMillis, VehicleId};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     outbox::Outbox,
     outbox_file::OutboxFile,
     pace::Pace,
-    publisher::Target,
+    publisher::{self, Target, Unwelcome},
     report::{self, Reporter},
     truth,
     unit::{Manners, Unit},
@@ -46,14 +47,37 @@ pub struct Simulator {
 ///
 /// # Errors
 /// [`Error::Usage`], [`Error::BadInput`] for files that can't be used, [`Error::Unavailable`] if the broker
-/// does not answer in time.
+/// does not answer in time, or refuses the first vehicle.
 pub async fn connect(config: Config) -> Result<Simulator, Error> {
     config.validate()?;
+    let prepared = prepare(&config)?;
+    let target = target(&config, vehicle_id(config.first_vehicle), 0)?;
+    let payload_room = reach(&config, &target, prepared.outbox.is_none()).await?;
+    assemble(config, prepared, payload_room).await
+}
+
+/// What is there before the broker is asked.
+struct Prepared {
+    clock: Clock,
+    /// Simulated time at which the units start.
+    from: UnixMillis,
+    plan: Arc<FaultPlan>,
+    ledger: Option<ledger::Writer>,
+    outbox: Option<OutboxFile>,
+}
+
+fn prepare(config: &Config) -> Result<Prepared, Error> {
     let outbox = config.outbox.as_deref().map(open_outbox).transpose()?;
     let wall = clock::wall_now();
-    let anchor = anchor(&config, outbox.as_ref(), wall)?;
+    let earlier = earlier_anchor(config, outbox.as_ref())?;
+    let anchor =
+        earlier.unwrap_or(Anchor { start: config.start.unwrap_or(wall), wall_start: wall, speed: config.speed });
     let clock = Clock::new(anchor);
-    let plan = Arc::new(plan(&config, anchor.start));
+    // A fleet that begins starts at its first moment, however long files and the broker take: what it reports is a
+    // function of the flags. Without an outbox a rerun with the same --start has the same identities therefore;
+    // without --start the wall clock, and the second that a unit waits, keep boots apart.
+    let from = if earlier.is_some() { clock.simulated() } else { anchor.start };
+    let plan = Arc::new(plan(config, anchor.start));
     if let Some(path) = &config.truth {
         let written = File::create(path).and_then(|file| truth::write(&plan, &mut BufWriter::new(file)));
         written.map_err(|error| usage("truth", path, &error))?;
@@ -61,8 +85,7 @@ pub async fn connect(config: Config) -> Result<Simulator, Error> {
     let ledger =
         config.ledger.as_deref().map(|dir| ledger::create(dir, wall).map_err(|error| usage("ledger", dir, &error)));
     let ledger = ledger.transpose()?.map(ledger::Writer::new);
-    reach(&config).await?;
-    assemble(config, clock, plan, ledger, outbox).await
+    Ok(Prepared { clock, from, plan, ledger, outbox })
 }
 
 fn usage(flag: &'static str, path: &Path, error: &io::Error) -> Error {
@@ -81,20 +104,16 @@ fn open_outbox(dir: &Path) -> Result<OutboxFile, Error> {
 }
 
 /// With an outbox of the same start and speed, simulated time goes on where it would be by now.
-fn anchor(config: &Config, outbox: Option<&OutboxFile>, wall: UnixMillis) -> Result<Anchor, Error> {
-    if let Some(stray) = outbox.into_iter().flat_map(OutboxFile::in_hand).find(|id| !ours(config, id)) {
+fn earlier_anchor(config: &Config, outbox: Option<&OutboxFile>) -> Result<Option<Anchor>, Error> {
+    let ours: HashSet<_> = config.indices().map(vehicle_id).collect();
+    if let Some(stray) = outbox.into_iter().flat_map(OutboxFile::in_hand).find(|id| !ours.contains(*id)) {
         let detail = format!("holds readings of {stray}, who is not among --vehicles");
         return Err(Error::Usage { flag: "outbox", detail });
     }
-    let start = config.start.unwrap_or(wall);
     let earlier = outbox.and_then(OutboxFile::anchor);
     let same =
         |earlier: &Anchor| config.start == Some(earlier.start) && config.speed.to_bits() == earlier.speed.to_bits();
-    Ok(earlier.filter(same).unwrap_or(Anchor { start, wall_start: wall, speed: config.speed }))
-}
-
-fn ours(config: &Config, vehicle: &VehicleId) -> bool {
-    config.indices().any(|index| vehicle_id(index) == *vehicle)
+    Ok(earlier.filter(same))
 }
 
 fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
@@ -104,37 +123,39 @@ fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
         Faults::None => FaultPlan::none(),
         Faults::Demo => {
             let fleet = FleetSeed { seed: config.seed, start };
-            FaultPlan::demo(fleet, config.vehicles, from, from.saturating_add(ms(config.faults_for_ms)))
+            FaultPlan::demo(fleet, config.indices(), from, from.saturating_add(ms(config.faults_for_ms)))
         }
     }
 }
 
-async fn reach(config: &Config) -> Result<(), Error> {
-    let deadline = Instant::now() + Duration::from_millis(config.connect_timeout_ms);
-    let mut detail = "no answer".to_owned();
-    loop {
-        match tokio::time::timeout_at(deadline.into(), TcpStream::connect(&config.mqtt)).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => detail = error.to_string(),
-            Err(_) => {}
+fn target(config: &Config, vehicle: VehicleId, boot: u32) -> Result<Target, Error> {
+    Ok(Target { broker: config.broker()?, vehicle, boot, session_expiry_s: config.session_expiry_s })
+}
+
+/// Waits until the broker greets a vehicle; returns the largest payload that it takes, bytes.
+async fn reach(config: &Config, target: &Target, clean_start: bool) -> Result<usize, Error> {
+    let unavailable = |detail| Error::Unavailable { flag: "mqtt", address: config.mqtt.clone(), detail };
+    let mut last = "no answer".to_owned();
+    let greeted = async {
+        loop {
+            match publisher::greet(target, clean_start).await {
+                Ok(payload_room) => return Ok(payload_room),
+                Err(Unwelcome::Refused(why)) => return Err(why),
+                Err(Unwelcome::Away(why)) => last = why,
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        if Instant::now() >= deadline {
-            return Err(Error::Unavailable { flag: "mqtt", address: config.mqtt.clone(), detail });
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    match tokio::time::timeout(Duration::from_millis(config.connect_timeout_ms), greeted).await {
+        Ok(greeted) => greeted.map_err(unavailable),
+        Err(_) => Err(unavailable(format!("no CONNACK within {} ms ({last})", config.connect_timeout_ms))),
     }
 }
 
-async fn assemble(
-    config: Config,
-    clock: Clock,
-    plan: Arc<FaultPlan>,
-    ledger: Option<ledger::Writer>,
-    mut outbox: Option<OutboxFile>,
-) -> Result<Simulator, Error> {
-    let now = clock.simulated();
+async fn assemble(config: Config, prepared: Prepared, payload_room: usize) -> Result<Simulator, Error> {
+    let Prepared { clock, from, plan, ledger, mut outbox } = prepared;
     // Boots are u32 and the clock is checked to lie after 2020: good until 2106.
-    let second = u32::try_from(now / 1_000).unwrap_or(u32::MAX);
+    let second = u32::try_from(from / 1_000).unwrap_or(u32::MAX);
     let ids: Vec<_> = config.indices().map(|index| (index, vehicle_id(index))).collect();
     let boot_before = |id: &VehicleId| outbox.as_ref().and_then(|outbox| outbox.stored(id)).map(|stored| stored.boot);
     let boots: Vec<_> = ids
@@ -158,7 +179,6 @@ async fn assemble(
     let stop = CancellationToken::new();
     let pace = Arc::new(Pace::new(Instant::now(), config.connect_rate));
     let fleet = fleet(&config, clock.anchor().start, plan);
-    let (host, port) = config.broker().unwrap_or_default();
     let mut left = left.into_iter();
     let mut units = Vec::with_capacity(boots.len());
     for (index, id, boot, known) in boots {
@@ -179,12 +199,13 @@ async fn assemble(
             drain: Duration::from_millis(config.drain_ms),
             stop_drain: Duration::from_millis(config.stop_drain_ms),
         };
-        let (vehicle, session_expiry_s) = (id, config.session_expiry_s);
+        let mut readings = Readings::new(fleet.clone(), index, boot, from);
+        readings.bound(payload_room);
         units.push(Unit {
-            readings: Readings::new(fleet.clone(), index, boot, now),
+            readings,
             outbox,
             clock,
-            target: Target { host: host.clone(), port, vehicle, boot, session_expiry_s },
+            target: target(&config, id, boot)?,
             manners,
             pace: pace.clone(),
             journal: journal.clone(),
@@ -268,3 +289,6 @@ fn fail(failure: &mut Option<anyhow::Error>, error: anyhow::Error, all: &Cancell
     failure.get_or_insert(error);
     all.cancel();
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_truth_survives_its_file() {
         let start = 1_760_000_000_000;
-        let plan = FaultPlan::demo(FleetSeed { seed: 7, start }, 50, start, start + 2_100_000);
+        let plan = FaultPlan::demo(FleetSeed { seed: 7, start }, 1..51, start, start + 2_100_000);
         let mut bytes = Vec::new();
         write(&plan, &mut bytes).unwrap();
         let lines = read(bytes.as_slice()).unwrap();

@@ -175,18 +175,28 @@ impl Unit {
 
     fn send(&mut self, connection: &mut Connection) {
         let now = self.clock.monotonic();
+        let mut too_large = Vec::new();
         while connection.room() > 0 {
             let Some(transmission) = self.outbox.next(now) else { break };
-            self.counters.published(transmission.again);
             let record = transmission.record;
-            connection.publish(transmission.ordinal, record.content_type, record.payload.clone());
+            if connection.publish(transmission.ordinal, record.content_type, record.payload.clone()) {
+                self.counters.published(transmission.again);
+            } else {
+                too_large.push(transmission.ordinal);
+            }
+        }
+        // Made for a broker that took more than this one: as if this one had refused it.
+        for ordinal in too_large {
+            self.counters.refused();
+            self.outbox.puback(ordinal, false, now);
         }
     }
 
     async fn happened(&mut self, link: Link, happening: Happening, backoff: &mut Backoff) -> anyhow::Result<Link> {
         let now = self.clock.monotonic();
         match (link, happening) {
-            (Link::Opening(connection), Happening::Connected { session_present }) => {
+            (Link::Opening(connection), Happening::Connected { session_present, payload_room }) => {
+                self.readings.bound(payload_room);
                 self.outbox.session(session_present && !self.manners.clean_start);
                 // From now on the session is ours, until the broker forgets it.
                 self.manners.clean_start = false;
@@ -234,10 +244,17 @@ impl Unit {
     }
 
     fn lost(&mut self, link: &Link, error: &str, backoff: &mut Backoff) -> Link {
-        tracing::debug!(vehicle = %self.readings.vehicle(), error, "the connection has ended");
-        if matches!(link, Link::Up(_)) {
-            self.counters.disconnected();
-            self.outbox.disconnected(self.clock.monotonic());
+        let vehicle = self.readings.vehicle();
+        match link {
+            Link::Opening(_) if self.counters.connection_failed() => {
+                tracing::warn!(%vehicle, error, "a vehicle can't connect and tries again; further ones are counted");
+            }
+            Link::Up(_) => {
+                tracing::debug!(%vehicle, error, "the connection has ended");
+                self.counters.disconnected();
+                self.outbox.disconnected(self.clock.monotonic());
+            }
+            _ => tracing::debug!(%vehicle, error, "no connection"),
         }
         Link::Down { retry_at: Instant::now() + backoff.next(), paced: false }
     }

@@ -6,7 +6,7 @@ mod kafka;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     num::NonZeroU32,
 };
 
@@ -87,6 +87,14 @@ impl Cases {
     }
 }
 
+/// A payload among the dead letters.
+#[derive(Debug)]
+struct DeadLetter {
+    place: Place,
+    /// Why it was refused: one, unless its copies disagree.
+    reasons: Vec<String>,
+}
+
 /// What stands in Kafka.
 #[derive(Debug, Default)]
 pub struct Stored {
@@ -95,7 +103,7 @@ pub struct Stored {
     /// The latest (boot, seq) of each vehicle, for reorderings.
     latest: Vec<(u32, u64)>,
     readings: BySeq<Place>,
-    dead: HashMap<(u32, PayloadHash), Place>,
+    dead: HashMap<(u32, PayloadHash), DeadLetter>,
     /// Records in `telemetry`.
     pub records: u64,
     /// Dead letters of readings, refused by the edge.
@@ -162,10 +170,20 @@ impl Stored {
         };
         self.dead_letters += 1;
         let reason = found.header(header::REASON).unwrap_or("none").to_owned();
-        *self.reasons.entry(reason).or_default() += 1;
+        *self.reasons.entry(reason.clone()).or_default() += 1;
         let number = self.number(&vehicle);
-        let known = self.dead.entry((number, found.place.hash));
-        known.and_modify(|place| place.copies = place.copies.saturating_add(1)).or_insert(found.place);
+        match self.dead.entry((number, found.place.hash)) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.place.copies = known.place.copies.saturating_add(1);
+                if !known.reasons.contains(&reason) {
+                    known.reasons.push(reason);
+                }
+            }
+            Entry::Vacant(new) => {
+                new.insert(DeadLetter { place: found.place, reasons: vec![reason] });
+            }
+        }
     }
 
     /// Where a valid reading stands.
@@ -175,14 +193,21 @@ impl Stored {
 
     /// Where a refused payload stands.
     pub fn dead_letter(&self, vehicle: &str, hash: PayloadHash) -> Option<&Place> {
-        self.dead.get(&(*self.numbers.get(vehicle)?, hash))
+        self.dead.get(&(*self.numbers.get(vehicle)?, hash)).map(|dead| &dead.place)
+    }
+
+    /// Why it was refused, one for each reason that its copies name.
+    pub fn reasons_of(&self, vehicle: &str, hash: PayloadHash) -> &[String] {
+        let dead = self.numbers.get(vehicle).and_then(|number| self.dead.get(&(*number, hash)));
+        dead.map_or(&[], |dead| &dead.reasons)
     }
 }
 
 /// What the audit found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Nothing lost, nothing altered, nothing invented, nothing malformed taken for a reading.
+    /// Nothing lost, altered or invented, nothing malformed taken for a reading or refused for another reason
+    /// than its own, and a ledger that does not contradict itself.
     pub ok: bool,
     /// Acknowledged readings that were looked for.
     pub checked: u64,
@@ -194,6 +219,8 @@ pub struct Report {
     pub invented: Cases,
     /// Malformed payloads that are in `telemetry`.
     pub poison_accepted: Cases,
+    /// Malformed payloads among the dead letters whose reason is not the one for which they were made.
+    pub wrong_reason: Cases,
     /// Valid readings that are dead letters; not wrong in itself, but worth a look.
     pub valid_dead_letters: Cases,
     /// Records in `telemetry` that are no valid reading of the vehicle that they are filed under.
@@ -249,19 +276,13 @@ pub fn compare(stored: &Stored, ledger: &Ledger) -> Report {
         &report.mismatched,
         &report.invented,
         &report.poison_accepted,
+        &report.wrong_reason,
         &report.unreadable,
         &report.acked_unsent,
         &report.ambiguous,
     ];
     report.ok = bad.iter().all(|cases| cases.count == 0);
     report
-}
-
-fn name(vehicle: &VehicleId, key: Key) -> String {
-    match key {
-        Key::Seq { boot, seq } => format!("{vehicle}/{boot}/{seq}"),
-        Key::Hash(hash) => format!("{vehicle}#{hash}"),
-    }
 }
 
 fn look_for_what_was_sent(stored: &Stored, ledger: &Ledger, report: &mut Report) {
@@ -273,17 +294,24 @@ fn look_for_what_was_sent(stored: &Stored, ledger: &Ledger, report: &mut Report)
         let dead = stored.dead_letter(vehicle.as_str(), sent.hash);
         report.poison += u64::from(sent.poison.is_some());
         if reading.is_some() && sent.poison.is_some() {
-            report.poison_accepted.add(|| name(vehicle, key));
+            report.poison_accepted.add(|| key.of(vehicle));
         }
-        if dead.is_some() && sent.poison.is_none() {
-            report.valid_dead_letters.add(|| name(vehicle, key));
+        match sent.poison {
+            None if dead.is_some() => report.valid_dead_letters.add(|| key.of(vehicle)),
+            Some(own) => {
+                let reasons = stored.reasons_of(vehicle.as_str(), sent.hash);
+                if reasons.iter().any(|reason| reason != own.as_str()) {
+                    report.wrong_reason.add(|| format!("{}: {}, not {own}", key.of(vehicle), reasons.join(" and ")));
+                }
+            }
+            None => {}
         }
         let there = reading.is_some() || dead.is_some();
         report.given_up += u64::from(sent.given_up);
         if sent.acked.is_some() {
             report.checked += 1;
             if !there {
-                report.lost.add(|| name(vehicle, key));
+                report.lost.add(|| key.of(vehicle));
             }
         } else if !sent.given_up {
             report.unacked_at_end += 1;
@@ -298,8 +326,8 @@ fn look_at_what_is_stored(stored: &Stored, ledger: &Ledger, report: &mut Report)
         let key = Key::Seq { boot, seq };
         report.duplicates += u64::from(place.copies.get() - 1);
         match ledger.get(vehicle.as_str(), key) {
-            None => report.invented.add(|| name(vehicle, key)),
-            Some(sent) if sent.hash != place.hash => report.mismatched.add(|| name(vehicle, key)),
+            None => report.invented.add(|| key.of(vehicle)),
+            Some(sent) if sent.hash != place.hash => report.mismatched.add(|| key.of(vehicle)),
             Some(_) => {}
         }
     }
@@ -311,7 +339,7 @@ fn look_at_what_is_stored(stored: &Stored, ledger: &Ledger, report: &mut Report)
         }
     }
     for (number, hash) in unexplained {
-        report.invented.add(|| name(&stored.vehicles[number as usize], Key::Hash(hash)));
+        report.invented.add(|| Key::Hash(hash).of(&stored.vehicles[number as usize]));
     }
-    report.duplicates += stored.dead.values().map(|place| u64::from(place.copies.get() - 1)).sum::<u64>();
+    report.duplicates += stored.dead.values().map(|dead| u64::from(dead.place.copies.get() - 1)).sum::<u64>();
 }

@@ -3,7 +3,7 @@
 use telemetry::{Kind, Reason, Record, SCHEMA, Signals, Value, signal};
 
 use super::*;
-use crate::{ledger::Entry, vehicle::vehicle_id};
+use crate::{ledger, vehicle::vehicle_id};
 
 fn payload(seq: u64, speed: f64) -> Vec<u8> {
     let mut signals = Signals::new();
@@ -26,11 +26,19 @@ fn store(stored: &mut Stored, payload: &[u8], dead: bool) {
 
 fn enter(ledger: &mut Ledger, key: Key, payload: &[u8], poison: Option<Reason>, acked: bool) {
     let (vehicle, hash) = (vehicle_id(1), PayloadHash::of(payload));
-    let entry =
-        Entry::Sent { vehicle: vehicle.clone(), boot: 7, key, hash, scheduled: 0, accepted: 0, time: 0, poison };
+    let entry = ledger::Entry::Sent {
+        vehicle: vehicle.clone(),
+        boot: 7,
+        key,
+        hash,
+        scheduled: 0,
+        accepted: 0,
+        time: 0,
+        poison,
+    };
     ledger.add(entry);
     if acked {
-        ledger.add(Entry::Acked { vehicle, key, at: 1 });
+        ledger.add(ledger::Entry::Acked { vehicle, key, at: 1 });
     }
 }
 
@@ -125,9 +133,21 @@ fn malformed_payloads_do_not_belong_into_telemetry() {
 }
 
 #[test]
+fn a_dead_letter_is_refused_for_its_own_reason() {
+    let (mut stored, mut ledger) = both();
+    enter(&mut ledger, Key::Hash(PayloadHash::of(b"[]")), b"[]", Some(Reason::WrongType), true);
+    store(&mut stored, b"[]", true);
+    let report = compare(&stored, &ledger);
+    assert!(!report.ok);
+    let name = Key::Hash(PayloadHash::of(b"[]")).of(&vehicle_id(1));
+    assert_eq!(report.wrong_reason.first, [format!("{name}: malformed, not wrong_type")]);
+    assert_eq!((report.wrong_reason.count, report.lost.count, report.invented.count), (1, 0, 0));
+}
+
+#[test]
 fn an_acknowledgement_of_what_was_never_sent_is_a_fault() {
     let (stored, mut ledger) = both();
-    ledger.add(Entry::Acked { vehicle: vehicle_id(1), key: seq(77), at: 1 });
+    ledger.add(ledger::Entry::Acked { vehicle: vehicle_id(1), key: seq(77), at: 1 });
     let report = compare(&stored, &ledger);
     assert!(!report.ok);
     assert_eq!(report.acked_unsent.first, ["veh-00001/7/77"]);

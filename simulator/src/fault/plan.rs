@@ -1,5 +1,7 @@
 //! Who has which fault, and when.
 
+use std::ops::Range;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use telemetry::UnixMillis;
@@ -30,21 +32,22 @@ impl FaultPlan {
         Self { faults }
     }
 
-    /// Two distinct vehicles of 1 to `vehicles` per kind, each fault from a moment in the first half of
+    /// Two distinct vehicles of `indices` per kind, each fault from a moment in the first half of
     /// `from` to `to` (ms since the epoch) and until `to`.
     ///
     /// No vehicle has two faults, and at least half of the fleet stays healthy: a fleet of fewer than four
     /// times as many vehicles as there are kinds gets fewer faults, one of every kind before a second one.
-    pub fn demo(fleet: FleetSeed, vehicles: u32, from: UnixMillis, to: UnixMillis) -> Self {
+    pub fn demo(fleet: FleetSeed, indices: Range<u32>, from: UnixMillis, to: UnixMillis) -> Self {
         let mut draws = ChaCha8Rng::seed_from_u64(fleet.seed);
         draws.set_stream(STREAM);
         let wanted = VEHICLES_PER_KIND * FaultKind::ALL.len();
+        let vehicles = indices.end.saturating_sub(indices.start);
         let count = wanted.min(vehicles as usize / 2);
         // Staggered: one slot per fault in the first half of the span, kinds in turn, with a draw inside it.
         let slot = ((to - from).max(0) / 2) as f64 / count.max(1) as f64;
         let mut faults: Vec<Fault> = Vec::with_capacity(count);
         while faults.len() < count {
-            let vehicle_index = 1 + below(&mut draws, vehicles);
+            let vehicle_index = indices.start + below(&mut draws, vehicles);
             if faults.iter().any(|fault| fault.vehicle_index == vehicle_index) {
                 continue;
             }

@@ -110,12 +110,26 @@ fn malformed_payloads_follow_and_seqs_have_no_holes() {
 }
 
 #[test]
+fn a_malformed_payload_that_the_broker_would_not_take_is_not_sent() {
+    let readings = |room: Option<usize>| {
+        let mut readings = Readings::new(Fleet { poison: 1, ..fleet() }, 1, 9, START);
+        room.into_iter().for_each(|room| readings.bound(room));
+        (0..poison::ALL.len()).map(|_| readings.make()).collect::<Vec<_>>()
+    };
+    let reasons = |made: &[Made]| made.iter().flat_map(|made| &made.readings).filter_map(|r| r.poison).count();
+    let (unbound, bound) = (readings(None), readings(Some(8_000)));
+    assert_eq!((reasons(&unbound), reasons(&bound)), (poison::ALL.len(), poison::ALL.len() - 1));
+    assert_eq!(bound.iter().map(|made| made.oversize.len()).sum::<usize>(), 1);
+    assert!(bound.iter().flat_map(|made| &made.readings).all(|reading| reading.record.payload.len() <= 8_000));
+}
+
+#[test]
 fn a_reading_too_large_gets_no_seq_and_is_counted() {
     let mut readings = Readings::new(Fleet { changes: 5, ..fleet() }, 1, 9, START);
-    readings.limit = 10;
+    readings.bound(10);
     let made = readings.make();
     assert_eq!((made.readings.len(), made.oversize.len()), (0, 1));
-    readings.limit = MAX_PAYLOAD_BYTES;
+    readings.bound(usize::MAX);
     let made = readings.make();
     assert_eq!(made.readings[0].record.key, Key::Seq { boot: 9, seq: 1 });
     let record = decode(&made.readings[0].record.payload, Encoding::Json, None).unwrap();

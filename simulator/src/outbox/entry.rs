@@ -1,7 +1,7 @@
 //! What an outbox holds: records, their state, and the settings and counts around them.
 
 use bytes::Bytes;
-use telemetry::PayloadHash;
+use telemetry::{PayloadHash, VehicleId};
 
 /// By what an ack names a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +15,16 @@ pub enum Key {
     },
     /// By hash: the payload holds no identity that can be read.
     Hash(PayloadHash),
+}
+
+impl Key {
+    /// How people read it: `veh-00001/7/3`, or `veh-00001#hash`.
+    pub fn of(self, vehicle: &VehicleId) -> String {
+        match self {
+            Self::Seq { boot, seq } => format!("{vehicle}/{boot}/{seq}"),
+            Self::Hash(hash) => format!("{vehicle}#{hash}"),
+        }
+    }
 }
 
 /// One reading as it is sent.

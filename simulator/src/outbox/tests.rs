@@ -118,13 +118,52 @@ fn two_acks_that_leave_a_record_out_make_it_sent_again() {
     outbox.ack(&ack(&[(3, 3)]), 8_000);
     assert_eq!(send(&mut outbox, 8_000 + TIMES.left_out_ms), [1, 2]);
     assert_eq!(outbox.counts().resent[Resent::LeftOut as usize], 2);
-    // The pause doubles: the second one is drawn from a range twice as long.
-    let pause = |outbox: &Outbox| outbox.due.iter().map(|(when, _)| *when).max();
-    outbox.offer(record(5));
-    send(&mut outbox, 8_200);
-    outbox.ack(&ack(&[(5, 5), (3, 3)]), 8_300);
-    outbox.ack(&ack(&[(5, 5), (3, 3)]), 8_300);
-    assert!(pause(&outbox).is_some_and(|when| (8_300..=8_300 + 2 * TIMES.left_out_ms).contains(&when)));
+}
+
+/// The pauses that `rule` draws one after the other with each of 50 seeds: the longest of each turn.
+fn longest_pauses(rule: impl Fn(&mut Outbox, u64) -> u64) -> Vec<u64> {
+    let pauses = |seed| {
+        let settings = Settings { window: 100, capacity: 100, times: TIMES };
+        let mut outbox = Outbox::new(settings, BOOT, ChaCha8Rng::seed_from_u64(seed));
+        outbox.offer(record(1));
+        outbox.connected(0);
+        (0..6).map(|turn| rule(&mut outbox, turn)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = (0..50).map(pauses).collect();
+    (0..6).map(|turn| all.iter().map(|pauses| pauses[turn]).max().unwrap_or(0)).collect()
+}
+
+/// Drawn evenly from zero to `base`, doubled each turn up to `max`: the longest of 50 lies in the upper half.
+fn assert_doubling(longest: &[u64], base: u64, max: u64) {
+    for (turn, pause) in longest.iter().enumerate() {
+        let bound = (base << turn).min(max);
+        assert!(*pause <= bound && *pause > bound / 2, "turn {turn} up to {bound}: {longest:?}");
+    }
+}
+
+#[test]
+fn the_pause_of_what_is_left_out_doubles() {
+    let longest = longest_pauses(|outbox, turn| {
+        let (now, newer) = (10_000 * turn, turn + 2);
+        outbox.offer(record(newer));
+        send(outbox, now);
+        for _ in 0..2 {
+            outbox.ack(&ack(&[(newer, newer)]), now);
+        }
+        outbox.due.first().map(|(when, _)| when - now).unwrap()
+    });
+    assert_doubling(&longest, TIMES.left_out_ms, TIMES.left_out_max_ms);
+}
+
+#[test]
+fn the_pause_of_what_is_refused_doubles() {
+    let longest = longest_pauses(|outbox, turn| {
+        let now = 5_000 * turn;
+        let ordinal = outbox.next(now).unwrap().ordinal;
+        outbox.puback(ordinal, false, now);
+        outbox.due.first().map(|(when, _)| when - now).unwrap()
+    });
+    assert_doubling(&longest, TIMES.refused_ms, TIMES.refused_max_ms);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Tests of the outbox log: kills, torn ends, compaction.
 
+use telemetry::Reason;
+
 use super::*;
 use crate::{poison, vehicle::vehicle_id};
 
@@ -70,6 +72,24 @@ fn a_torn_end_is_cut_off_and_counted() {
     assert_eq!(log.torn_bytes, 5);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
     assert_filled(&log);
+}
+
+#[test]
+fn a_log_that_is_spoilt_in_the_middle_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(dir.path()));
+    let path = dir.path().join("outbox.log");
+    let good = std::fs::read(&path).unwrap();
+    let one = good.windows(3).position(|bytes| bytes == b"one").unwrap();
+    let mut spoilt = good.clone();
+    spoilt[one] ^= 1;
+    std::fs::write(&path, &spoilt).unwrap();
+    let error = OutboxFile::open(dir.path()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(error.to_string().contains("spoilt at byte"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), spoilt);
+    std::fs::write(&path, good).unwrap();
+    assert_filled(&OutboxFile::open(dir.path()).unwrap());
 }
 
 #[test]
