@@ -10,7 +10,6 @@ mod auth;
 mod commands;
 mod config;
 mod metrics;
-mod models;
 mod page;
 mod pipeline;
 mod problem;

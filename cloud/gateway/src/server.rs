@@ -202,7 +202,8 @@ async fn follow_models(state: Shared, mut models: Tail) -> anyhow::Result<Option
             records = models.next(BATCH, WAIT) => records?,
         };
         for record in records {
-            if let Err(error) = state.models().take(&record) {
+            let key = record.key.as_deref().unwrap_or_default();
+            if let Err(error) = state.models().apply(key, record.payload.as_deref()) {
                 tracing::warn!(error, offset = record.offset, "not a record of the model registry");
             }
         }

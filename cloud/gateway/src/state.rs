@@ -8,13 +8,11 @@ use std::sync::{
 use cloud_log::Producer;
 use service::Token;
 use store::Store;
-use telemetry::UnixMillis;
+use telemetry::{UnixMillis, event::Registry};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Config, RenderMetrics, commands::Bucket, models::Models, pipeline::Pipeline, ring::Ring, scores::RecentScores,
-};
+use crate::{Config, RenderMetrics, commands::Bucket, pipeline::Pipeline, ring::Ring, scores::RecentScores};
 
 /// Pages of older alerts read from Kafka at a time.
 const CATCH_UPS: usize = 8;
@@ -34,7 +32,7 @@ pub(crate) struct State {
     /// The next offset of `alerts`; wakes every connection.
     pub(crate) head: watch::Sender<i64>,
     scores: Mutex<RecentScores>,
-    models: Mutex<Models>,
+    models: Mutex<Registry>,
     pipeline: Mutex<Pipeline>,
     pub(crate) commands: Mutex<Bucket>,
     pub(crate) connections: Arc<Semaphore>,
@@ -106,7 +104,7 @@ impl State {
         self.scores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn models(&self) -> MutexGuard<'_, Models> {
+    pub(crate) fn models(&self) -> MutexGuard<'_, Registry> {
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

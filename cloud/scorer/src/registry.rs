@@ -1,68 +1,54 @@
-//! The registry as scorers need it: a fold of the topic `models`.
+//! The registry as scorers need it: with the artefacts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
 use cloud_log::InRecord;
-use telemetry::event::{ModelAlias, ModelKey, ModelVersion};
+use telemetry::event::{self, ModelKey};
 
 /// Artefacts that are kept; of more, the one published first goes.
 const MOST_ARTIFACTS: usize = 32;
 
-/// Artefacts, versions and the alias that is followed.
+/// Versions, aliases and the newest artefacts.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
+    entries: event::Registry,
     artifacts: HashMap<String, Vec<u8>>,
-    order: Vec<String>,
-    versions: BTreeMap<String, String>,
-    aliases: BTreeMap<String, String>,
+    /// Hashes in the order of their publication.
+    order: VecDeque<String>,
 }
 
 impl Registry {
     pub(crate) fn take(&mut self, record: InRecord) {
-        let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::parse::<ModelKey>);
-        match (key, record.payload) {
-            (Some(Ok(ModelKey::Artifact(hash))), Some(bytes)) => {
-                self.order.retain(|known| *known != hash);
-                self.order.push(hash.clone());
-                self.artifacts.insert(hash, bytes);
-                if self.order.len() > MOST_ARTIFACTS {
-                    self.artifacts.remove(&self.order.remove(0));
-                }
-            }
-            (Some(Ok(ModelKey::Artifact(hash))), None) => {
-                self.artifacts.remove(&hash);
-            }
-            (Some(Ok(ModelKey::Version(name))), Some(bytes)) => match serde_json::from_slice::<ModelVersion>(&bytes) {
-                Ok(version) => {
-                    self.versions.insert(name, version.artifact);
-                }
-                Err(error) => tracing::warn!(%error, name, "an unreadable version on models"),
-            },
-            (Some(Ok(ModelKey::Alias(name))), Some(bytes)) => match serde_json::from_slice::<ModelAlias>(&bytes) {
-                Ok(alias) => {
-                    self.aliases.insert(name, alias.version);
-                }
-                Err(error) => tracing::warn!(%error, name, "an unreadable alias on models"),
-            },
-            (Some(Ok(ModelKey::Version(name))), None) => {
-                self.versions.remove(&name);
-            }
-            (Some(Ok(ModelKey::Alias(name))), None) => {
-                self.aliases.remove(&name);
-            }
-            (Some(Err(_)) | None, _) => {
-                tracing::warn!(offset = record.offset, "a record on models without a key of the registry");
-            }
+        let key = record.key.as_deref().unwrap_or_default();
+        match (self.entries.apply(key, record.payload.as_deref()), record.payload) {
+            (Ok(ModelKey::Artifact(hash)), payload) => self.keep(hash, payload),
+            (Ok(ModelKey::Version(_) | ModelKey::Alias(_)), _) => {}
+            (Err(error), _) => tracing::warn!(offset = record.offset, error, "an unreadable record on models"),
+        }
+    }
+
+    fn keep(&mut self, hash: String, payload: Option<Vec<u8>>) {
+        self.order.retain(|known| *known != hash);
+        let Some(bytes) = payload else {
+            self.artifacts.remove(&hash);
+            return;
+        };
+        self.order.push_back(hash.clone());
+        self.artifacts.insert(hash, bytes);
+        if self.order.len() > MOST_ARTIFACTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.artifacts.remove(&oldest);
         }
     }
 
     /// The version that an alias points to.
     pub(crate) fn alias(&self, name: &str) -> Option<&str> {
-        self.aliases.get(name).map(String::as_str)
+        self.entries.aliases.get(name).map(|alias| alias.version.as_str())
     }
 
     /// The artefact of a version.
     pub(crate) fn artifact(&self, version: &str) -> Option<&[u8]> {
-        self.artifacts.get(self.versions.get(version)?).map(Vec::as_slice)
+        self.artifacts.get(&self.entries.versions.get(version)?.artifact).map(Vec::as_slice)
     }
 }

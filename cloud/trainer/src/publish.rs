@@ -11,7 +11,7 @@ use telemetry::{
     kafka_topic::{MODEL_EVENTS, MODELS},
 };
 
-use crate::{Trained, metrics, registry::Registry};
+use crate::{Trained, metrics, registry};
 
 /// Publishes a model and moves the alias to it. It asks for no gate: [`crate::fit`] has done so.
 ///
@@ -24,7 +24,7 @@ pub async fn publish(
     alias: &str,
     reason: &str,
 ) -> Result<ModelVersion, Error> {
-    let previous = Registry::read(kafka).await?.aliases.remove(alias).map(|alias| alias.version);
+    let previous = registry::read(kafka).await?.aliases.remove(alias).map(|alias| alias.version);
     let time = now_ms();
     let card = serde_json::to_value(&trained.card).map_err(anyhow::Error::from)?;
     let version = ModelVersion {

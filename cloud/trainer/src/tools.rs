@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, io::Write};
 use cloud_log::{KafkaConfig, Producer};
 use serde_json::json;
 use service::Error;
-use telemetry::UnixMillis;
+use telemetry::{UnixMillis, event::Registry};
 
-use crate::{Fitting, fit, publish, registry::Registry, replay, replay::Range};
+use crate::{Fitting, fit, publish, registry, replay, replay::Range};
 
 /// Train once on recorded history.
 #[derive(Debug, Clone, clap::Args)]
@@ -121,7 +121,7 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
 /// If Kafka can't be reached.
 pub async fn run_list(args: ListArgs) -> Result<(), Error> {
     args.kafka.validate()?;
-    let registry = Registry::read(&args.kafka).await?;
+    let registry = registry::read(&args.kafka).await?;
     let mut versions: Vec<_> = registry.versions.values().collect();
     versions.sort_by_key(|version| std::cmp::Reverse(version.time));
     if args.json {
@@ -148,7 +148,7 @@ fn aliases<'a>(registry: &'a Registry, version: &str) -> Vec<&'a str> {
 /// [`Error::BadInput`] if there is no such model.
 pub async fn run_show(args: ShowArgs) -> Result<(), Error> {
     args.kafka.validate()?;
-    let registry = Registry::read(&args.kafka).await?;
+    let registry = registry::read(&args.kafka).await?;
     let name = registry.aliases.get(&args.model).map_or(&args.model, |alias| &alias.version);
     let version = registry.versions.get(name);
     let version = version.ok_or_else(|| Error::BadInput(format!("no version or alias {:?}", args.model)))?;

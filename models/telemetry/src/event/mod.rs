@@ -6,6 +6,7 @@ mod ack;
 mod alert;
 mod command;
 mod model;
+mod registry;
 mod score;
 mod status;
 
@@ -13,5 +14,6 @@ pub use ack::{Ack, AckedRange, MAX_ACK_BYTES, MAX_ACK_HASHES, MAX_ACK_RANGES};
 pub use alert::{AlertAction, AlertCommand, AlertEvent, AlertId, AlertState, Episode, InvalidAlertId, Severity};
 pub use command::{CommandReply, VehicleCommand, VehicleCommandKind};
 pub use model::{ModelAlias, ModelEvent, ModelKey, ModelVersion};
+pub use registry::Registry;
 pub use score::{Contribution, Score, Source, Verdict};
 pub use status::{Status, StatusState};
