@@ -114,7 +114,7 @@ install_rust() {
 	say "rustup: installing"
 	init=$(mktemp -d)
 	fetch='import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])'
-	python3 -c "$fetch" "https://static.rust-lang.org/rustup/archive/${line#* *}/rustup-init" "$init/rustup-init" ||
+	python3 -c "$fetch" "https://static.rust-lang.org/rustup/archive/${line##* }/rustup-init" "$init/rustup-init" ||
 		stop "could not fetch rustup. Type: $rust_command"
 	printf '%s  %s\n' "${line%% *}" "$init/rustup-init" | sha256sum --quiet -c ||
 		stop "rustup-init differs from $pins/rustup.sha256"

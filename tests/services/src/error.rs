@@ -60,12 +60,12 @@ pub enum Error {
     #[error("found no free ports on 127.0.0.1 below the range that the system gives to outgoing connections")]
     NoPorts,
     /// A file or process operation failed.
-    #[error("could not {doing}: {source}")]
+    #[error("could not {doing}: {cause}")]
     Io {
         /// What was tried.
         doing: String,
-        /// Why it failed.
-        source: io::Error,
+        /// Why it failed. Not called `source`: the text above says it already.
+        cause: io::Error,
     },
     /// One of the tools that prepare a service failed.
     #[error("could not {doing}: {output}")]
@@ -91,6 +91,6 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for io::Result<T> {
     fn doing(self, verb: &str, path: &Path) -> Result<T, Error> {
-        self.map_err(|source| Error::Io { doing: format!("{verb} {}", path.display()), source })
+        self.map_err(|cause| Error::Io { doing: format!("{verb} {}", path.display()), cause })
     }
 }

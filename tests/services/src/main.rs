@@ -100,7 +100,7 @@ async fn up(options: Options) -> Result<(), Error> {
 }
 
 async fn run(options: Options) -> Result<(), Error> {
-    let hear = |kind| signal(kind).map_err(|source| Error::Io { doing: "wait for a signal".to_owned(), source });
+    let hear = |kind| signal(kind).map_err(|cause| Error::Io { doing: "wait for a signal".to_owned(), cause });
     let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
     let told = async {
         tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
@@ -122,7 +122,7 @@ fn announce(services: &Services) -> Result<(), Error> {
     let lines: String =
         services.environment().iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect();
     let path = environment_file(services.dir());
-    std::fs::write(&path, &lines).map_err(|source| Error::Io { doing: format!("write {}", path.display()), source })?;
+    std::fs::write(&path, &lines).map_err(|cause| Error::Io { doing: format!("write {}", path.display()), cause })?;
     say(&mut std::io::stdout(), &lines);
     Ok(())
 }

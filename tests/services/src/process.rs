@@ -67,11 +67,11 @@ impl Process {
                 watcher.add(record.pid());
                 Ok(Self { kind, dir, child, record, log, log_start, watcher, released: false })
             }
-            Err(source) => {
+            Err(cause) => {
                 // It has ended already or can't be recorded: then it must not stay.
                 child.kill().doing("end", program)?;
                 child.wait().doing("end", program)?;
-                Err(Error::Io { doing: format!("record the process of {kind}"), source })
+                Err(Error::Io { doing: format!("record the process of {kind}"), cause })
             }
         }
     }

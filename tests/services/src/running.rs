@@ -241,7 +241,7 @@ impl Services {
         });
         let mut process = spawned
             .await
-            .map_err(|error| Error::Io { doing: format!("start {kind}"), source: io::Error::other(error) })??;
+            .map_err(|error| Error::Io { doing: format!("start {kind}"), cause: io::Error::other(error) })??;
         let ready = match kind {
             Kind::Mosquitto => mosquitto::until_ready(&mut process, &ports, &self.password, ready_within).await,
             Kind::Kafka => kafka::until_ready(&mut process, &ports, ready_within).await,

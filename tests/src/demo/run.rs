@@ -177,7 +177,7 @@ async fn conclude(
     if settings.keep && !stop.is_cancelled() {
         printed::print(view, &judged);
         let page = stack.running("gateway")?.address("http").context("the gateway's address")?;
-        view.phase(&format!("the fleet drives on; the page stays open at http://{page}/ until Ctrl-C"));
+        view.phase(&format!("the fleet drives on, the page is open: http://{page}/ (Ctrl-C ends it)"));
         let since = Instant::now();
         stack.launch(endless_fleet(settings)).await?;
         stop.cancelled().await;

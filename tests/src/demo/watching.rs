@@ -103,8 +103,9 @@ impl Watching {
             if let (Some(id), Some(state)) = (event["id"].as_str(), event["state"].as_str()) {
                 let vehicle = id.split('|').next().unwrap_or(id);
                 let blamed = event["contributions"][0]["signal"].as_str().unwrap_or("");
+                let severity = event["severity"].as_str().unwrap_or("");
                 let score = event["score"].as_f64().unwrap_or_default();
-                let line = format!("  {state:<13}{vehicle:<11}score {score:>4.1}  {}", short(blamed));
+                let line = format!("  {state:<13}{severity:<9}{vehicle:<10}{score:>4.1}×  {}", short(blamed));
                 view.alert(&line, state == "firing");
             }
         }
@@ -112,9 +113,12 @@ impl Watching {
     }
 }
 
-/// The last two parts of a signal's path: enough for people, and a line stays within 80 columns.
+/// As many of a path's last parts as leave the line within 80 columns.
 fn short(path: &str) -> &str {
-    path.rmatch_indices('.').nth(1).map_or(path, |(at, _)| &path[at + 1..])
+    const ROOM: usize = 39;
+    let path = path.strip_prefix("Vehicle.").unwrap_or(path);
+    let mut suffixes = path.match_indices('.').map(|(at, _)| &path[at + 1..]);
+    if path.len() <= ROOM { path } else { suffixes.find(|suffix| suffix.len() <= ROOM).unwrap_or("") }
 }
 
 #[cfg(test)]
@@ -122,9 +126,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_shortened_to_two_parts() {
-        assert_eq!(short("Vehicle.Powertrain.TractionBattery.CurrentVoltage"), "TractionBattery.CurrentVoltage");
-        assert_eq!(short("Vehicle.Speed"), "Vehicle.Speed");
+    fn a_path_is_shortened_to_whole_parts() {
+        assert_eq!(short("Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure"), "Axle.Row1.Wheel.Left.Tire.Pressure");
+        assert_eq!(short("Vehicle.Speed"), "Speed");
         assert_eq!(short(""), "");
     }
 }
