@@ -1,26 +1,58 @@
 //! Wrong flags and unreachable services: one line that names the flag and the address, exit code 64 or 69,
 //! nothing half-started.
 
+use std::net::TcpListener;
+
 use tests::process::{Program, build_executables, run};
+use tokio::task::JoinSet;
 
 /// A port on loopback that nobody listens on: taken and given back.
 fn closed_port() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 const ROLES: [&str; 5] = ["trainer", "scorer", "alerter", "twin", "gateway"];
+/// Those that reach for MongoDB first.
+const WITH_MONGO: [&str; 3] = ["alerter", "twin", "gateway"];
 
-async fn check(executable: &str, arguments: &[&str], code: i32, names: &[&str]) {
-    build_executables().unwrap();
-    let (ended, out, err) = run(&Program::new("tool", executable, arguments)).await.unwrap();
-    assert_eq!(ended, Some(code), "{executable} {arguments:?}\n{err}{out}");
-    let last = err.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    for name in names {
-        let place = if code == 69 { last } else { &err };
-        assert!(place.contains(name), "{executable} {arguments:?}: {name} is not in {place:?}");
+/// A command line that has to fail.
+struct Case {
+    executable: &'static str,
+    arguments: Vec<String>,
+    code: i32,
+    names: Vec<String>,
+}
+
+/// The command line is told as people type it; `names` has to stand in the one line of the error.
+fn case(line: &str, code: i32, names: &[&str]) -> Case {
+    let (program, arguments) = line.split_once(' ').unwrap();
+    let executable = ["motorcade-edge", "motorcade-simulator", "motorcade"].into_iter().find(|name| *name == program);
+    Case {
+        executable: executable.unwrap(),
+        // A pair of quotes stands for an empty value.
+        arguments: arguments.split(' ').map(|word| word.replace("''", "")).collect(),
+        code,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
     }
-    assert!(!out.contains("\"ready\""), "{executable} {arguments:?} said that it is ready");
+}
+
+async fn check(cases: Vec<Case>) {
+    build_executables().unwrap();
+    let mut running = JoinSet::new();
+    for Case { executable, arguments, code, names } in cases {
+        running.spawn(async move {
+            let (ended, out, err) = run(&Program::new("tool", executable, &arguments)).await.unwrap();
+            assert_eq!(ended, Some(code), "{executable} {arguments:?}\n{err}{out}");
+            assert_eq!(err.lines().count(), 1, "{executable} {arguments:?} says more or less than a line:\n{err}");
+            for name in names {
+                assert!(err.contains(&name), "{executable} {arguments:?}: {name} is not in {err:?}");
+            }
+            assert_eq!(out, "", "{executable} {arguments:?} said something");
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,30 +76,69 @@ async fn help_works_everywhere_and_names_the_environment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_flag_is_a_usage_error() {
-    check("motorcade-edge", &["--no-such-flag"], 64, &["--no-such-flag"]).await;
-    check("motorcade-edge", &["--kafka", "127.0.0.1:1", "--mqtt", "nonsense"], 64, &["mqtt"]).await;
-    check("motorcade-simulator", &["--mqtt", "127.0.0.1:1", "--vehicles", "0"], 64, &["vehicles"]).await;
-    check("motorcade-simulator", &["--mqtt", "127.0.0.1:1", "--encoding", "xml"], 64, &["encoding"]).await;
+    let mut cases = vec![
+        case("motorcade-edge --no-such-flag", 64, &["--no-such-flag"]),
+        case("motorcade-edge --kafka 127.0.0.1:1 --mqtt nonsense", 64, &["--mqtt", "nonsense"]),
+        case("motorcade-edge --drain-timeout-ms 10000", 64, &["--drain-timeout-ms", "--grace-ms"]),
+        case("motorcade-edge --grace-ms 5000", 64, &["--drain-timeout-ms", "--grace-ms 5000"]),
+        case("motorcade-simulator --mqtt 127.0.0.1:1 --vehicles 0", 64, &["--vehicles"]),
+        case("motorcade-simulator --mqtt 127.0.0.1:1 --encoding xml", 64, &["--encoding", "xml"]),
+        case("motorcade-simulator --stop-drain-ms 8001", 64, &["--stop-drain-ms", "--grace-ms"]),
+        case("motorcade run gateway --max-connections 18446744073709551615", 64, &["--max-connections"]),
+        case("motorcade run gateway --listen 0.0.0.0:0", 64, &["--listen", "--token-file"]),
+        case("motorcade topics plan --kafka nowhere", 64, &["--kafka", "nowhere"]),
+        case("motorcade twin show", 64, &["<VEHICLE>"]),
+    ];
     for role in ROLES {
-        check("motorcade", &["run", role, "--kafka", ""], 64, &["kafka"]).await;
-        check("motorcade", &["run", role, "--admin-listen", "nowhere"], 64, &["--admin-listen"]).await;
+        cases.push(case(&format!("motorcade run {role} --kafka ''"), 64, &["--kafka"]));
+        cases.push(case(&format!("motorcade run {role} --admin-listen nowhere"), 64, &["--admin-listen", "nowhere"]));
     }
-    let beyond =
-        ["run", "gateway", "--kafka", "127.0.0.1:1", "--mongo", "mongodb://127.0.0.1:1", "--listen", "0.0.0.0:0"];
-    check("motorcade", &beyond, 64, &["token-file"]).await;
+    check(cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_are_checked_before_a_port_is_opened_and_tools_open_none() {
+    let neighbour = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = neighbour.local_addr().unwrap().to_string();
+    let closed = closed_port();
+    let admin = format!("--admin-listen {taken}");
+    let mut cases = vec![
+        case(&format!("motorcade-edge {admin} --id a/b"), 64, &["--id"]),
+        case(&format!("motorcade-simulator {admin} --window 0"), 64, &["--window"]),
+        case(
+            &format!("motorcade topics plan {admin} --kafka {closed} --connect-timeout-ms 500"),
+            69,
+            &["--kafka", &closed],
+        ),
+    ];
+    for role in ROLES {
+        cases.push(case(&format!("motorcade run {role} {admin} --kafka ''"), 64, &["--kafka"]));
+        cases.push(case(&format!("motorcade run {role} {admin}"), 69, &["--admin-listen", &taken]));
+    }
+    check(cases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_service_is_named_with_its_flag_and_address() {
-    let closed = closed_port();
-    let mongo = format!("mongodb://{closed}/?directConnection=true&serverSelectionTimeoutMS=1000");
-    check("motorcade-edge", &["--mqtt", &closed, "--kafka", &closed], 69, &["--", &closed]).await;
+    // A port for each flag, so that the address tells which one was tried.
+    let (kafka, mqtt, mongo, gateway) = (closed_port(), closed_port(), closed_port(), closed_port());
+    let soon = "--connect-timeout-ms 1500";
+    let url = format!("mongodb://{mongo}/?directConnection=true&serverSelectionTimeoutMS=1000");
+    let mut cases = vec![
+        case(&format!("motorcade-edge --mqtt {mqtt} --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
+        case(&format!("motorcade-simulator --mqtt {mqtt} {soon}"), 69, &["--mqtt", &mqtt]),
+        case(&format!("motorcade topics plan --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
+        case(&format!("motorcade twin show veh-00001 --mongo {url}"), 69, &["--mongo", &mongo]),
+        case(&format!("motorcade alerts watch --json --gateway ws://{gateway} {soon}"), 69, &["--gateway", &gateway]),
+    ];
     for role in ROLES {
-        let mut arguments = vec!["run", role, "--kafka", &closed];
-        if ["twin", "alerter", "gateway"].contains(&role) {
-            arguments.extend(["--mongo", &mongo]);
+        let line = format!("motorcade run {role} --kafka {kafka} {soon}");
+        if WITH_MONGO.contains(&role) {
+            let free = if role == "gateway" { " --listen 127.0.0.1:0" } else { "" };
+            cases.push(case(&format!("{line} --mongo {url}{free}"), 69, &["--mongo", &mongo]));
+        } else {
+            cases.push(case(&line, 69, &["--kafka", &kafka]));
         }
-        check("motorcade", &arguments, 69, &["--", &closed]).await;
     }
-    check("motorcade", &["topics", "plan", "--kafka", &closed], 69, &["--kafka", &closed]).await;
+    check(cases).await;
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -118,11 +121,34 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
+/// That no broker is left is told by every client with every try: one line in a while is enough, and none at
+/// start, where the error that ends the start says it.
+struct Outage {
+    reached: AtomicBool,
+    told: Mutex<Option<Instant>>,
+}
+
+static OUTAGE: Outage = Outage { reached: AtomicBool::new(false), told: Mutex::new(None) };
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+impl Outage {
+    fn is_news(&self, now: Instant) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = told.is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY);
+        let news = due && self.reached.load(Ordering::Relaxed);
+        if news {
+            *told = Some(now);
+        }
+        news
+    }
+}
+
 pub(crate) fn log_error(error: &KafkaError, reason: &str) {
-    use RDKafkaErrorCode::{BrokerTransportFailure, OperationTimedOut, PartitionEOF, Resolve};
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, PartitionEOF, Resolve};
     match error.rdkafka_error_code() {
         // The end of a partition is what a replay looks for, not an error.
         Some(PartitionEOF) => {}
+        Some(AllBrokersDown) if !OUTAGE.is_news(Instant::now()) => tracing::debug!("Kafka: {error}: {reason}"),
         Some(BrokerTransportFailure | Resolve | OperationTimedOut) => tracing::debug!("Kafka: {error}: {reason}"),
         _ => tracing::warn!("Kafka: {error}: {reason}"),
     }
@@ -144,6 +170,7 @@ pub(crate) fn reach<C: ClientContext>(
         // All topics: asking for one that is missing would make librdkafka keep asking for it.
         let lacking = match client.fetch_metadata(None, left) {
             Ok(metadata) => {
+                OUTAGE.reached.store(true, Ordering::Relaxed);
                 let found: BTreeMap<_, _> = metadata
                     .topics()
                     .iter()
@@ -207,5 +234,21 @@ pub(crate) fn copy(message: &BorrowedMessage<'_>, names: &mut Names) -> InRecord
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().map(<[u8]>::to_vec),
         headers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_now_and_then_but_not_at_start() {
+        let outage = Outage { reached: AtomicBool::new(false), told: Mutex::new(None) };
+        let start = Instant::now();
+        assert!(!outage.is_news(start));
+        outage.reached.store(true, Ordering::Relaxed);
+        assert!(outage.is_news(start));
+        assert!(!outage.is_news(start + TELL_EVERY / 2));
+        assert!(outage.is_news(start + TELL_EVERY));
     }
 }

@@ -98,7 +98,7 @@ pub async fn run_watch(args: WatchArgs, stop: CancellationToken) -> Result<(), E
     };
     let mut watch = Watch { args, colours, seen: Seen::default(), shown: 0, repeats: 0, reconnects: 0 };
     let ended = watch.follow(token.as_deref(), &stop).await;
-    if !watch.args.json {
+    if !watch.args.json && ended.is_ok() {
         let Watch { shown, repeats, reconnects, .. } = watch;
         // Whoever reads may have gone.
         writeln!(std::io::stderr(), "{shown} shown, {repeats} repeats dropped, {reconnects} reconnects").ok();
@@ -164,6 +164,8 @@ impl Watch {
             match ended {
                 Ended::Refused(detail) => return Err(self.unavailable(detail)),
                 Ended::Lost(detail) if !ever && Instant::now() >= deadline => return Err(self.unavailable(detail)),
+                // Until the first connection, the error that ends the start says it all.
+                Ended::Lost(detail) if !ever => tracing::debug!(detail, "no connection yet"),
                 Ended::Lost(detail) => tracing::info!(detail, "connection lost; trying again"),
             }
             tokio::select! {
