@@ -24,33 +24,12 @@ pub struct Facts {
     pub dead_letters: BTreeMap<String, u64>,
 }
 
-/// G1: every acknowledged reading is in `telemetry` or the dead-letter topic, with the same payload hash; nothing
-/// is there that no vehicle sent; the ledger itself is sound.
+/// G1: every acknowledged reading is in `telemetry` or, if it is malformed, in the dead-letter topic with its own reason,
+/// with the same payload hash; nothing is there that no vehicle sent; the ledger itself is sound.
 pub async fn judge_ledger(kafka: &str, folder: &Path) -> Result<(Verdict, Facts)> {
     let ledger = ledger::read(folder).with_context(|| folder.display().to_string())?;
     let report = audit::run(kafka, &ledger).await?;
-    let cases = [
-        ("lost", &report.lost),
-        ("altered", &report.mismatched),
-        ("invented", &report.invented),
-        ("malformed_accepted", &report.poison_accepted),
-        ("unreadable", &report.unreadable),
-        ("acknowledged_unsent", &report.acked_unsent),
-    ];
-    let mut counts: BTreeMap<String, u64> =
-        cases.iter().map(|(name, cases)| ((*name).to_owned(), cases.count)).collect();
-    counts.insert("unacknowledged".into(), report.unacked_at_end);
-    counts.insert("given_up".into(), report.given_up);
-    counts.insert("duplicates".into(), report.duplicates);
-    counts.insert("reorderings".into(), report.reorderings);
-    let examples = cases.iter().flat_map(|(name, cases)| cases.first.iter().map(move |case| format!("{name}: {case}")));
-    let verdict = Verdict {
-        // At the end every reading is acknowledged.
-        ok: report.ok && report.checked > 0 && report.unacked_at_end == 0 && report.given_up == 0,
-        checked: report.checked,
-        counts,
-        examples: examples.take(10).collect(),
-    };
+    let verdict = verdict(&report);
     let mut facts =
         Facts { sent: report.sent, in_kafka: report.stored, dead_letters: report.dead_letters, ..Facts::default() };
     for (vehicle, key, sent) in ledger.iter() {
@@ -60,6 +39,36 @@ pub async fn judge_ledger(kafka: &str, folder: &Path) -> Result<(Verdict, Facts)
         }
     }
     Ok((verdict, facts))
+}
+
+fn verdict(report: &audit::Report) -> Verdict {
+    let cases = [
+        ("lost", &report.lost),
+        ("altered", &report.mismatched),
+        ("invented", &report.invented),
+        ("malformed_accepted", &report.poison_accepted),
+        ("wrong_reason", &report.wrong_reason),
+        // A valid reading has no business there, acknowledged or not.
+        ("valid_dead_letters", &report.valid_dead_letters),
+        ("unreadable", &report.unreadable),
+        ("acknowledged_unsent", &report.acked_unsent),
+        ("ambiguous", &report.ambiguous),
+    ];
+    let mut counts: BTreeMap<String, u64> =
+        cases.iter().map(|(name, cases)| ((*name).to_owned(), cases.count)).collect();
+    counts.insert("unacknowledged".into(), report.unacked_at_end);
+    counts.insert("given_up".into(), report.given_up);
+    counts.insert("duplicates".into(), report.duplicates);
+    counts.insert("reorderings".into(), report.reorderings);
+    let examples = cases.iter().flat_map(|(name, cases)| cases.first.iter().map(move |case| format!("{name}: {case}")));
+    let sound = report.ok && cases.iter().all(|(_, cases)| cases.count == 0);
+    Verdict {
+        // At the end every reading is acknowledged.
+        ok: sound && report.checked > 0 && report.unacked_at_end == 0 && report.given_up == 0,
+        checked: report.checked,
+        counts,
+        examples: examples.take(10).collect(),
+    }
 }
 
 /// A tool that judges prints one JSON line with `ok` and `checked`, and exits with 0 or 1.
@@ -95,4 +104,51 @@ pub async fn judge_replay(stack: &Stack, lateness_ms: i64) -> Result<Verdict> {
     let mut verdict = judge_by_tool(stack, &arguments, &counts, "examples").await?;
     verdict.ok &= ["unjudged", "no_model"].iter().all(|count| verdict.counts[*count] == 0);
     Ok(verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use simulator::audit::{Cases, Report};
+
+    use super::*;
+
+    fn sound() -> Report {
+        Report { ok: true, checked: 5, sent: 5, stored: 5, ..Report::default() }
+    }
+
+    #[test]
+    fn every_kind_of_finding_fails_the_verdict() {
+        type Field = fn(&mut Report) -> &mut Cases;
+        let fields: [(&str, Field); 9] = [
+            ("lost", |report| &mut report.lost),
+            ("altered", |report| &mut report.mismatched),
+            ("invented", |report| &mut report.invented),
+            ("malformed_accepted", |report| &mut report.poison_accepted),
+            ("wrong_reason", |report| &mut report.wrong_reason),
+            ("valid_dead_letters", |report| &mut report.valid_dead_letters),
+            ("unreadable", |report| &mut report.unreadable),
+            ("acknowledged_unsent", |report| &mut report.acked_unsent),
+            ("ambiguous", |report| &mut report.ambiguous),
+        ];
+        assert!(verdict(&sound()).ok);
+        for (name, field) in fields {
+            let mut report = sound();
+            *field(&mut report) = Cases { count: 1, first: vec!["veh-1".into()] };
+            let verdict = verdict(&report);
+            assert!(!verdict.ok && verdict.counts[name] == 1, "{name}: {verdict:?}");
+            assert_eq!(verdict.examples, [format!("{name}: veh-1")]);
+        }
+    }
+
+    #[test]
+    fn an_end_with_something_unacknowledged_given_up_or_unchecked_fails_the_verdict() {
+        for report in [
+            Report { unacked_at_end: 1, ..sound() },
+            Report { given_up: 1, ..sound() },
+            Report { checked: 0, ..sound() },
+            Report { ok: false, ..sound() },
+        ] {
+            assert!(!verdict(&report).ok, "{report:?}");
+        }
+    }
 }
