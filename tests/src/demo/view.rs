@@ -68,7 +68,7 @@ impl View {
         // One write, over the old lines, and no line wraps: nothing flickers, and as many lines are drawn as counted.
         let mut text = String::from("\x1b[?7l");
         if self.drawn > 0 {
-            write!(text, "\x1b[{}A", self.drawn).ok();
+            write!(text, "\r\x1b[{}A", self.drawn).ok();
         }
         writeln!(text, "{DIM}  {clock}{PLAIN}\x1b[K").ok();
         for row in rows {
@@ -88,7 +88,7 @@ impl View {
     fn erase(&mut self) {
         if self.drawn > 0 {
             // Up so many lines, and clear to the end of the screen.
-            print(&format!("\x1b[{}A\x1b[J", self.drawn));
+            print(&format!("\r\x1b[{}A\x1b[J", self.drawn));
             self.drawn = 0;
         }
     }
