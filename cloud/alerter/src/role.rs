@@ -6,7 +6,7 @@
 //! can't decide otherwise.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -92,7 +92,8 @@ impl Alerter {
         let Self { kafka, rules, consumer, producer, projection, shards, confirmed, tally } = self;
         let inner = stop.child_token();
         let mut projection = tokio::spawn(projection.run(inner.clone()));
-        let mut turns = Turns { kafka, rules, consumer, producer, shards, confirmed, tally };
+        let lost = BTreeSet::new();
+        let mut turns = Turns { kafka, rules, consumer, producer, shards, lost, confirmed, tally };
         let outcome = tokio::select! {
             outcome = turns.run(&inner) => outcome,
             // It ends before the stop only by an error or a panic.
@@ -128,6 +129,10 @@ struct Turns {
     consumer: GroupConsumer,
     producer: Producer,
     shards: HashMap<i32, Shard>,
+    /// Partitions that are no longer ours, though a batch has not told it yet. What is left of their records is
+    /// passed over until they are assigned again, even if they are ours again sooner: taking only the later ones
+    /// would skip the others.
+    lost: BTreeSet<i32>,
     confirmed: BTreeMap<TopicPartition, i64>,
     tally: Tally,
 }
@@ -173,6 +178,7 @@ impl Turns {
         }
         for (kafka_topic, partition, first) in &batch.assigned {
             self.confirmed.insert((kafka_topic.clone(), *partition), *first);
+            self.lost.remove(partition);
         }
         for (_, partition, _) in &batch.assigned {
             self.own(*partition).await;
@@ -258,6 +264,7 @@ impl Turns {
         for partition in lost {
             tracing::info!(partition, "lost before its events were published");
             self.shards.remove(&partition);
+            self.lost.insert(partition);
             writes.handled.remove(&partition);
             writes.next.retain(|(_, other), _| *other != partition);
         }
@@ -267,7 +274,11 @@ impl Turns {
     /// as the partition is ours: an owner that is none any more would fence the one who is.
     async fn own(&mut self, partition: i32) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        while !self.shards.contains_key(&partition) && self.is_ours(partition) {
+        while !self.shards.contains_key(&partition) && !self.lost.contains(&partition) {
+            if !self.is_ours(partition) {
+                self.lost.insert(partition);
+                return;
+            }
             match self.take_over(partition).await {
                 Ok(shard) => {
                     self.shards.insert(partition, shard);

@@ -16,7 +16,7 @@ use cloud_log::{
     GroupConsumer, History, InRecord, KafkaConfig, OutRecord, Producer, Tail, TailFrom, group_lag, topics,
 };
 use services::{Kind, Options, Services};
-use telemetry::kafka_topic::{ALERTS, SCORES, TELEMETRY};
+use telemetry::kafka_topic::{ALERTS, COMMAND_REPLIES, SCORES, TELEMETRY};
 
 const WAIT: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -61,7 +61,8 @@ async fn read_until(consumer: &mut GroupConsumer, seen: &mut BTreeSet<usize>, wa
 async fn the_log_works_on_a_real_kafka() {
     let (services, kafka) = kafka().await;
     table_is_applied_once(&kafka).await;
-    a_missing_topic_or_broker_is_named().await;
+    a_missing_topic_or_broker_is_named(&kafka).await;
+    one_record_is_confirmed_to_its_writer(&kafka).await;
     everything_arrives_in_order_and_reading_resumes(&kafka).await;
     replay_is_exact(&kafka).await;
     a_tail_catches_up_and_follows(&kafka).await;
@@ -86,11 +87,34 @@ async fn table_is_applied_once(kafka: &KafkaConfig) {
     assert!(topics::apply(kafka, PARTITIONS, false).await.unwrap().is_settled());
 }
 
-async fn a_missing_topic_or_broker_is_named() {
+async fn a_missing_topic_or_broker_is_named(kafka: &KafkaConfig) {
+    let soon = KafkaConfig { connect_timeout_ms: 1_000, ..kafka.clone() };
+    for error in [
+        GroupConsumer::connect(&soon, "missing", &[TELEMETRY, "no-such-topic"]).await.map(|_| ()).unwrap_err(),
+        Tail::open(&soon, "no-such-topic", TailFrom::Beginning).await.map(|_| ()).unwrap_err(),
+        History::watermarks(&soon, "no-such-topic").await.map(|_| ()).unwrap_err(),
+    ] {
+        assert_eq!(error.exit_code(), 69);
+        assert!(error.to_string().contains(r#"no topic "no-such-topic""#), "{error}");
+    }
     let nowhere = KafkaConfig { connect_timeout_ms: 500, ..KafkaConfig::new("127.0.0.1:9") };
     let error = Producer::connect(&nowhere).await.unwrap_err();
     assert_eq!(error.exit_code(), 69);
     assert!(error.to_string().starts_with("--kafka 127.0.0.1:9: "), "{error}");
+}
+
+async fn one_record_is_confirmed_to_its_writer(kafka: &KafkaConfig) {
+    let producer = Producer::connect(kafka).await.unwrap();
+    assert!(!producer.cluster_id().await.unwrap().unwrap().is_empty());
+    let (first, second) = tokio::join!(
+        producer.deliver(OutRecord::new(COMMAND_REPLIES, "veh-1", "one")),
+        producer.deliver(OutRecord::new("no-such-topic", "veh-1", "two")),
+    );
+    first.unwrap();
+    assert!(second.unwrap_err().to_string().contains("no-such-topic"));
+    producer.flush().await.unwrap();
+    let held = History::watermarks(kafka, COMMAND_REPLIES).await.unwrap();
+    assert_eq!(held.values().map(|(low, high)| high - low).sum::<i64>(), 1);
 }
 
 async fn everything_arrives_in_order_and_reading_resumes(kafka: &KafkaConfig) {
