@@ -101,7 +101,8 @@ function cards(list, events, options) {
     if (event) found.set(event.id, card); else card.remove();
   }
   events.forEach((event, at) => {
-    const mark = `${event.revision}/${Boolean(stream.pending(event.id))}`;
+    // Units may arrive after the first alerts.
+    const mark = `${event.revision}/${Boolean(stream.pending(event.id))}/${Object.keys(units).length}`;
     let card = found.get(event.id);
     if (!card || card.dataset.mark !== mark) {
       const fresh = alertCard(event, context, options);
