@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use telemetry::kafka_topic;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     control,
@@ -23,11 +23,12 @@ use crate::{
 
 pub use relay::Relay;
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+/// The machine's room: two scenarios side by side, which mostly wait, or one run that needs all of it.
+static ROOM: Semaphore = Semaphore::const_new(2);
 
-/// Two cores: one scenario at a time. Whoever holds this has the machine.
-pub async fn alone() -> MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().await
+/// Whoever holds this has the machine.
+pub async fn alone() -> SemaphorePermit<'static> {
+    ROOM.acquire_many(2).await.expect("never closed")
 }
 
 /// Subscribers of every scenario.
@@ -83,7 +84,7 @@ pub struct Scenario {
     folder: PathBuf,
     name: &'static str,
     fleet: Fleet,
-    _alone: MutexGuard<'static, ()>,
+    _room: SemaphorePermit<'static>,
 }
 
 /// What the judge found.
@@ -133,11 +134,11 @@ impl Scenario {
     /// Services and topics only.
     pub async fn bare(name: &'static str) -> Result<Self> {
         crate::process::build_executables()?;
-        let alone = alone().await;
+        let room = ROOM.acquire().await.expect("never closed");
         let folder = crate::process::executables()?.parent().context("target has a parent")?.join("e2e").join(name);
         let mut stack = Stack::start_anew(&folder).await?;
         stack.set(Role::Edge, ["--ack-min-ms", "500", "--ack-max-ms", "2000"]);
-        Ok(Self { stack, folder, name, fleet: Fleet::default(), _alone: alone })
+        Ok(Self { stack, folder, name, fleet: Fleet::default(), _room: room })
     }
 
     /// The folder with logs and ledger.

@@ -144,7 +144,7 @@ fn fixture(cache: &PathBuf) -> Result<Trained> {
     }
     let detector = detector::train(&history, &Options::default()).context("train the scenarios' model")?;
     // Beside, then renamed: a killed test leaves no half file.
-    let beside = cache.with_extension("new");
+    let beside = cache.with_extension(std::process::id().to_string());
     std::fs::write(&beside, detector.save())?;
     std::fs::rename(&beside, cache)?;
     Ok(Trained::from(&detector))
