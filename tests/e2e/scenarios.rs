@@ -10,7 +10,7 @@ use services::Kind;
 use tests::{
     process::Program,
     proxy::Proxy,
-    scenario::{Fleet, Relay, Scenario},
+    scenario::{Fleet, Scenario},
     stack::Role,
 };
 
@@ -78,16 +78,16 @@ async fn the_gateway_is_killed_under_load() {
 async fn the_broker_dies_with_what_it_has_acknowledged_and_the_edge_after_it() {
     const HELD: u64 = 500;
     let mut scenario = Scenario::start("broker-killed").await.unwrap();
-    let relay = Relay::start(scenario.stack.services.addresses().mqtt_vehicles).await.unwrap();
-    scenario.drive(Fleet { mqtt: Some(relay.address()), ..Fleet::default() }).await.unwrap();
+    let proxy = Proxy::start(scenario.stack.services.addresses().mqtt_vehicles).await.unwrap();
+    scenario.drive(Fleet { mqtt: Some(proxy.address()), ..Fleet::default() }).await.unwrap();
     scenario.acknowledged(UNDER_LOAD).await.unwrap();
     scenario.stack.running("edge").unwrap().signal(Signal::SIGSTOP).unwrap();
-    let before = relay.taken();
-    let grown = async || Ok((relay.taken() >= before + HELD).then_some(()));
+    let before = proxy.taken();
+    let grown = async || Ok((proxy.taken() >= before + HELD).then_some(()));
     tests::poll::until("the broker acknowledges what it can't hand on", Duration::from_secs(20), grown).await.unwrap();
     scenario.stack.services.kill(Kind::Mosquitto).await;
     let edge = scenario.stack.kill("edge").await.unwrap();
-    let lost = relay.taken() - scenario.in_kafka().await.unwrap();
+    let lost = proxy.taken().saturating_sub(scenario.in_kafka().await.unwrap());
     assert!(lost >= HELD, "the broker acknowledged only {lost} that are not in Kafka");
     scenario.stack.services.restart(Kind::Mosquitto).await.unwrap();
     scenario.stack.launch(edge).await.unwrap();

@@ -1,4 +1,5 @@
-//! A TCP proxy in front of the broker that understands just enough MQTT to lose what it is told to lose.
+//! A TCP proxy in front of the broker that understands just enough MQTT to count what the broker says it has taken,
+//! and to lose what it is told to lose.
 
 use std::{
     net::SocketAddr,
@@ -10,11 +11,11 @@ use std::{
 
 use anyhow::Result;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
 };
 
-/// Forwards connections to a broker; on demand it swallows the acknowledgements of our own.
+/// Forwards vehicles' connections and counts PUBACKs; on demand it swallows the acknowledgements of our own.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -26,6 +27,7 @@ pub struct Proxy {
 struct Shared {
     lose_acks: AtomicBool,
     lost: AtomicU64,
+    taken: AtomicU64,
 }
 
 impl Proxy {
@@ -57,7 +59,12 @@ impl Proxy {
         self.shared.lose_acks.store(lose, Ordering::SeqCst);
     }
 
-    /// How many were lost.
+    /// Publishes that the broker has acknowledged.
+    pub fn taken(&self) -> u64 {
+        self.shared.taken.load(Ordering::SeqCst)
+    }
+
+    /// How many acknowledgements to vehicles were lost.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::SeqCst)
     }
@@ -83,7 +90,8 @@ async fn forward(client: TcpStream, broker: SocketAddr, shared: Arc<Shared>) -> 
 }
 
 /// Broker to vehicle, packet by packet.
-async fn downwards(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) -> Result<()> {
+async fn downwards(from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) -> Result<()> {
+    let mut from = BufReader::new(from);
     loop {
         let mut packet = vec![from.read_u8().await?];
         // The remaining length: seven bits a byte, least significant first (MQTT 5, 1.5.5).
@@ -100,12 +108,21 @@ async fn downwards(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Sha
         let body = packet.len();
         packet.resize(body + length, 0);
         from.read_exact(&mut packet[body..]).await?;
+        if says_taken(packet[0], &packet[body..]) {
+            shared.taken.fetch_add(1, Ordering::SeqCst);
+        }
         if shared.lose_acks.load(Ordering::SeqCst) && is_ack(&packet, body) {
             shared.lost.fetch_add(1, Ordering::SeqCst);
         } else {
             to.write_all(&packet).await?;
         }
     }
+}
+
+/// Whether this is a PUBACK by which the broker takes the message: packet id, and a reason that is 0 or left out.
+fn says_taken(first: u8, body: &[u8]) -> bool {
+    const PUBACK: u8 = 4;
+    first >> 4 == PUBACK && body.get(2).is_none_or(|reason| *reason == 0)
 }
 
 /// Whether this is a PUBLISH on `v1/{vehicle}/ack`; `body` is where the variable header begins.
@@ -121,6 +138,16 @@ fn is_ack(packet: &[u8], body: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_puback_without_a_refusal_counts() {
+        assert!(says_taken(0x40, &[0, 1]));
+        assert!(says_taken(0x40, &[0, 1, 0]));
+        assert!(!says_taken(0x40, &[0, 1, 0x10, 0]), "nobody subscribes");
+        assert!(!says_taken(0x40, &[0, 1, 0x97, 0]), "over a quota");
+        assert!(!says_taken(0x30, &[0, 1]), "a PUBLISH");
+        assert!(!says_taken(0x90, &[0, 1]), "a SUBACK");
+    }
 
     #[test]
     fn only_acks_are_recognised() {

@@ -1,7 +1,5 @@
 //! A scenario: a small fleet drives through the whole system while something is killed; then the judge speaks.
 
-mod relay;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -20,8 +18,6 @@ use crate::{
     report::Verdict,
     stack::{Role, Stack},
 };
-
-pub use relay::Relay;
 
 /// The machine's room: two scenarios side by side, which mostly wait, or one run that needs all of it.
 static ROOM: Semaphore = Semaphore::const_new(2);

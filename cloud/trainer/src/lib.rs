@@ -29,7 +29,7 @@ pub struct Fitting {
     #[arg(long, env = "MOTORCADE_TRAINER_ALARM_BUDGET", default_value_t = 20.0)]
     pub alarm_budget: f64,
     /// Steps of the optimiser, each over 256 windows.
-    #[arg(long, env = "MOTORCADE_TRAINER_STEPS", default_value_t = 2_000)]
+    #[arg(long, env = "MOTORCADE_TRAINER_STEPS", default_value_t = 4_000)]
     pub steps: u32,
     /// Most records held while training; of more, the newest of each partition count.
     #[arg(long, env = "MOTORCADE_TRAINER_MAX_RECORDS", default_value_t = 400_000)]

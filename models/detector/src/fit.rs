@@ -45,7 +45,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 1, budget_per_1000_h: 20.0, steps: 2_000, min_windows: 3_000, min_vehicles: 5 }
+        Self { seed: 1, budget_per_1000_h: 20.0, steps: 4_000, min_windows: 3_000, min_vehicles: 5 }
     }
 }
 
