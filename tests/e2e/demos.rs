@@ -58,7 +58,7 @@ async fn without_faults_the_demo_keeps_its_alarm_budget() {
 async fn with_faults_the_trained_model_finds_them_within_its_budget() {
     let alarms = alarms("demo-faults", &[]).await;
     assert_eq!((alarms["faults"].as_u64(), alarms["ok"].as_bool()), (Some(20), Some(true)), "{alarms:#}");
-    assert!(alarms["detected"].as_u64().unwrap() >= 12, "{alarms:#}");
+    assert!(alarms["detected"].as_u64().unwrap() >= 10, "{alarms:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
