@@ -26,7 +26,7 @@ build: lean-deps ## compile everything
 	cargo build --workspace --bins
 
 services: lean-deps ## start mosquitto, Kafka and mongod; print the variables to export
-	@cargo build -q -p services
+	@cargo build -q --workspace --bin services
 	@$(SERVICES) up --dir $(DIR) $(if $(ONLY),--only $(ONLY))
 
 services-stop: ## stop them; their data stays in .services
