@@ -2,7 +2,7 @@
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Args, FromArgMatches, ValueEnum, error::ErrorKind};
+use clap::{Args, FromArgMatches, ValueEnum, builder::Resettable, error::ErrorKind};
 
 use crate::Error;
 
@@ -65,9 +65,16 @@ impl Grace {
     }
 }
 
+/// The executable's own command with [`Flags`]; these would put their description in the place of its own.
+fn command<A: clap::CommandFactory>() -> clap::Command {
+    let own = A::command();
+    let (about, long_about) = (own.get_about().cloned(), own.get_long_about().cloned());
+    Flags::augment_args(own).about(Resettable::from(about)).long_about(Resettable::from(long_about))
+}
+
 /// The parsed command line, or the code to exit with after what was to be said has been said.
 pub(crate) fn parse<A: clap::Parser>(name: &str) -> Result<(Flags, A), ExitCode> {
-    let parsed = Flags::augment_args(A::command())
+    let parsed = command::<A>()
         .try_get_matches()
         .and_then(|matches| Ok((Flags::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?)));
     parsed.map_err(|error| match error.kind() {
@@ -102,12 +109,19 @@ mod tests {
 
     use super::*;
 
+    /// Drives.
     #[derive(Debug, Parser)]
     struct Arguments {
         #[arg(long)]
         vehicles: u32,
         #[arg(long)]
         form: LogFormat,
+    }
+
+    #[test]
+    fn help_says_what_the_executable_does() {
+        let help = command::<Arguments>().render_help().to_string();
+        assert!(help.starts_with("Drives") && help.contains("--vehicles") && help.contains("--grace-ms"), "{help}");
     }
 
     #[test]

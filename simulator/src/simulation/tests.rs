@@ -58,7 +58,7 @@ async fn the_same_flags_give_the_same_boots_and_readings_however_long_the_start_
 #[tokio::test]
 async fn without_a_start_a_later_process_has_a_higher_boot() {
     let first = beginning(&["--vehicles", "2"], Duration::ZERO).await;
-    // The second that a unit without memory waits before it connects.
+    // The boot is a time in seconds: a unit without memory waits for the next one before it connects.
     tokio::time::sleep(Duration::from_millis(1_010)).await;
     let second = beginning(&["--vehicles", "2"], Duration::ZERO).await;
     assert!(first.iter().zip(&second).all(|((before, _), (boot, _))| boot > before));
