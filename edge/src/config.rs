@@ -11,6 +11,28 @@ use crate::ack::Pace;
 /// The largest packet that the edge accepts, in bytes. The broker's limit lies below it, Kafka's above.
 pub const MAX_PACKET_BYTES: u32 = 128 * 1024;
 
+/// How batches for Kafka are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Compression {
+    /// The name in Kafka's configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
 /// Flags of `motorcade-edge`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Edge")]
@@ -49,9 +71,20 @@ pub struct Config {
     /// costs it a resend.
     #[arg(long, env = "MOTORCADE_EDGE_MAX_VEHICLES", value_name = "N", default_value_t = 200_000)]
     pub max_vehicles: u32,
+    /// Payloads that may be in hand, KiB: taken in, and neither in Kafka nor in the spool. Above it the broker is
+    /// not listened to.
+    #[arg(long, env = "MOTORCADE_EDGE_IN_HAND_KIB", value_name = "KIB", default_value_t = 32_768)]
+    pub in_hand_kib: u32,
     /// How long the Kafka producer waits for a batch to fill, ms.
     #[arg(long, env = "MOTORCADE_EDGE_LINGER_MS", value_name = "MS", default_value_t = 5)]
     pub linger_ms: u32,
+    /// How batches are compressed: none, lz4 (fast) or zstd (small).
+    #[arg(long, env = "MOTORCADE_EDGE_COMPRESSION", value_name = "NAME", default_value = "lz4")]
+    pub compression: Compression,
+    /// While there is work the loop looks at its sockets this often, µs, instead of being woken by each packet: less
+    /// costs CPU, more costs latency.
+    #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 1_000)]
+    pub beat_us: u32,
     /// How long the start waits for the MQTT broker and for Kafka, each, ms.
     #[arg(long, env = "MOTORCADE_EDGE_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000)]
     pub connect_timeout_ms: u64,
@@ -89,6 +122,8 @@ impl Config {
             ("ack-max-ms", self.ack_max_ms),
             ("max-vehicles", u64::from(self.max_vehicles)),
             ("connect-timeout-ms", self.connect_timeout_ms),
+            ("in-hand-kib", u64::from(self.in_hand_kib)),
+            ("beat-us", u64::from(self.beat_us)),
         ] {
             if value == 0 {
                 return usage(flag, "must be above 0".into());
@@ -116,6 +151,11 @@ impl Config {
             detail: format!("{}: {error}", path.display()),
         })?;
         Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    /// How TLS to the broker is spoken; none: not at all.
+    pub(crate) fn mqtt_tls(&self) -> Result<Option<native_tls::TlsConnector>, Error> {
+        Ok(None)
     }
 
     pub(crate) fn pace(&self) -> Pace {

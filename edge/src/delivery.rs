@@ -5,28 +5,52 @@
 //! only on the connection that it came on: every CONNACK opens a new *epoch*, and what belongs to an older one
 //! never leaves again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-/// One received publish: counts from 1, never used twice in a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
+use slotmap::{Key, KeyData, SlotMap, new_key_type};
+
+new_key_type! {
+    /// One received publish, while it is in hand. Never used twice in a process: a ticket that is void finds
+    /// nothing, also when its place has been taken by another.
+    pub struct Ticket;
+}
+
+impl Ticket {
+    /// As 64 bits that librdkafka carries along.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.data().as_ffi()
+    }
+
+    /// What [`Self::to_bits`] gave.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        KeyData::from_ffi(bits).into()
+    }
+}
 
 /// The publishes that this process took in and that Kafka has not confirmed, each with a `T` that says what
 /// it was, and the PUBACKs that wait.
 #[derive(Debug)]
 pub struct Tracker<T> {
-    in_hand: HashMap<Ticket, T>,
-    next: Ticket,
-    /// PUBACKs of this epoch that have not left, in order of arrival. Tickets in it are consecutive.
+    in_hand: SlotMap<Ticket, InHand<T>>,
+    /// PUBACKs of this epoch that have not left, in order of arrival: of the places from `first` to before `next`.
     waiting: VecDeque<Puback>,
-    /// The ticket of the front of `waiting`.
-    front: Ticket,
+    first: u64,
+    next: u64,
     /// How many in `waiting` have a packet id.
     unacknowledged: usize,
-    /// The first ticket that may belong to the connection of now.
-    since: Ticket,
+    /// The first place of the connection of now.
+    since: u64,
     connected: bool,
 }
+
+#[derive(Debug)]
+struct InHand<T> {
+    /// Counts arrivals; [`NOWHERE`] for one that no connection waits for.
+    place: u64,
+    what: T,
+}
+
+const NOWHERE: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Puback {
@@ -38,12 +62,12 @@ struct Puback {
 impl<T> Default for Tracker<T> {
     fn default() -> Self {
         Self {
-            in_hand: HashMap::new(),
-            next: Ticket(1),
+            in_hand: SlotMap::with_key(),
             waiting: VecDeque::new(),
-            front: Ticket(1),
+            first: 0,
+            next: 0,
             unacknowledged: 0,
-            since: Ticket(1),
+            since: 0,
             connected: false,
         }
     }
@@ -61,28 +85,32 @@ impl<T> Tracker<T> {
         self.connected = false;
         self.waiting.clear();
         self.unacknowledged = 0;
+        self.first = self.next;
         self.since = self.next;
     }
 
     /// Takes a publish in. `packet_id` is none for QoS 0.
     pub fn arrived(&mut self, packet_id: Option<u16>, what: T) -> Ticket {
-        let ticket = self.next;
-        self.next = Ticket(ticket.0 + 1);
-        self.in_hand.insert(ticket, what);
+        let mut place = NOWHERE;
         if self.connected {
-            if self.waiting.is_empty() {
-                self.front = ticket;
-            }
+            place = self.next;
+            self.next += 1;
             self.unacknowledged += usize::from(packet_id.is_some());
             self.waiting.push_back(Puback { packet_id, settled: false });
         }
-        ticket
+        self.in_hand.insert(InHand { place, what })
+    }
+
+    /// Takes in what no connection waits for: it came out of the spool.
+    pub fn restored(&mut self, what: T) -> Ticket {
+        self.in_hand.insert(InHand { place: NOWHERE, what })
     }
 
     /// The publish may be acknowledged to the broker. Without effect for an older epoch, or the second time.
     pub fn settle(&mut self, ticket: Ticket) {
-        let place = ticket.0.checked_sub(self.front.0).and_then(|place| usize::try_from(place).ok());
-        if let Some(puback) = place.and_then(|place| self.waiting.get_mut(place)) {
+        let Some(InHand { place, .. }) = self.in_hand.get(ticket) else { return };
+        let at = place.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        if let Some(puback) = at.and_then(|at| self.waiting.get_mut(at)) {
             puback.settled = true;
         }
     }
@@ -107,23 +135,28 @@ impl<T> Tracker<T> {
     fn pop(&mut self) {
         if let Some(puback) = self.waiting.pop_front() {
             self.unacknowledged -= usize::from(puback.packet_id.is_some());
-            self.front = Ticket(self.front.0 + 1);
+            self.first += 1;
         }
     }
 
     /// What a ticket stands for, while it is in hand.
     pub fn get(&self, ticket: Ticket) -> Option<&T> {
-        self.in_hand.get(&ticket)
+        self.in_hand.get(ticket).map(|in_hand| &in_hand.what)
     }
 
     /// Changes what becomes of a ticket.
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
-        self.in_hand.get_mut(&ticket)
+        self.in_hand.get_mut(ticket).map(|in_hand| &mut in_hand.what)
     }
 
-    /// Kafka has it: it is no longer in hand.
+    /// Somebody else answers for it now, Kafka or the spool: it is no longer in hand.
     pub fn delivered(&mut self, ticket: Ticket) -> Option<T> {
-        self.in_hand.remove(&ticket)
+        self.in_hand.remove(ticket).map(|in_hand| in_hand.what)
+    }
+
+    /// Everything in hand, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Ticket, &T)> {
+        self.in_hand.iter().map(|(ticket, in_hand)| (ticket, &in_hand.what))
     }
 
     /// How many publishes are in hand, of all epochs.
@@ -138,7 +171,7 @@ impl<T> Tracker<T> {
 
     /// Whether the connection that brought this publish is gone, and with it the chance to acknowledge it.
     pub fn is_late(&self, ticket: Ticket) -> bool {
-        ticket < self.since
+        self.in_hand.get(ticket).is_some_and(|in_hand| in_hand.place < self.since || in_hand.place == NOWHERE)
     }
 }
 

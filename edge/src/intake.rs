@@ -1,71 +1,195 @@
-//! What becomes of a publish: a record for Kafka, and what is to be remembered of it. Pure.
+//! What becomes of a publish: where in Kafka it goes, and by what an ack will name it. Pure.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use telemetry::{
     Encoding, Invalid, PayloadHash, Reason, UnixMillis, VehicleId,
-    event::Status,
+    event::{CommandReply, Status},
     kafka_topic::{self, header},
     mqtt_topic::{self, Channel},
 };
 
-use crate::{ack::Reading, producer::OutRecord, session::Arrival};
+use crate::ack::Reading;
 
 /// Longer ones are not W3C trace contexts, which have 55.
 const MAX_TRACEPARENT_BYTES: usize = 128;
 
-/// What is remembered of a publish until Kafka has it.
+/// A publish as it came, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Subject {
-    /// The vehicle of the MQTT topic, never one that a payload names.
-    pub(crate) vehicle: Option<VehicleId>,
-    /// What an ack calls it; none for what is not a reading.
-    pub(crate) reading: Option<Reading>,
-    /// Where it goes.
-    pub(crate) end: End,
+pub(crate) struct Arrival {
+    /// Ms since the epoch.
+    pub(crate) ingest: UnixMillis,
     /// It came without a packet id: nobody sends it again.
     pub(crate) qos0: bool,
+    pub(crate) mqtt_topic: Bytes,
+    pub(crate) content_type: Option<Cow<'static, str>>,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) payload: Bytes,
 }
 
-/// How a publish is counted when Kafka has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// As a record or a status.
-    Sent,
-    /// As a dead letter, for this reason.
-    Discarded(&'static str),
+impl Arrival {
+    /// What it holds, bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.mqtt_topic.len() + self.payload.len()
+    }
 }
 
-/// Decides what becomes of a publish. `now` is its ingest time.
-pub(crate) fn sort(arrival: Arrival, now: UnixMillis) -> (OutRecord, Subject) {
-    let qos0 = arrival.packet_id.is_none();
+/// What the content types of the contract need no allocation for.
+pub(crate) fn content_type(text: String) -> Cow<'static, str> {
+    let known = [Encoding::Json, Encoding::Protobuf].map(Encoding::content_type);
+    known.into_iter().find(|known| *known == text).map_or(Cow::Owned(text), Cow::Borrowed)
+}
+
+/// A publish and what was decided of it; kept until Kafka has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sorted {
+    pub(crate) arrival: Arrival,
+    /// One of the topics of [`kafka_topic`].
+    pub(crate) kafka_topic: &'static str,
+    /// Bytes of the vehicle's name in the MQTT topic, behind `v1/`; none if the topic can't be read.
+    vehicle_bytes: Option<usize>,
+    /// The schema version of a record.
+    schema: Option<u32>,
+    /// What an ack calls it; none for what is not a reading.
+    pub(crate) reading: Option<Reading>,
+    /// Why it is a dead letter.
+    refusal: Option<Box<Refusal>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
+    reason: &'static str,
+    error: String,
+}
+
+const BEFORE_VEHICLE: usize = "v1/".len();
+
+impl Sorted {
+    /// The vehicle of the MQTT topic, never one that a payload names.
+    pub(crate) fn vehicle(&self) -> Option<&str> {
+        std::str::from_utf8(self.key()?).ok()
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.arrival.mqtt_topic.get(BEFORE_VEHICLE..BEFORE_VEHICLE + self.vehicle_bytes?)
+    }
+
+    /// Why it is counted as discarded when Kafka has it.
+    pub(crate) fn discarded(&self) -> Option<&'static str> {
+        self.refusal.as_ref().map(|refusal| refusal.reason)
+    }
+
+    /// Kafka never takes it as it is: its dead letter goes in its place.
+    pub(crate) fn refused_by_kafka(&mut self, reason: &'static str, error: String) {
+        self.kafka_topic = kafka_topic::DEAD_LETTER;
+        self.schema = None;
+        self.refusal = Some(Box::new(Refusal { reason, error }));
+    }
+
+    /// The record for Kafka.
+    pub(crate) fn record(&self) -> OutRecord<'_> {
+        let arrival = &self.arrival;
+        let mut headers = Headers::default();
+        let content_type = match &arrival.content_type {
+            Some(named) if self.refusal.is_some() || self.kafka_topic == kafka_topic::TELEMETRY => Some(&**named),
+            None if self.refusal.is_some() => None,
+            // What no content type means, and the only form of events.
+            _ => Some(Encoding::Json.content_type()),
+        };
+        if let Some(content_type) = content_type {
+            headers.push(header::CONTENT_TYPE, Cow::Borrowed(content_type.as_bytes()));
+        }
+        if let Some(schema) = self.schema {
+            let text = if schema == 1 { Cow::Borrowed(&b"1"[..]) } else { Cow::Owned(schema.to_string().into_bytes()) };
+            headers.push(header::SCHEMA, text);
+        }
+        headers.push(header::MQTT_TOPIC, Cow::Borrowed(&arrival.mqtt_topic[..]));
+        if let Some(traceparent) = arrival.traceparent.as_deref().filter(|text| text.len() <= MAX_TRACEPARENT_BYTES) {
+            headers.push(header::TRACEPARENT, Cow::Borrowed(traceparent.as_bytes()));
+        }
+        if let Some(refusal) = &self.refusal {
+            headers.push(header::REASON, Cow::Borrowed(refusal.reason.as_bytes()));
+            headers.push(header::ERROR, Cow::Borrowed(refusal.error.as_bytes()));
+            headers.push(header::REFUSED_BY, Cow::Borrowed(b"edge"));
+        }
+        OutRecord {
+            kafka_topic: self.kafka_topic,
+            key: self.key(),
+            payload: &arrival.payload,
+            headers,
+            timestamp: arrival.ingest,
+        }
+    }
+}
+
+/// A record on its way to Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutRecord<'a> {
+    pub(crate) kafka_topic: &'static str,
+    /// The vehicle of the MQTT topic; none where that can't be read.
+    pub(crate) key: Option<&'a [u8]>,
+    /// As received.
+    pub(crate) payload: &'a [u8],
+    pub(crate) headers: Headers<'a>,
+    /// Ingest time.
+    pub(crate) timestamp: UnixMillis,
+}
+
+/// At most seven headers, by names of [`header`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Headers<'a> {
+    all: [(&'static str, Cow<'a, [u8]>); 7],
+    len: usize,
+}
+
+impl<'a> Headers<'a> {
+    fn push(&mut self, name: &'static str, value: Cow<'a, [u8]>) {
+        self.all[self.len] = (name, value);
+        self.len += 1;
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &(&'static str, Cow<'a, [u8]>)> {
+        self.all[..self.len].iter()
+    }
+}
+
+/// Decides what becomes of a publish.
+pub(crate) fn sort(arrival: Arrival) -> Sorted {
     let Some((vehicle, channel)) = std::str::from_utf8(&arrival.mqtt_topic).ok().and_then(mqtt_topic::parse) else {
         let invalid = Invalid::unparsed(Reason::BadTopic, "not a topic of the contract");
-        let subject = Subject { vehicle: None, reading: None, end: End::Discarded(Reason::BadTopic.as_str()), qos0 };
-        return (dead_letter(arrival, None, &invalid, now), subject);
+        return dead_letter(arrival, None, None, invalid);
     };
-    // `v1/` stands before it; the bytes are shared.
-    let key = arrival.mqtt_topic.slice(3..3 + vehicle.as_str().len());
+    let vehicle_bytes = Some(vehicle.as_str().len());
     let judged = match channel {
         Channel::Telemetry => judge_record(&arrival, &vehicle),
-        Channel::Status => judge_status(&arrival, &vehicle),
-        _ => Err(Invalid::unparsed(Reason::BadTopic, format!("the edge does not take {:?}", channel.suffix()))),
+        Channel::Status => {
+            judge_event(&arrival, &vehicle, kafka_topic::VEHICLE_STATUS, |status: Status| status.vehicle)
+        }
+        Channel::CommandReply => {
+            judge_event(&arrival, &vehicle, kafka_topic::COMMAND_REPLIES, |reply: CommandReply| reply.vehicle)
+        }
+        Channel::Ack | Channel::Command => {
+            Err(Invalid::unparsed(Reason::BadTopic, format!("the edge does not take {:?}", channel.suffix())))
+        }
     };
-    let (record, reading, end) = match judged {
-        Ok(accepted) => (accepted_record(arrival, key, &accepted, now), accepted.reading, End::Sent),
+    match judged {
+        Ok(Accepted { kafka_topic, schema, reading }) => {
+            Sorted { arrival, kafka_topic, vehicle_bytes, schema, reading, refusal: None }
+        }
         Err(invalid) => {
             let reading = (channel == Channel::Telemetry).then(|| match &invalid.identity {
                 Some(identity) => Reading::Sequence { boot: identity.boot, seq: identity.seq },
                 None => Reading::Hash(PayloadHash::of(&arrival.payload)),
             });
-            (dead_letter(arrival, Some(key), &invalid, now), reading, End::Discarded(invalid.reason.as_str()))
+            dead_letter(arrival, vehicle_bytes, reading, invalid)
         }
-    };
-    (record, Subject { vehicle: Some(vehicle), reading, end, qos0 })
+    }
 }
 
 struct Accepted {
     kafka_topic: &'static str,
-    content_type: &'static str,
     schema: Option<u32>,
     reading: Option<Reading>,
 }
@@ -75,17 +199,22 @@ fn judge_record(arrival: &Arrival, vehicle: &VehicleId) -> Result<Accepted, Inva
     let record = telemetry::decode(&arrival.payload, encoding, Some(vehicle))?;
     Ok(Accepted {
         kafka_topic: kafka_topic::TELEMETRY,
-        content_type: encoding.content_type(),
         schema: Some(record.schema),
         reading: Some(Reading::Sequence { boot: record.boot, seq: record.seq }),
     })
 }
 
-fn judge_status(arrival: &Arrival, vehicle: &VehicleId) -> Result<Accepted, Invalid> {
+/// An event that is always JSON, and is not acknowledged by an ack.
+fn judge_event<T: DeserializeOwned>(
+    arrival: &Arrival,
+    vehicle: &VehicleId,
+    kafka_topic: &'static str,
+    vehicle_of: impl Fn(T) -> VehicleId,
+) -> Result<Accepted, Invalid> {
     if arrival.payload.is_empty() {
         return Err(Invalid::unparsed(Reason::Empty, "no bytes"));
     }
-    let status: Status = serde_json::from_slice(&arrival.payload).map_err(|error| {
+    let event: T = serde_json::from_slice(&arrival.payload).map_err(|error| {
         let reason = match (std::str::from_utf8(&arrival.payload), error.classify()) {
             (Err(_), _) => Reason::NotUtf8,
             (_, serde_json::error::Category::Data) => Reason::WrongType,
@@ -93,54 +222,17 @@ fn judge_status(arrival: &Arrival, vehicle: &VehicleId) -> Result<Accepted, Inva
         };
         Invalid::unparsed(reason, error.to_string())
     })?;
-    if status.vehicle != *vehicle {
-        let detail = format!("payload says {}, topic says {vehicle}", status.vehicle);
+    let named = vehicle_of(event);
+    if named != *vehicle {
+        let detail = format!("payload says {named}, topic says {vehicle}");
         return Err(Invalid::unparsed(Reason::VehicleMismatch, detail));
     }
-    let content_type = Encoding::Json.content_type();
-    Ok(Accepted { kafka_topic: kafka_topic::VEHICLE_STATUS, content_type, schema: None, reading: None })
+    Ok(Accepted { kafka_topic, schema: None, reading: None })
 }
 
-fn accepted_record(arrival: Arrival, key: Bytes, accepted: &Accepted, now: UnixMillis) -> OutRecord {
-    let mut headers = Vec::with_capacity(4);
-    headers.push((header::CONTENT_TYPE, Bytes::from_static(accepted.content_type.as_bytes())));
-    if let Some(schema) = accepted.schema {
-        headers.push((header::SCHEMA, Bytes::from(schema.to_string())));
-    }
-    headers.push((header::MQTT_TOPIC, arrival.mqtt_topic));
-    headers.extend(traceparent(arrival.traceparent));
-    OutRecord { kafka_topic: accepted.kafka_topic, key: Some(key), payload: arrival.payload, headers, timestamp: now }
-}
-
-fn dead_letter(arrival: Arrival, key: Option<Bytes>, invalid: &Invalid, now: UnixMillis) -> OutRecord {
-    let mut headers = Vec::with_capacity(6);
-    if let Some(content_type) = arrival.content_type {
-        headers.push((header::CONTENT_TYPE, Bytes::from(content_type)));
-    }
-    headers.push((header::MQTT_TOPIC, arrival.mqtt_topic));
-    headers.extend(traceparent(arrival.traceparent));
-    headers.extend(refusal(invalid.reason.as_str(), &invalid.detail));
-    OutRecord { kafka_topic: kafka_topic::DEAD_LETTER, key, payload: arrival.payload, headers, timestamp: now }
-}
-
-fn traceparent(value: Option<String>) -> Option<(&'static str, Bytes)> {
-    let value = value.filter(|value| value.len() <= MAX_TRACEPARENT_BYTES)?;
-    Some((header::TRACEPARENT, Bytes::from(value)))
-}
-
-fn refusal(reason: &'static str, error: &str) -> [(&'static str, Bytes); 3] {
-    [
-        (header::REASON, Bytes::from_static(reason.as_bytes())),
-        (header::ERROR, Bytes::copy_from_slice(error.as_bytes())),
-        (header::REFUSED_BY, Bytes::from_static(b"edge")),
-    ]
-}
-
-/// The dead letter of a record that Kafka will never take as it is.
-pub(crate) fn refused_by_kafka(mut record: OutRecord, reason: &'static str, error: &str) -> OutRecord {
-    record.kafka_topic = kafka_topic::DEAD_LETTER;
-    record.headers.extend(refusal(reason, error));
-    record
+fn dead_letter(arrival: Arrival, vehicle_bytes: Option<usize>, reading: Option<Reading>, invalid: Invalid) -> Sorted {
+    let refusal = Some(Box::new(Refusal { reason: invalid.reason.as_str(), error: invalid.detail }));
+    Sorted { arrival, kafka_topic: kafka_topic::DEAD_LETTER, vehicle_bytes, schema: None, reading, refusal }
 }
 
 #[cfg(test)]

@@ -1,69 +1,31 @@
 //! Kafka: the only file with rdkafka's types. Hands records over without ever waiting, and collects delivery
-//! reports from librdkafka's thread, at most one for each record in hand.
+//! reports, at most one for each record in hand.
+//!
+//! The producer has no thread of its own that polls: the loop does, so that a report costs no wake-up.
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use rdkafka::{
-    ClientConfig, ClientContext, Message,
+    ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{BorrowedMessage, Header, Headers, OwnedHeaders},
-    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
 use service::Error;
-use telemetry::{
-    UnixMillis,
-    kafka_topic::{self, header},
-};
-use tokio::sync::Notify;
+use telemetry::kafka_topic;
 
-use crate::{config::Config, delivery::Ticket};
+use crate::{config::Config, delivery::Ticket, intake::OutRecord};
 
 /// Where the edge writes. A topic that is missing at the start is an error that says so.
-const KAFKA_TOPICS: [&str; 3] = [kafka_topic::TELEMETRY, kafka_topic::VEHICLE_STATUS, kafka_topic::DEAD_LETTER];
-
-const HEADERS: [&str; 7] = [
-    header::CONTENT_TYPE,
-    header::SCHEMA,
-    header::MQTT_TOPIC,
-    header::TRACEPARENT,
-    header::REASON,
-    header::ERROR,
-    header::REFUSED_BY,
-];
-
-/// A record on its way to Kafka.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OutRecord {
-    /// One of [`KAFKA_TOPICS`].
-    pub(crate) kafka_topic: &'static str,
-    /// The vehicle of the MQTT topic; none where that can't be read.
-    pub(crate) key: Option<Bytes>,
-    /// As received.
-    pub(crate) payload: Bytes,
-    /// Names of [`header`].
-    pub(crate) headers: Vec<(&'static str, Bytes)>,
-    /// Ingest time.
-    pub(crate) timestamp: UnixMillis,
-}
-
-impl OutRecord {
-    /// Copies what it borrows from the block that the socket was read into: 20 bytes would pin 8 KiB.
-    pub(crate) fn unpinned(mut self) -> Self {
-        let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-        self.key = self.key.as_ref().map(copy);
-        self.payload = copy(&self.payload);
-        self.headers.iter_mut().for_each(|(_, value)| *value = copy(value));
-        self
-    }
-}
+const KAFKA_TOPICS: [&str; 4] =
+    [kafka_topic::TELEMETRY, kafka_topic::VEHICLE_STATUS, kafka_topic::COMMAND_REPLIES, kafka_topic::DEAD_LETTER];
 
 /// What became of a record that was handed over.
 #[derive(Debug)]
@@ -71,9 +33,9 @@ pub(crate) enum Fate {
     /// Kafka has it.
     Delivered,
     /// Kafka will never take it as it is.
-    Refused { record: Box<OutRecord>, error: String },
-    /// Not now; the record comes back and may be tried again.
-    Failed { record: Box<OutRecord>, error: String },
+    Refused(String),
+    /// Not now; it may be tried again.
+    Failed(String),
     /// The producer is of no more use.
     Dead(String),
 }
@@ -115,12 +77,13 @@ fn judge(error: &KafkaError) -> Verdict {
     }
 }
 
-/// Reports that librdkafka's thread left for the run loop.
+/// Reports that a poll left for the loop.
 #[derive(Default)]
 struct Reports {
     /// Bounded by the records in hand.
     pending: Mutex<Vec<(Ticket, Fate)>>,
-    arrived: Notify,
+    /// How many reports and errors a poll has brought.
+    served: AtomicU64,
     dead: AtomicBool,
     /// Every broker is down, and the log says so. At first: not reached yet, which `connect` reports.
     away: AtomicBool,
@@ -142,14 +105,14 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.0.served.fetch_add(1, Ordering::Relaxed);
         if matches!(judge(&error), Verdict::Fatal) {
             self.0.dead.store(true, Ordering::Release);
-            self.0.arrived.notify_one();
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             // Told again at every failed try.
             if !self.0.away.swap(true, Ordering::AcqRel) {
-                tracing::warn!(reason, "Kafka is away: nothing is acknowledged until it returns");
+                tracing::warn!(reason, "Kafka is away: nothing is acknowledged to vehicles until it returns");
             }
         } else {
             tracing::debug!(%error, reason, "librdkafka");
@@ -163,69 +126,45 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         let fate = match result {
             Ok(_) => {
-                if self.0.away.load(Ordering::Acquire) && self.0.away.swap(false, Ordering::AcqRel) {
+                if self.0.away.load(Ordering::Relaxed) && self.0.away.swap(false, Ordering::AcqRel) {
                     tracing::info!("Kafka is back");
                 }
                 Fate::Delivered
             }
-            Err((error, message)) => {
-                let (verdict, text) = (judge(error), error.to_string());
-                match (verdict, take_back(message)) {
-                    (Verdict::Fatal, _) => Fate::Dead(text),
-                    (_, None) => Fate::Dead(format!("a report of a foreign record: {text}")),
-                    (Verdict::Poison, Some(record)) => Fate::Refused { record, error: text },
-                    (Verdict::Retry | Verdict::Full, Some(record)) => Fate::Failed { record, error: text },
-                }
-            }
+            Err((error, _)) => match judge(error) {
+                Verdict::Fatal => Fate::Dead(error.to_string()),
+                Verdict::Poison => Fate::Refused(error.to_string()),
+                Verdict::Retry | Verdict::Full => Fate::Failed(error.to_string()),
+            },
         };
-        let mut pending = self.0.pending();
-        pending.push((Ticket(ticket as u64), fate));
-        // One wake-up for a batch.
-        let first = pending.len() == 1;
-        drop(pending);
-        if first {
-            self.0.arrived.notify_one();
-        }
+        self.0.served.fetch_add(1, Ordering::Relaxed);
+        self.0.pending().push((Ticket::from_bits(ticket as u64), fate));
     }
-}
-
-/// The record of a failed delivery, out of librdkafka's own copy.
-fn take_back(message: &BorrowedMessage<'_>) -> Option<Box<OutRecord>> {
-    let named = |table: &[&'static str], name: &str| table.iter().copied().find(|known| *known == name);
-    let mut headers = Vec::new();
-    for found in message.headers().into_iter().flat_map(Headers::iter) {
-        headers.push((named(&HEADERS, found.key)?, Bytes::copy_from_slice(found.value.unwrap_or_default())));
-    }
-    Some(Box::new(OutRecord {
-        kafka_topic: named(&KAFKA_TOPICS, message.topic())?,
-        key: message.key().map(Bytes::copy_from_slice),
-        payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
-        headers,
-        timestamp: message.timestamp().to_millis()?,
-    }))
 }
 
 /// An idempotent producer.
 pub(crate) struct Producer {
     // An option, so that dropping it can be sent to a thread that may block.
-    inner: Option<ThreadedProducer<Context>>,
+    inner: Option<BaseProducer<Context>>,
     reports: Arc<Reports>,
 }
 
 impl Producer {
-    /// Reaches Kafka and finds every topic that the edge writes to.
-    pub(crate) async fn connect(config: &Config) -> Result<Self, Error> {
+    /// Reaches Kafka and finds every topic that the edge writes to. Waits up to the connect timeout.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for settings that librdkafka refuses, [`Error::Unavailable`] otherwise.
+    pub(crate) fn connect(config: &Config) -> Result<Self, Error> {
         let reports = Arc::new(Reports { away: AtomicBool::new(true), ..Reports::default() });
-        let inner = settings(config)
-            .create_with_context::<_, ThreadedProducer<_>>(Context(Arc::clone(&reports)))
+        let inner: BaseProducer<Context> = settings(config)
+            .create_with_context(Context(Arc::clone(&reports)))
             .map_err(|error| Error::Usage { flag: "kafka", detail: error.to_string() })?;
-        let producer = Self { inner: Some(inner.clone()), reports };
         let unavailable = |detail: String| Error::Unavailable { flag: "kafka", address: config.kafka.clone(), detail };
         let timeout = config.connect_timeout();
-        let missing = tokio::task::spawn_blocking(move || missing_topics(&inner, timeout))
-            .await
-            .map_err(|error| Error::Internal(error.into()))?
-            .map_err(|error| unavailable(format!("no answer within {} ms ({error})", timeout.as_millis())))?;
+        let missing = missing_topics(&inner, timeout);
+        let producer = Self { inner: Some(inner), reports };
+        let missing =
+            missing.map_err(|error| unavailable(format!("no answer within {} ms ({error})", timeout.as_millis())))?;
         if !missing.is_empty() {
             let missing = missing.join(", ");
             return Err(unavailable(format!("the topics {missing} are missing: run `motorcade topics apply`")));
@@ -235,18 +174,18 @@ impl Producer {
     }
 
     /// Hands a record over. Never waits.
-    pub(crate) fn send(&self, ticket: Ticket, record: &OutRecord) -> Result<(), NotTaken> {
+    pub(crate) fn send(&self, ticket: Ticket, record: &OutRecord<'_>) -> Result<(), NotTaken> {
         let Some(inner) = &self.inner else { return Err(NotTaken::Dead("closed".into())) };
-        let opaque = usize::try_from(ticket.0).expect("64-bit targets only, as librdkafka's opaque is a pointer");
-        let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        for (key, value) in &record.headers {
+        let opaque = usize::try_from(ticket.to_bits()).expect("64-bit targets only: librdkafka's opaque is a pointer");
+        let mut headers = OwnedHeaders::new_with_capacity(record.headers.iter().len());
+        for (key, value) in record.headers.iter() {
             headers = headers.insert(Header { key, value: Some(&value[..]) });
         }
         let out = BaseRecord::<[u8], [u8], usize> {
             topic: record.kafka_topic,
             partition: None,
-            payload: Some(&record.payload),
-            key: record.key.as_deref(),
+            payload: Some(record.payload),
+            key: record.key,
             timestamp: Some(record.timestamp),
             headers: Some(headers),
             delivery_opaque: opaque,
@@ -259,14 +198,19 @@ impl Producer {
         })
     }
 
-    /// Waits until there are delivery reports. Cancel-safe.
-    pub(crate) async fn reported(&self) {
-        self.reports.arrived.notified().await;
-    }
-
-    /// Takes the reports that are there.
-    pub(crate) fn take_reports(&self) -> Vec<(Ticket, Fate)> {
-        std::mem::take(&mut *self.reports.pending())
+    /// Takes the reports that are there, into `reports`. Never waits.
+    pub(crate) fn take_reports(&self, reports: &mut Vec<(Ticket, Fate)>) {
+        if let Some(inner) = &self.inner {
+            // A poll serves one event: the reports of one batch, or an error.
+            loop {
+                let before = self.reports.served.load(Ordering::Relaxed);
+                inner.poll(Duration::ZERO);
+                if self.reports.served.load(Ordering::Relaxed) == before {
+                    break;
+                }
+            }
+        }
+        reports.append(&mut self.reports.pending());
     }
 
     /// Whether librdkafka gave up for good (an idempotence error), and why.
@@ -301,9 +245,9 @@ fn settings(config: &Config) -> ClientConfig {
         ("linger.ms", &config.linger_ms.to_string()),
         // Two windows of the broker, and what is being retried, fit.
         ("queue.buffering.max.messages", &queue.to_string()),
-        ("queue.buffering.max.kbytes", "131072"),
+        ("queue.buffering.max.kbytes", &(2 * config.in_hand_kib).to_string()),
         ("message.max.bytes", &kafka_topic::MAX_MESSAGE_BYTES.to_string()),
-        ("compression.type", "zstd"),
+        ("compression.type", config.compression.as_str()),
         // As Java's producers choose, so that every producer sends a vehicle to the same partition.
         ("partitioner", "murmur2_random"),
         ("broker.address.family", "any"),
@@ -318,7 +262,7 @@ fn settings(config: &Config) -> ClientConfig {
 }
 
 /// Asks for all topics: asking for one by name may create it.
-fn missing_topics(producer: &ThreadedProducer<Context>, within: Duration) -> Result<Vec<&'static str>, KafkaError> {
+fn missing_topics(producer: &BaseProducer<Context>, within: Duration) -> Result<Vec<&'static str>, KafkaError> {
     let deadline = Instant::now() + within;
     let metadata = loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -356,7 +300,7 @@ mod tests {
             let config = Cli::try_parse_from(["edge", "--kafka", &server]).unwrap().config;
             config.validate().unwrap();
             let reports = Arc::new(Reports::default());
-            let producer: ThreadedProducer<Context> = settings(&config).create_with_context(Context(reports)).unwrap();
+            let producer: BaseProducer<Context> = settings(&config).create_with_context(Context(reports)).unwrap();
             let (sender, knocked) = std::sync::mpsc::channel();
             std::thread::spawn(move || sender.send(listener.accept().map(|_| ())));
             assert!(matches!(knocked.recv_timeout(Duration::from_secs(10)), Ok(Ok(()))), "{server}");

@@ -5,13 +5,13 @@ use std::time::Instant;
 use crate::{
     ack::Acks,
     delivery::{Ticket, Tracker},
-    intake::Subject,
+    intake::Sorted,
 };
 
 /// What was taken in, and what has been acknowledged of it.
 #[derive(Debug)]
 pub struct Books {
-    pub(crate) tracker: Tracker<Subject>,
+    pub(crate) tracker: Tracker<Sorted>,
     pub(crate) acks: Acks,
 }
 
@@ -27,8 +27,11 @@ impl Books {
 
     /// The next ack to the vehicle of the MQTT topic names this reading. Without effect if it is none.
     pub fn acknowledge_to_vehicle(&mut self, ticket: Ticket, now: Instant) {
-        if let Some(Subject { vehicle: Some(vehicle), reading: Some(reading), .. }) = self.tracker.get(ticket) {
-            self.acks.report(vehicle, *reading, now);
+        let Some(sorted) = self.tracker.get(ticket) else { return };
+        if let (Some(vehicle), Some(reading)) = (sorted.vehicle(), sorted.reading)
+            && let Ok(vehicle) = vehicle.parse()
+        {
+            self.acks.report(&vehicle, reading, now);
         }
     }
 }

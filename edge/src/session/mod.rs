@@ -1,0 +1,342 @@
+//! The session at the MQTT broker: connects, greets, subscribes, keeps alive, connects again.
+//!
+//! Nothing here waits. [`Session::advance`] does what can be done now; [`Session::next`] gives what came of it,
+//! one by one, decoded where it lies in the buffer; what is to be sent gathers until [`Session::flush`].
+
+mod packets;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::{
+    collections::VecDeque,
+    os::fd::RawFd,
+    sync::mpsc::{Receiver, TryRecvError, sync_channel},
+    time::{Duration, Instant},
+};
+
+use native_tls::TlsConnector;
+use service::{Address, Backoff, Error};
+use telemetry::UnixMillis;
+
+use crate::{config::Config, intake::Arrival};
+use packets::Came;
+use wire::Wire;
+
+/// The broker has to hear from us this often, s; after one and a half it takes us for dead, and so do we the
+/// broker.
+const KEEP_ALIVE_S: u16 = 5;
+const PING_EVERY: Duration = Duration::from_millis(2_500);
+const SILENCE: Duration = Duration::from_millis(7_500);
+/// A pause of this length was ours: we did not listen.
+const DEAF: Duration = Duration::from_millis(1_000);
+/// Each step of opening a connection.
+const OPENING: Duration = Duration::from_secs(5);
+/// After a connection of this length the pauses between tries start small again.
+const LASTING: Duration = Duration::from_secs(10);
+/// Read at once, bytes.
+const READ_AT_ONCE: usize = 256 * 1024;
+/// Unwritten bytes above which no acks are added: PUBACKs are to have room.
+const ROOM: usize = 256 * 1024;
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// CONNACK; whether the broker still had our session.
+    Connected { resumed: bool },
+    /// SUBACK: everything published from now on comes to us.
+    Subscribed,
+    /// A publish; without a packet id it is of QoS 0.
+    Publish { packet_id: Option<u16>, arrival: Arrival },
+    /// The broker took, or refused, a publish of ours.
+    Puback { packet_id: u16, taken: bool, reason: String },
+    /// The connection is gone, or could not be made. It will be tried again.
+    Lost(String),
+    /// The broker does not want us; it will be tried again.
+    Refused(String),
+    /// Another client connected with our name.
+    TakenOver,
+    /// Another try would only do harm.
+    Fatal(String),
+}
+
+/// What the broker publishes if we go without a word.
+#[derive(Debug, Clone)]
+pub(crate) struct Will {
+    pub(crate) mqtt_topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) retain: bool,
+}
+
+/// Who connects, and how.
+pub(crate) struct Identity {
+    pub(crate) client_id: String,
+    pub(crate) will: Option<Will>,
+    /// Whether it takes what vehicles publish.
+    pub(crate) subscribes: bool,
+}
+
+enum Link {
+    Down { retry_at: Instant },
+    Opening(Receiver<Result<Wire, String>>),
+    Up(Up),
+}
+
+struct Up {
+    wire: Wire,
+    since: Instant,
+    greeted: bool,
+    heard_at: Instant,
+    listened_at: Instant,
+    pinged_at: Instant,
+}
+
+/// The session.
+pub(crate) struct Session {
+    config: Config,
+    broker: Address,
+    tls: Option<TlsConnector>,
+    identity: Identity,
+    link: Link,
+    /// Sockets so far.
+    opened: u64,
+    backoff: Backoff,
+    happenings: VecDeque<Happening>,
+}
+
+impl Session {
+    /// Prepares the connection; [`Self::advance`] makes it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an address, a password file or a certificate that can't be used.
+    pub(crate) fn new(config: &Config, identity: Identity) -> Result<Self, Error> {
+        config.password()?;
+        Ok(Self {
+            broker: config.broker()?,
+            tls: config.mqtt_tls()?,
+            config: config.clone(),
+            identity,
+            link: Link::Down { retry_at: Instant::now() },
+            opened: 0,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
+            happenings: VecDeque::new(),
+        })
+    }
+
+    /// A CONNACK came, and no failure since.
+    pub(crate) fn connected(&self) -> bool {
+        matches!(&self.link, Link::Up(Up { greeted: true, .. }))
+    }
+
+    /// Whether there is room for another ack. A flood of acks must not hold up PUBACKs.
+    pub(crate) fn has_room(&self) -> bool {
+        matches!(&self.link, Link::Up(up) if up.greeted && up.wire.unwritten() < ROOM)
+    }
+
+    /// Whether everything that was to be sent has been written to the socket.
+    pub(crate) fn written(&self) -> bool {
+        match &self.link {
+            Link::Up(up) => up.wire.unwritten() == 0,
+            _ => true,
+        }
+    }
+
+    /// The number of the connection and its socket, if there is one, for a poll.
+    pub(crate) fn socket(&self) -> Option<(u64, RawFd)> {
+        match &self.link {
+            Link::Up(up) => Some((self.opened, up.wire.fd())),
+            _ => None,
+        }
+    }
+
+    /// When [`Self::advance`] is wanted, whatever comes on the socket.
+    pub(crate) fn wanted_at(&self, now: Instant) -> Instant {
+        match &self.link {
+            // Not tried while nobody listens.
+            Link::Down { retry_at } => (*retry_at).max(now + Duration::from_millis(1)),
+            // Its thread wakes nobody.
+            Link::Opening(_) => now + Duration::from_millis(5),
+            Link::Up(up) => up.pinged_at + PING_EVERY,
+        }
+    }
+
+    /// Does what can be done now: connects and reads if `listen`, pings. Returns how many bytes came.
+    pub(crate) fn advance(&mut self, now: Instant, listen: bool) -> usize {
+        match &mut self.link {
+            Link::Down { retry_at } if *retry_at <= now && listen => {
+                self.link = self.open();
+                0
+            }
+            Link::Down { .. } => 0,
+            Link::Opening(opening) => {
+                match opening.try_recv() {
+                    Ok(Ok(wire)) => self.greet(wire, now),
+                    Ok(Err(why)) => self.lost(why, now),
+                    Err(TryRecvError::Empty) => {}
+                    Err(TryRecvError::Disconnected) => self.lost("the attempt was given up".to_owned(), now),
+                }
+                0
+            }
+            Link::Up(up) => match up.advance(now, listen) {
+                Ok(came) => came,
+                Err(why) => {
+                    self.lost(why, now);
+                    0
+                }
+            },
+        }
+    }
+
+    /// On a thread of its own: names are looked up and hands are shaken by waiting.
+    fn open(&self) -> Link {
+        let (sender, receiver) = sync_channel(1);
+        let (broker, tls) = (self.broker.clone(), self.tls.clone());
+        let opened = std::thread::Builder::new().name("mqtt-open".to_owned()).spawn(move || {
+            let opened = Wire::open(&broker, tls.as_ref(), OPENING).map_err(|error| error.to_string());
+            // Nobody may be waiting any more.
+            sender.send(opened).ok();
+        });
+        // Without the thread the sender is gone, which counts as a failed attempt.
+        if let Err(error) = opened {
+            tracing::warn!(%error, "no thread for a connection");
+        }
+        Link::Opening(receiver)
+    }
+
+    fn greet(&mut self, mut wire: Wire, now: Instant) {
+        // It may have been changed, and the broker asks for the new one.
+        let password = match self.config.password() {
+            Ok(password) => password,
+            Err(error) => return self.lost(error.to_string(), now),
+        };
+        let Identity { client_id, will, .. } = &self.identity;
+        packets::connect(&self.config, password, client_id, KEEP_ALIVE_S, will.as_ref(), wire.outbox());
+        let up = Up { wire, since: now, greeted: false, heard_at: now, listened_at: now, pinged_at: now };
+        self.link = Link::Up(up);
+        self.opened += 1;
+    }
+
+    fn lost(&mut self, why: String, now: Instant) {
+        self.go_down(now);
+        self.happenings.push_back(Happening::Lost(why));
+    }
+
+    fn go_down(&mut self, now: Instant) {
+        // Only a connection that lasted counts as a success: two edges with one id would otherwise throw each
+        // other out as fast as they can.
+        if matches!(&self.link, Link::Up(up) if up.greeted && now.duration_since(up.since) >= LASTING) {
+            self.backoff.reset();
+        }
+        // What it had read and nobody has taken goes with it: the broker sends it again.
+        self.link = Link::Down { retry_at: now + self.backoff.next() };
+    }
+
+    /// The next thing that happened; of what came on the socket only if `listen`. `ingest` is the time of now.
+    pub(crate) fn next(&mut self, now: Instant, ingest: UnixMillis, listen: bool) -> Option<Happening> {
+        loop {
+            if let Some(happening) = self.happenings.pop_front() {
+                return Some(happening);
+            }
+            let Link::Up(up) = &mut self.link else { return None };
+            if !listen {
+                return None;
+            }
+            match packets::next(up.wire.inbox(), ingest) {
+                Ok(None) => return None,
+                Ok(Some(Came::Happening(happening))) => return Some(self.digest(happening, now)),
+                Ok(Some(Came::Pong | Came::Other)) => {}
+                Err(why) => self.lost(why, now),
+            }
+        }
+    }
+
+    fn digest(&mut self, happening: Happening, now: Instant) -> Happening {
+        match &happening {
+            Happening::Connected { .. } => {
+                if let Link::Up(up) = &mut self.link {
+                    up.greeted = true;
+                    // After every CONNACK, whatever it says of the session: a broker that lost it says so, one
+                    // that was upgraded or whose access list was mended may not.
+                    if self.identity.subscribes {
+                        packets::subscribe(up.wire.outbox());
+                    }
+                }
+            }
+            Happening::Lost(_) | Happening::Refused(_) | Happening::Fatal(_) | Happening::TakenOver => {
+                self.go_down(now);
+            }
+            Happening::Subscribed | Happening::Publish { .. } | Happening::Puback { .. } => {}
+        }
+        happening
+    }
+
+    /// Adds a PUBACK; false without a connection.
+    #[must_use]
+    pub(crate) fn puback(&mut self, packet_id: u16) -> bool {
+        let Link::Up(up @ Up { greeted: true, .. }) = &mut self.link else { return false };
+        packets::puback(packet_id, up.wire.outbox());
+        true
+    }
+
+    /// Adds a publish, of QoS 1 if it has a packet id; false if there is no room now.
+    #[must_use]
+    pub(crate) fn publish(&mut self, mqtt_topic: &str, payload: Vec<u8>, packet_id: Option<u16>) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        if let Link::Up(up) = &mut self.link {
+            packets::publish(mqtt_topic, payload, packet_id, up.wire.outbox());
+        }
+        true
+    }
+
+    /// Writes what has gathered, as far as the socket takes it.
+    pub(crate) fn flush(&mut self, now: Instant) {
+        if let Link::Up(up) = &mut self.link
+            && let Err(error) = up.wire.flush()
+        {
+            self.lost(error.to_string(), now);
+        }
+    }
+
+    /// Says goodbye, waiting at most until `deadline`; the session stays at the broker. False if the broker did not
+    /// take it in time.
+    pub(crate) fn disconnect(&mut self, deadline: Instant) -> bool {
+        let Link::Up(up) = &mut self.link else { return true };
+        packets::disconnect(up.wire.outbox());
+        while up.wire.unwritten() > 0 {
+            if up.wire.flush().is_err() || Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        up.wire.close();
+        true
+    }
+}
+
+impl Up {
+    fn advance(&mut self, now: Instant, listen: bool) -> Result<usize, String> {
+        let mut came = 0;
+        if listen {
+            if now.duration_since(self.listened_at) > DEAF {
+                self.heard_at = now;
+            }
+            self.listened_at = now;
+            came = self.wire.read(READ_AT_ONCE).map_err(|error| error.to_string())?;
+            if came > 0 {
+                self.heard_at = now;
+            } else if now.duration_since(self.heard_at) > SILENCE {
+                return Err(format!("the broker has been silent for {} ms", SILENCE.as_millis()));
+            }
+        }
+        if now.duration_since(self.pinged_at) >= PING_EVERY {
+            self.pinged_at = now;
+            // One that was not written says that the socket takes nothing; the broker will notice.
+            if self.greeted && self.wire.unwritten() < ROOM {
+                packets::ping(self.wire.outbox());
+            }
+        }
+        Ok(came)
+    }
+}

@@ -1,0 +1,168 @@
+//! MQTT 5 packets: the only file with rumqttc's types. Its codec is used without its event loop, which takes a
+//! channel, an event and a write to the socket for every acknowledgement.
+
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::{
+    Error, QoS,
+    v5::{
+        Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, LastWill, Login,
+        Packet, PingReq, PubAck, PubAckReason, Publish, RetainForwardRule, Subscribe, SubscribeReasonCode,
+    },
+};
+use telemetry::{UnixMillis, mqtt_topic::Channel};
+
+use super::{Happening, Will};
+use crate::{
+    config::{Config, MAX_PACKET_BYTES},
+    intake::{Arrival, content_type},
+};
+
+/// Of the one SUBSCRIBE of a connection.
+const SUBSCRIBE_ID: u16 = 1;
+
+/// What a packet from the broker means to the session.
+pub(super) enum Came {
+    Happening(Happening),
+    Pong,
+    /// Nothing that we asked for.
+    Other,
+}
+
+/// Takes the next packet out of the buffer; none if it is not complete.
+pub(super) fn next(inbox: &mut BytesMut, now: UnixMillis) -> Result<Option<Came>, String> {
+    match Packet::read(inbox, Some(MAX_PACKET_BYTES)) {
+        Ok(packet) => came(packet, now).map(Some),
+        Err(Error::InsufficientBytes(_)) => Ok(None),
+        Err(error) => Err(format!("what the broker sent is no MQTT packet: {error}")),
+    }
+}
+
+fn came(packet: Packet, now: UnixMillis) -> Result<Came, String> {
+    Ok(Came::Happening(match packet {
+        Packet::Publish(publish) => {
+            let packet_id = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
+            Happening::Publish { packet_id, arrival: arrival(publish, now) }
+        }
+        Packet::PubAck(puback) => {
+            let taken = matches!(puback.reason, PubAckReason::Success);
+            Happening::Puback { packet_id: puback.pkid, taken, reason: format!("{:?}", puback.reason) }
+        }
+        Packet::ConnAck(connack) => match refusal(connack.code) {
+            None => Happening::Connected { resumed: connack.session_present },
+            Some(happening) => happening,
+        },
+        Packet::SubAck(suback) => {
+            let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce));
+            match suback.return_codes.iter().find(|code| !granted(code)) {
+                None => Happening::Subscribed,
+                Some(code) => Happening::Fatal(format!("the subscription was refused: {code:?}")),
+            }
+        }
+        Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. }) => {
+            Happening::TakenOver
+        }
+        Packet::Disconnect(disconnect) => {
+            return Err(format!("the broker ends the connection: {:?}", disconnect.reason_code));
+        }
+        Packet::PingResp(_) => return Ok(Came::Pong),
+        _ => return Ok(Came::Other),
+    }))
+}
+
+fn refusal(code: ConnectReturnCode) -> Option<Happening> {
+    match code {
+        ConnectReturnCode::Success => None,
+        ConnectReturnCode::BadUserNamePassword
+        | ConnectReturnCode::NotAuthorized
+        | ConnectReturnCode::ClientIdentifierNotValid
+        | ConnectReturnCode::BadClientId
+        | ConnectReturnCode::Banned
+        | ConnectReturnCode::RefusedProtocolVersion
+        | ConnectReturnCode::UnsupportedProtocolVersion => {
+            Some(Happening::Refused(format!("the broker refused the connection: {code:?}")))
+        }
+        code => Some(Happening::Lost(format!("the broker refused the connection: {code:?}"))),
+    }
+}
+
+fn arrival(publish: Publish, ingest: UnixMillis) -> Arrival {
+    let properties = publish.properties.unwrap_or_default();
+    let traceparent = properties.user_properties.into_iter().find(|(name, _)| name == "traceparent");
+    Arrival {
+        ingest,
+        qos0: publish.qos == QoS::AtMostOnce,
+        mqtt_topic: publish.topic,
+        content_type: properties.content_type.map(content_type),
+        traceparent: traceparent.map(|(_, value)| value),
+        payload: publish.payload,
+    }
+}
+
+/// Appends a packet. The packets below are small and well-formed, so the codec has nothing to refuse.
+fn write(packet: &Packet, outbox: &mut BytesMut) {
+    let written = packet.write(outbox, None);
+    debug_assert!(written.is_ok(), "{written:?}");
+}
+
+pub(super) fn connect(
+    config: &Config,
+    password: Option<String>,
+    client_id: &str,
+    keep_alive_s: u16,
+    will: Option<&Will>,
+    outbox: &mut BytesMut,
+) {
+    let properties = ConnectProperties {
+        session_expiry_interval: Some(u32::MAX),
+        receive_maximum: Some(config.receive_maximum),
+        max_packet_size: Some(MAX_PACKET_BYTES),
+        topic_alias_max: None,
+        request_response_info: None,
+        request_problem_info: None,
+        user_properties: Vec::new(),
+        authentication_method: None,
+        authentication_data: None,
+    };
+    let connect = Connect {
+        keep_alive: keep_alive_s,
+        client_id: client_id.to_owned(),
+        clean_start: false,
+        properties: Some(properties),
+    };
+    let login = config.mqtt_user.as_deref().zip(password).map(|(user, password)| Login::new(user, password));
+    let will =
+        will.map(|will| LastWill::new(&will.mqtt_topic, will.payload.clone(), QoS::AtLeastOnce, will.retain, None));
+    write(&Packet::Connect(connect, will, login), outbox);
+}
+
+/// Everything that the edge takes from vehicles.
+pub(super) fn subscribe(outbox: &mut BytesMut) {
+    let filters = [Channel::Telemetry, Channel::Status, Channel::CommandReply].map(|channel| {
+        let mut filter = Filter::new(channel.filter(), QoS::AtLeastOnce);
+        filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
+        filter
+    });
+    let mut subscribe = Subscribe::new_many(filters, None);
+    subscribe.pkid = SUBSCRIBE_ID;
+    write(&Packet::Subscribe(subscribe), outbox);
+}
+
+pub(super) fn puback(packet_id: u16, outbox: &mut BytesMut) {
+    write(&Packet::PubAck(PubAck::new(packet_id, None)), outbox);
+}
+
+/// QoS 1 with a packet id, QoS 0 without.
+pub(super) fn publish(mqtt_topic: &str, payload: Vec<u8>, packet_id: Option<u16>, outbox: &mut BytesMut) {
+    let qos = if packet_id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+    let mut publish = Publish::new(mqtt_topic, qos, payload, None);
+    publish.pkid = packet_id.unwrap_or(0);
+    write(&Packet::Publish(publish), outbox);
+}
+
+pub(super) fn ping(outbox: &mut BytesMut) {
+    write(&Packet::PingReq(PingReq), outbox);
+}
+
+pub(super) fn disconnect(outbox: &mut BytesMut) {
+    write(&Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection)), outbox);
+}
