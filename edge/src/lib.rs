@@ -18,6 +18,7 @@ mod metrics;
 mod producer;
 pub mod release;
 mod session;
+pub mod spool;
 
 use service::Error;
 
