@@ -14,7 +14,7 @@ const ALL_REQUIRED: u32 = 0b111_1111;
 /// Reads the fields; none where there is a doubt.
 pub(super) fn read(payload: &[u8]) -> Option<Fields<'_>> {
     // At once, so that no text needs it of its own.
-    std::str::from_utf8(payload).ok()?;
+    (payload.is_ascii() || std::str::from_utf8(payload).is_ok()).then_some(())?;
     let mut scan = Scan { bytes: payload, at: 0 };
     let (mut fields, mut seen, mut came) = (Fields::default(), Seen::default(), 0);
     scan.object(|scan, name| {
@@ -62,6 +62,26 @@ pub(super) fn read(payload: &[u8]) -> Option<Fields<'_>> {
     (scan.peek().is_none() && came & ALL_REQUIRED == ALL_REQUIRED).then_some(fields)
 }
 
+/// How many bytes stand before the first quote, backslash or control character, if there is one.
+fn plain(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        // Eight bytes at once. A byte that is 0, or less than 32, borrows from above and had no high bit; what the
+        // borrow makes of bytes behind the first one is of no interest.
+        let word = u64::from_le_bytes(*word);
+        let (quote, backslash) = (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let found = (zero(quote) | zero(backslash) | (word.wrapping_sub(ONES * 0x20) & !word)) & HIGH;
+        if found != 0 {
+            return Some(8 * at + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let last = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F))?;
+    Some(8 * words.len() + last)
+}
+
 impl<'a> Scan<'a> {
     /// The next byte that is no white space.
     fn peek(&mut self) -> Option<u8> {
@@ -107,7 +127,7 @@ impl<'a> Scan<'a> {
     fn text(&mut self) -> Option<&'a [u8]> {
         self.expect(b'"')?;
         let rest = &self.bytes[self.at..];
-        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F))?;
+        let length = plain(rest)?;
         self.at += length + 1;
         (rest[length] == b'"').then_some(&rest[..length])
     }
@@ -170,5 +190,29 @@ impl<'a> Scan<'a> {
             new.then_some(())
         })?;
         is_good_position(latitude?, longitude?, heading).then_some(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_text_ends_where_a_byte_after_the_other_says() {
+        for length in 0..20 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    // The others are the nearest that do not end it, and one beyond ASCII.
+                    for other in [b' ', b'!', b'#', b'[', b']', 0x7F, 0x80, 0xFF] {
+                        let mut text = vec![other; length];
+                        text[at] = byte;
+                        // One that ends it stands behind, perhaps in the same word.
+                        text[length - 1] = if at == length - 1 { byte } else { b'"' };
+                        let naive = text.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
+                        assert_eq!(plain(&text), naive, "{text:?}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -144,11 +144,21 @@ mod tests {
     #[test]
     fn near_a_limit_only_the_exact_are_sure() {
         let sure = |text: &str| read(text.as_bytes()).unwrap().0.is_surely_within(0.0, 100.0);
-        for inside in ["0", "0.0", "100", "100.0", "50.000000000000004", "99.9999999", "1e1", "99.99999999999999"] {
-            // The last has 16 digits, below 2^53.
+        // The last one is below 2^53 without its point, the first unsure one is not.
+        for inside in ["0", "0.0", "100", "100.0", "50.000000000000004", "99.9999999", "1e1", "90.07199254740991"] {
             assert!(sure(inside), "{inside}");
         }
-        for unsure in ["100.00000000000001", "99.999999999999999", "1e2", "0e0", "1e-320", "-0.1", "100.1", "-1e-400"] {
+        for unsure in [
+            "99.99999999999999",
+            "100.00000000000001",
+            "99.999999999999999",
+            "1e2",
+            "0e0",
+            "1e-320",
+            "-0.1",
+            "100.1",
+            "-1e-400",
+        ] {
             assert!(!sure(unsure), "{unsure}");
         }
         for infinite in ["1e400", "-1e400", "1e301"] {

@@ -113,6 +113,7 @@ impl Once {
 
 impl<'a> Message<'a> {
     /// The next field's number and value; an inner none at the end.
+    #[inline(always)]
     #[expect(clippy::option_option, reason = "the outer one is doubt, for the question mark")]
     fn next(&mut self) -> Option<Option<(u64, Wire<'a>)>> {
         if self.rest.is_empty() {
@@ -143,7 +144,18 @@ impl<'a> Message<'a> {
         Some(taken)
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Some(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         // One of ten bytes holds more than 63 bits: none of the contract's needs it.
         let mut number = 0;
         for at in 0..9 {
