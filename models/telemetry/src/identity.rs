@@ -56,6 +56,12 @@ impl fmt::Debug for VehicleId {
     }
 }
 
+impl AsRef<str> for VehicleId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Borrow<str> for VehicleId {
     fn borrow(&self) -> &str {
         &self.0
