@@ -1,8 +1,12 @@
 //! Ranges against the set of what was reported; the rules of time against a naive reading of them.
 
+mod scale;
+mod slow_down;
+
 use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*};
+use telemetry::event::MAX_ACK_RANGES;
 
 use super::*;
 
@@ -22,10 +26,9 @@ fn seq(seq: u64) -> Reading {
 }
 
 fn leave(acks: &mut Acks) -> Option<(VehicleId, Ack)> {
-    let (vehicle, ack) = acks.next_due()?;
-    let left = (vehicle.clone(), ack);
+    let due = acks.next_due()?;
     acks.left();
-    Some(left)
+    Some(due)
 }
 
 fn everything(acks: &mut Acks) -> Ack {
@@ -47,7 +50,7 @@ proptest! {
         for (boot, seq) in reports {
             acks.report(&who, Reading::Sequence { boot, seq }, now);
             reported.insert((boot, seq));
-            let ack = acks.slots[0].ack();
+            let ack = acks.slots[0].ack().1;
             let newest = ack.ranges[0];
             prop_assert!(newest.boot == boot && (newest.from..=newest.to).contains(&seq), "the newest comes first");
             let covered: Vec<_> = ack.ranges.iter().flat_map(|r| (r.from..=r.to).map(|seq| (r.boot, seq))).collect();
@@ -70,7 +73,7 @@ proptest! {
         for seq in reports {
             acks.report(&who, self::seq(seq), now);
             reported.insert((7, seq));
-            let ack = acks.slots[0].ack();
+            let ack = acks.slots[0].ack().1;
             let covered: BTreeSet<_> = ack.ranges.iter().flat_map(|r| (r.from..=r.to).map(|seq| (r.boot, seq))).collect();
             prop_assert_eq!(&covered, &reported);
         }
@@ -117,7 +120,7 @@ fn runs(set: &BTreeSet<(u32, u64)>) -> usize {
 #[test]
 fn a_restarted_edge_says_only_what_it_delivered() {
     let mut acks = Acks::new(PACE, 10);
-    acks.report(&vehicle(1), seq(501), Instant::now());
+    acks.report(vehicle(1), seq(501), Instant::now());
     assert_eq!(named(&everything(&mut acks)), [(7, 501, 501)]);
 }
 
@@ -125,18 +128,18 @@ fn a_restarted_edge_says_only_what_it_delivered() {
 fn a_duplicate_makes_an_ack_due_and_comes_first() {
     let (mut acks, now) = (Acks::new(PACE, 10), Instant::now());
     for n in [1, 5, 9] {
-        acks.report(&vehicle(1), seq(n), now);
+        acks.report(vehicle(1), seq(n), now);
     }
     assert_eq!(named(&everything(&mut acks)), [(7, 9, 9), (7, 5, 5), (7, 1, 1)]);
     assert!(acks.next_due().is_none());
-    acks.report(&vehicle(1), seq(1), now);
+    acks.report(vehicle(1), seq(1), now);
     assert_eq!(acks.next_check(), Some(now + PACE.min_pause));
     acks.tick(now + PACE.max_pause - Duration::from_millis(1));
     assert!(acks.next_due().is_none());
     acks.tick(now + PACE.max_pause);
     assert_eq!(named(&leave(&mut acks).unwrap().1), [(7, 1, 1), (7, 9, 9), (7, 5, 5)]);
     for _ in 0..100 {
-        acks.report(&vehicle(1), seq(1), now + PACE.max_pause);
+        acks.report(vehicle(1), seq(1), now + PACE.max_pause);
     }
     assert!(acks.next_due().is_some());
 }
@@ -145,7 +148,7 @@ fn a_duplicate_makes_an_ack_due_and_comes_first() {
 fn the_largest_sequences_do_not_wrap() {
     let (mut acks, now) = (Acks::new(PACE, 10), Instant::now());
     for n in [u64::MAX, 1, u64::MAX - 1] {
-        acks.report(&vehicle(1), Reading::Sequence { boot: u32::MAX, seq: n }, now);
+        acks.report(vehicle(1), Reading::Sequence { boot: u32::MAX, seq: n }, now);
     }
     assert_eq!(named(&everything(&mut acks)), [(u32::MAX, u64::MAX - 1, u64::MAX), (u32::MAX, 1, 1)]);
 }
@@ -155,8 +158,8 @@ fn scattered_readings_are_said_before_they_are_forgotten() {
     let (mut acks, now) = (Acks::new(PACE, 10), Instant::now());
     let mut heard = BTreeSet::new();
     for n in 0..500 {
-        acks.report(&vehicle(1), seq(1 + 2 * n), now);
-        acks.report(&vehicle(2), Reading::Hash(PayloadHash(n)), now);
+        acks.report(vehicle(1), seq(1 + 2 * n), now);
+        acks.report(vehicle(2), Reading::Hash(PayloadHash(n)), now);
         while let Some((who, ack)) = leave(&mut acks) {
             let bytes = ack.encode();
             let ack = Ack::decode(&bytes).unwrap();
@@ -177,11 +180,11 @@ fn beyond_the_limit_an_idle_vehicle_is_forgotten_and_no_ack_goes_astray() {
     let (mut acks, now) = (Acks::new(PACE, 100), Instant::now());
     for round in 0..50 {
         for n in 0..10 {
-            acks.report(&vehicle(n), seq(round + 1), now);
+            acks.report(vehicle(n), seq(round + 1), now);
         }
         // Strangers push each other out, not those who report all the time.
         for n in 0..50 {
-            acks.report(&vehicle(1_000 + 50 * round as u32 + n), seq(1_000_000 + u64::from(n)), now);
+            acks.report(vehicle(1_000 + 50 * round as u32 + n), seq(1_000_000 + u64::from(n)), now);
         }
         if round % 7 == 0 {
             acks.all_due();
@@ -193,7 +196,47 @@ fn beyond_the_limit_an_idle_vehicle_is_forgotten_and_no_ack_goes_astray() {
         acks.tick(now);
     }
     assert_eq!(acks.vehicles(), 100);
-    assert!(acks.checks.len() <= 100 && acks.due.len() <= 100);
-    let regular = acks.by_vehicle[&vehicle(3)];
-    assert_eq!(named(&acks.slots[regular].ack()), [(7, 1, 50)]);
+    assert_eq!(acks.by_vehicle.len(), 100);
+    assert_queues_are_sound(&acks);
+    let regular = acks.slots.iter().find(|slot| slot.vehicle() == "veh-3").unwrap();
+    assert_eq!(named(&regular.ack().1), [(7, 1, 50)]);
+}
+
+/// Every slot stands in the queue that it says, once, and the queues of reports are in order of time.
+fn assert_queues_are_sound(acks: &Acks) {
+    let mut standing = 0;
+    for place in [Place::Early, Place::Late, Place::Due] {
+        let all = acks.queues.all(&acks.slots, place);
+        assert!(all.iter().all(|at| acks.slots[*at as usize].place() == place), "{place:?}");
+        let owed = |at: &u32| acks.slots[*at as usize].new > 0 || acks.slots[*at as usize].slow_down_ms().is_some();
+        assert!(all.iter().all(owed), "{place:?} holds one with nothing to say");
+        let waited = all.iter().map(|at| acks.waited(*at));
+        assert!(place == Place::Due || waited.is_sorted_by(|a, b| a >= b), "{place:?} is out of order");
+        standing += all.len();
+    }
+    let owing = acks.slots.iter().filter(|slot| slot.place() != Place::Nowhere).count();
+    assert_eq!(standing, owing);
+    assert!(acks.slots.iter().all(|slot| slot.new == 0 || slot.place() != Place::Nowhere), "one is forgotten");
+    let hushed = acks.hushed.iter().map(|(_, at)| *at).collect::<BTreeSet<_>>();
+    assert_eq!(hushed.len(), acks.hushed.len());
+    assert_eq!(hushed.len(), acks.slots.iter().filter(|slot| slot.hushed).count());
+}
+
+#[test]
+fn nothing_changes_when_the_clock_of_the_slots_begins_anew() {
+    let (mut acks, start) = (Acks::new(PACE, 10), Instant::now());
+    acks.tick(start);
+    // Two seconds before 2^32 ms are over.
+    let now = start + Duration::from_millis(u64::from(u32::MAX) - 2_000);
+    acks.report(vehicle(1), seq(1), now);
+    acks.report(vehicle(2), seq(1), now + Duration::from_secs(3));
+    assert_eq!(acks.next_check(), Some(now + PACE.min_pause));
+    acks.tick(now + PACE.min_pause);
+    assert_eq!(acks.next_check(), Some(now + Duration::from_secs(3) + PACE.min_pause));
+    acks.tick(now + PACE.max_pause - Duration::from_millis(1));
+    assert!(acks.next_due().is_none());
+    assert_eq!(acks.next_check(), Some(now + PACE.max_pause));
+    acks.tick(now + PACE.max_pause);
+    assert_eq!(leave(&mut acks).unwrap().0, vehicle(1));
+    assert!(acks.next_due().is_none());
 }

@@ -21,9 +21,13 @@ impl VehicleId {
 
     /// Checks the text and keeps it.
     pub fn parse(text: &str) -> Result<Self, InvalidVehicleId> {
-        let well_formed = (1..=Self::MAX_BYTES).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if well_formed { Ok(Self(text.into())) } else { Err(InvalidVehicleId) }
+        if Self::is_well_formed(text.as_bytes()) { Ok(Self(text.into())) } else { Err(InvalidVehicleId) }
+    }
+
+    /// Whether [`Self::parse`] would take the text.
+    pub(crate) fn is_well_formed(text: &[u8]) -> bool {
+        (1..=Self::MAX_BYTES).contains(&text.len())
+            && text.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b == b'-')
     }
 
     /// The pseudonym as text.
@@ -49,6 +53,12 @@ impl fmt::Display for VehicleId {
 impl fmt::Debug for VehicleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl AsRef<str> for VehicleId {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 

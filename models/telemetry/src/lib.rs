@@ -4,8 +4,9 @@
 //! travel between the roles ([`event`]) and the addresses that they travel on ([`mqtt_topic`], [`kafka_topic`]).
 //! It never opens a socket, reads a clock or spawns a task.
 //!
-//! Start reading at [`record`], then [`codec::decode`].
+//! Start reading at [`record`], then [`codec::decode`]; [`check()`] gives the same verdict for less.
 
+mod check;
 pub mod codec;
 pub mod event;
 pub mod identity;
@@ -17,6 +18,7 @@ pub mod signal;
 pub mod time;
 pub mod validation;
 
+pub use check::{Checked, check};
 pub use codec::{Encoding, decode, encode};
 pub use identity::{Identity, PayloadHash, VehicleId};
 pub use position::Position;

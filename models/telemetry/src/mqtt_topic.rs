@@ -1,5 +1,7 @@
 //! MQTT topics: `v1/{vehicle}/telemetry`, `status`, `ack`, `command`, `command/reply`.
 
+use std::borrow::Borrow;
+
 use crate::VehicleId;
 
 /// What a vehicle's MQTT topic carries.
@@ -33,8 +35,8 @@ impl Channel {
     }
 
     /// The topic of one vehicle.
-    pub fn topic(self, vehicle: &VehicleId) -> String {
-        format!("v1/{vehicle}/{}", self.suffix())
+    pub fn topic(self, vehicle: impl Borrow<VehicleId>) -> String {
+        format!("v1/{}/{}", vehicle.borrow(), self.suffix())
     }
 
     /// The filter that matches this channel of every vehicle.

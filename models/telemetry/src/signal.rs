@@ -7,6 +7,11 @@ use std::collections::btree_map::{BTreeMap, Entry};
 
 use crate::{Reason, validation::MAX_TEXT_BYTES};
 
+mod by_path;
+
+pub use by_path::by_path;
+pub(crate) use by_path::by_path_bytes;
+
 /// The number of a catalogued signal.
 pub type Number = u16;
 
@@ -148,11 +153,6 @@ impl Signal {
 pub fn lookup(number: Number) -> Option<&'static Signal> {
     // Numbers are dense from 1 (asserted by a test); the catalogue is its own index.
     CATALOGUE.get(usize::from(number).checked_sub(1)?)
-}
-
-/// The catalogue's row of a path.
-pub fn by_path(path: &str) -> Option<&'static Signal> {
-    CATALOGUE.iter().find(|signal| signal.path == path)
 }
 
 /// The number in a path of the form `#17`, which stands for a signal that the catalogue of its reader lacked.

@@ -140,6 +140,11 @@ impl Invalid {
 ///
 /// The first violation found is reported, always with the record's identity if its sequence is usable.
 pub fn validate(record: &Record, vehicle: Option<&VehicleId>) -> Result<(), Invalid> {
+    validate_from(record, vehicle.map(VehicleId::as_str))
+}
+
+/// [`validate`] for a vehicle that is still a part of its topic.
+pub(crate) fn validate_from(record: &Record, vehicle: Option<&str>) -> Result<(), Invalid> {
     check(record, vehicle).map_err(|(reason, detail)| Invalid {
         // Range 0..0 can't be acknowledged: sequences start at 1.
         identity: (record.seq > 0).then(|| record.identity()),
@@ -147,7 +152,7 @@ pub fn validate(record: &Record, vehicle: Option<&VehicleId>) -> Result<(), Inva
     })
 }
 
-fn check(record: &Record, vehicle: Option<&VehicleId>) -> Result<(), (Reason, String)> {
+fn check(record: &Record, vehicle: Option<&str>) -> Result<(), (Reason, String)> {
     // Version 1 is the first: there is no version 0 that could be accepted beside it.
     if record.schema != SCHEMA {
         return Err((Reason::UnsupportedSchema, format!("schema {} is not {SCHEMA}", record.schema)));
@@ -155,7 +160,7 @@ fn check(record: &Record, vehicle: Option<&VehicleId>) -> Result<(), (Reason, St
     if record.boot == 0 || record.seq == 0 {
         return Err((Reason::BadSequence, format!("boot {} seq {}", record.boot, record.seq)));
     }
-    if let Some(expected) = vehicle.filter(|v| **v != record.vehicle) {
+    if let Some(expected) = vehicle.filter(|v| *v != record.vehicle.as_str()) {
         return Err((Reason::VehicleMismatch, format!("payload says {}, topic says {expected}", record.vehicle)));
     }
     if !(time::EARLIEST..=time::LATEST).contains(&record.time) {

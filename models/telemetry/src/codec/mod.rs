@@ -9,7 +9,7 @@ mod protobuf;
 
 use crate::{
     Invalid, Reason, Record, VehicleId,
-    validation::{MAX_PAYLOAD_BYTES, validate},
+    validation::{MAX_PAYLOAD_BYTES, validate_from},
 };
 
 /// An encoding of a record.
@@ -66,6 +66,11 @@ pub fn encode(record: &Record, encoding: Encoding) -> Result<Vec<u8>, Invalid> {
 /// # Errors
 /// The first violation found. Its identity is present only if the whole payload parsed.
 pub fn decode(payload: &[u8], encoding: Encoding, vehicle: Option<&VehicleId>) -> Result<Record, Invalid> {
+    decode_from(payload, encoding, vehicle.map(VehicleId::as_str))
+}
+
+/// [`decode`] for a vehicle that is still a part of its topic.
+pub(crate) fn decode_from(payload: &[u8], encoding: Encoding, vehicle: Option<&str>) -> Result<Record, Invalid> {
     if payload.is_empty() {
         return Err(Invalid::unparsed(Reason::Empty, "no bytes"));
     }
@@ -79,6 +84,6 @@ pub fn decode(payload: &[u8], encoding: Encoding, vehicle: Option<&VehicleId>) -
         Encoding::Json => json::decode(payload)?,
         Encoding::Protobuf => protobuf::decode(payload)?,
     };
-    validate(&record, vehicle)?;
+    validate_from(&record, vehicle)?;
     Ok(record)
 }
