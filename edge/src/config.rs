@@ -75,6 +75,17 @@ pub struct Config {
     /// not listened to.
     #[arg(long, env = "MOTORCADE_EDGE_IN_HAND_KIB", value_name = "KIB", default_value_t = 32_768)]
     pub in_hand_kib: u32,
+    /// Folder of the spool, which takes what arrives while Kafka is away. Without one the broker keeps it, unless it
+    /// restarts. One edge per folder.
+    #[arg(long, env = "MOTORCADE_EDGE_SPOOL", value_name = "DIR")]
+    pub spool: Option<PathBuf>,
+    /// The most that the spool takes of its disk, MiB. When it is full nothing is dropped: the broker gets no PUBACKs,
+    /// keeps what it can, and vehicles keep the rest.
+    #[arg(long, env = "MOTORCADE_EDGE_SPOOL_LIMIT_MIB", value_name = "MIB", default_value_t = 4_096)]
+    pub spool_limit_mib: u64,
+    /// Spooling begins when something is in hand and Kafka has confirmed nothing for this time, ms.
+    #[arg(long, env = "MOTORCADE_EDGE_SPOOL_AFTER_MS", value_name = "MS", default_value_t = 1_000)]
+    pub spool_after_ms: u64,
     /// How long the Kafka producer waits for a batch to fill, ms.
     #[arg(long, env = "MOTORCADE_EDGE_LINGER_MS", value_name = "MS", default_value_t = 5)]
     pub linger_ms: u32,
@@ -131,6 +142,9 @@ impl Config {
         }
         if self.ack_min_ms > self.ack_max_ms {
             return usage("ack-min-ms", format!("{} is above --ack-max-ms {}", self.ack_min_ms, self.ack_max_ms));
+        }
+        if !(64..=16 << 20).contains(&self.spool_limit_mib) {
+            return usage("spool-limit-mib", format!("{} is not 64 to {}", self.spool_limit_mib, 16 << 20));
         }
         if self.linger_ms > 10_000 {
             return usage("linger-ms", format!("{} is above 10000", self.linger_ms));

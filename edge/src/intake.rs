@@ -11,41 +11,21 @@ use telemetry::{
     mqtt_topic::{self, Channel},
 };
 
-use crate::ack::Reading;
+use crate::{ack::Reading, spool::Entry};
 
 /// Longer ones are not W3C trace contexts, which have 55.
 const MAX_TRACEPARENT_BYTES: usize = 128;
 
-/// A publish as it came, and when.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Arrival {
-    /// Ms since the epoch.
-    pub(crate) ingest: UnixMillis,
-    /// It came without a packet id: nobody sends it again.
-    pub(crate) qos0: bool,
-    pub(crate) mqtt_topic: Bytes,
-    pub(crate) content_type: Option<Cow<'static, str>>,
-    pub(crate) traceparent: Option<String>,
-    pub(crate) payload: Bytes,
-}
-
-impl Arrival {
-    /// What it holds, bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.mqtt_topic.len() + self.payload.len()
-    }
-}
-
-/// What the content types of the contract need no allocation for.
-pub(crate) fn content_type(text: String) -> Cow<'static, str> {
+/// The content type without its allocation where it is one of the contract.
+pub(crate) fn content_type(text: String) -> Bytes {
     let known = [Encoding::Json, Encoding::Protobuf].map(Encoding::content_type);
-    known.into_iter().find(|known| *known == text).map_or(Cow::Owned(text), Cow::Borrowed)
+    known.into_iter().find(|known| *known == text).map_or_else(|| text.into(), |known| known.as_bytes().into())
 }
 
 /// A publish and what was decided of it; kept until Kafka has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sorted {
-    pub(crate) arrival: Arrival,
+    pub(crate) entry: Entry,
     /// One of the topics of [`kafka_topic`].
     pub(crate) kafka_topic: &'static str,
     /// Bytes of the vehicle's name in the MQTT topic, behind `v1/`; none if the topic can't be read.
@@ -73,7 +53,12 @@ impl Sorted {
     }
 
     fn key(&self) -> Option<&[u8]> {
-        self.arrival.mqtt_topic.get(BEFORE_VEHICLE..BEFORE_VEHICLE + self.vehicle_bytes?)
+        self.entry.mqtt_topic.get(BEFORE_VEHICLE..BEFORE_VEHICLE + self.vehicle_bytes?)
+    }
+
+    /// The bytes that it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.entry.mqtt_topic.len() + self.entry.payload.len()
     }
 
     /// Why it is counted as discarded when Kafka has it.
@@ -90,24 +75,24 @@ impl Sorted {
 
     /// The record for Kafka.
     pub(crate) fn record(&self) -> OutRecord<'_> {
-        let arrival = &self.arrival;
+        let entry = &self.entry;
         let mut headers = Headers::default();
-        let content_type = match &arrival.content_type {
-            Some(named) if self.refusal.is_some() || self.kafka_topic == kafka_topic::TELEMETRY => Some(&**named),
+        let content_type = match &entry.content_type {
+            Some(named) if self.refusal.is_some() || self.kafka_topic == kafka_topic::TELEMETRY => Some(&named[..]),
             None if self.refusal.is_some() => None,
             // What no content type means, and the only form of events.
-            _ => Some(Encoding::Json.content_type()),
+            _ => Some(Encoding::Json.content_type().as_bytes()),
         };
         if let Some(content_type) = content_type {
-            headers.push(header::CONTENT_TYPE, Cow::Borrowed(content_type.as_bytes()));
+            headers.push(header::CONTENT_TYPE, Cow::Borrowed(content_type));
         }
         if let Some(schema) = self.schema {
             let text = if schema == 1 { Cow::Borrowed(&b"1"[..]) } else { Cow::Owned(schema.to_string().into_bytes()) };
             headers.push(header::SCHEMA, text);
         }
-        headers.push(header::MQTT_TOPIC, Cow::Borrowed(&arrival.mqtt_topic[..]));
-        if let Some(traceparent) = arrival.traceparent.as_deref().filter(|text| text.len() <= MAX_TRACEPARENT_BYTES) {
-            headers.push(header::TRACEPARENT, Cow::Borrowed(traceparent.as_bytes()));
+        headers.push(header::MQTT_TOPIC, Cow::Borrowed(&entry.mqtt_topic[..]));
+        if let Some(traceparent) = entry.traceparent.as_deref().filter(|text| text.len() <= MAX_TRACEPARENT_BYTES) {
+            headers.push(header::TRACEPARENT, Cow::Borrowed(traceparent));
         }
         if let Some(refusal) = &self.refusal {
             headers.push(header::REASON, Cow::Borrowed(refusal.reason.as_bytes()));
@@ -117,9 +102,9 @@ impl Sorted {
         OutRecord {
             kafka_topic: self.kafka_topic,
             key: self.key(),
-            payload: &arrival.payload,
+            payload: &entry.payload,
             headers,
-            timestamp: arrival.ingest,
+            timestamp: entry.ingest,
         }
     }
 }
@@ -156,19 +141,17 @@ impl<'a> Headers<'a> {
 }
 
 /// Decides what becomes of a publish.
-pub(crate) fn sort(arrival: Arrival) -> Sorted {
-    let Some((vehicle, channel)) = std::str::from_utf8(&arrival.mqtt_topic).ok().and_then(mqtt_topic::parse) else {
+pub(crate) fn sort(entry: Entry) -> Sorted {
+    let Some((vehicle, channel)) = std::str::from_utf8(&entry.mqtt_topic).ok().and_then(mqtt_topic::split) else {
         let invalid = Invalid::unparsed(Reason::BadTopic, "not a topic of the contract");
-        return dead_letter(arrival, None, None, invalid);
+        return dead_letter(entry, None, None, invalid);
     };
-    let vehicle_bytes = Some(vehicle.as_str().len());
+    let vehicle_bytes = Some(vehicle.len());
     let judged = match channel {
-        Channel::Telemetry => judge_record(&arrival, &vehicle),
-        Channel::Status => {
-            judge_event(&arrival, &vehicle, kafka_topic::VEHICLE_STATUS, |status: Status| status.vehicle)
-        }
+        Channel::Telemetry => judge_record(&entry, vehicle),
+        Channel::Status => judge_event(&entry, vehicle, kafka_topic::VEHICLE_STATUS, |status: Status| status.vehicle),
         Channel::CommandReply => {
-            judge_event(&arrival, &vehicle, kafka_topic::COMMAND_REPLIES, |reply: CommandReply| reply.vehicle)
+            judge_event(&entry, vehicle, kafka_topic::COMMAND_REPLIES, |reply: CommandReply| reply.vehicle)
         }
         Channel::Ack | Channel::Command => {
             Err(Invalid::unparsed(Reason::BadTopic, format!("the edge does not take {:?}", channel.suffix())))
@@ -176,14 +159,14 @@ pub(crate) fn sort(arrival: Arrival) -> Sorted {
     };
     match judged {
         Ok(Accepted { kafka_topic, schema, reading }) => {
-            Sorted { arrival, kafka_topic, vehicle_bytes, schema, reading, refusal: None }
+            Sorted { entry, kafka_topic, vehicle_bytes, schema, reading, refusal: None }
         }
         Err(invalid) => {
             let reading = (channel == Channel::Telemetry).then(|| match &invalid.identity {
                 Some(identity) => Reading::Sequence { boot: identity.boot, seq: identity.seq },
-                None => Reading::Hash(PayloadHash::of(&arrival.payload)),
+                None => Reading::Hash(PayloadHash::of(&entry.payload)),
             });
-            dead_letter(arrival, vehicle_bytes, reading, invalid)
+            dead_letter(entry, vehicle_bytes, reading, invalid)
         }
     }
 }
@@ -194,28 +177,29 @@ struct Accepted {
     reading: Option<Reading>,
 }
 
-fn judge_record(arrival: &Arrival, vehicle: &VehicleId) -> Result<Accepted, Invalid> {
-    let encoding = Encoding::from_content_type(arrival.content_type.as_deref())?;
-    let record = telemetry::decode(&arrival.payload, encoding, Some(vehicle))?;
+fn judge_record(entry: &Entry, vehicle: &str) -> Result<Accepted, Invalid> {
+    let content_type = entry.content_type.as_deref().map(String::from_utf8_lossy);
+    let encoding = Encoding::from_content_type(content_type.as_deref())?;
+    let checked = telemetry::check(&entry.payload, encoding, Some(vehicle))?;
     Ok(Accepted {
         kafka_topic: kafka_topic::TELEMETRY,
-        schema: Some(record.schema),
-        reading: Some(Reading::Sequence { boot: record.boot, seq: record.seq }),
+        schema: Some(checked.schema),
+        reading: Some(Reading::Sequence { boot: checked.boot, seq: checked.seq }),
     })
 }
 
 /// An event that is always JSON, and is not acknowledged by an ack.
 fn judge_event<T: DeserializeOwned>(
-    arrival: &Arrival,
-    vehicle: &VehicleId,
+    entry: &Entry,
+    vehicle: &str,
     kafka_topic: &'static str,
     vehicle_of: impl Fn(T) -> VehicleId,
 ) -> Result<Accepted, Invalid> {
-    if arrival.payload.is_empty() {
+    if entry.payload.is_empty() {
         return Err(Invalid::unparsed(Reason::Empty, "no bytes"));
     }
-    let event: T = serde_json::from_slice(&arrival.payload).map_err(|error| {
-        let reason = match (std::str::from_utf8(&arrival.payload), error.classify()) {
+    let event: T = serde_json::from_slice(&entry.payload).map_err(|error| {
+        let reason = match (std::str::from_utf8(&entry.payload), error.classify()) {
             (Err(_), _) => Reason::NotUtf8,
             (_, serde_json::error::Category::Data) => Reason::WrongType,
             _ => Reason::Malformed,
@@ -223,16 +207,16 @@ fn judge_event<T: DeserializeOwned>(
         Invalid::unparsed(reason, error.to_string())
     })?;
     let named = vehicle_of(event);
-    if named != *vehicle {
+    if named.as_str() != vehicle {
         let detail = format!("payload says {named}, topic says {vehicle}");
         return Err(Invalid::unparsed(Reason::VehicleMismatch, detail));
     }
     Ok(Accepted { kafka_topic, schema: None, reading: None })
 }
 
-fn dead_letter(arrival: Arrival, vehicle_bytes: Option<usize>, reading: Option<Reading>, invalid: Invalid) -> Sorted {
+fn dead_letter(entry: Entry, vehicle_bytes: Option<usize>, reading: Option<Reading>, invalid: Invalid) -> Sorted {
     let refusal = Some(Box::new(Refusal { reason: invalid.reason.as_str(), error: invalid.detail }));
-    Sorted { arrival, kafka_topic: kafka_topic::DEAD_LETTER, vehicle_bytes, schema: None, reading, refusal }
+    Sorted { entry, kafka_topic: kafka_topic::DEAD_LETTER, vehicle_bytes, schema: None, reading, refusal }
 }
 
 #[cfg(test)]

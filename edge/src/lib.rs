@@ -11,6 +11,7 @@
 
 pub mod ack;
 mod bridge;
+mod catch_up;
 pub mod config;
 pub mod delivery;
 mod intake;

@@ -10,6 +10,11 @@ pub(crate) const KAFKA_REFUSED: &str = "kafka_refused";
 /// A publish of QoS 0, which nobody sends again, when there was no room for it.
 pub(crate) const QOS0_OVERFLOW: &str = "qos0_overflow";
 
+/// Spooled, and spoilt on the disk; not acknowledged to its vehicle, which sends it again.
+pub(crate) const SPOOL_SPOILT: &str = "spool_spoilt";
+/// Spooled by a program that this one does not understand; as above.
+pub(crate) const SPOOL_UNREADABLE: &str = "spool_unreadable";
+
 /// Handles, looked up once.
 pub(crate) struct Metrics {
     pub(crate) received: Counter,
@@ -25,6 +30,10 @@ pub(crate) struct Metrics {
     pub(crate) window_exceeded: Counter,
     pub(crate) vehicles: Gauge,
     pub(crate) connected: Gauge,
+    pub(crate) spool_mode: Gauge,
+    pub(crate) spool_bytes: Gauge,
+    pub(crate) spool_records: Gauge,
+    pub(crate) spool_refusals: Counter,
 }
 
 impl Metrics {
@@ -48,7 +57,16 @@ impl Metrics {
         );
         describe_gauge!("edge_vehicles", "Vehicles whose acknowledged ranges are remembered");
         describe_gauge!("edge_mqtt_connected", "1 while connected to the MQTT broker");
-        let reasons = Reason::ALL.into_iter().map(Reason::as_str).chain([KAFKA_REFUSED, QOS0_OVERFLOW]);
+        describe_gauge!("edge_spool_mode", "0 live, 1 spooling, 2 catching up");
+        describe_gauge!("edge_spool_bytes", "Bytes of the spool's files");
+        describe_gauge!("edge_spool_records", "Spooled records that Kafka has not confirmed");
+        describe_counter!("edge_spool_refusals_total", "Batches that the spool did not take: full, or the disk is");
+        let reasons = Reason::ALL.into_iter().map(Reason::as_str).chain([
+            KAFKA_REFUSED,
+            QOS0_OVERFLOW,
+            SPOOL_SPOILT,
+            SPOOL_UNREADABLE,
+        ]);
         Self {
             received: counter!("edge_records_received_total"),
             sent: counter!("edge_records_sent_total"),
@@ -65,12 +83,16 @@ impl Metrics {
             window_exceeded: counter!("edge_receive_maximum_exceeded_total"),
             vehicles: gauge!("edge_vehicles"),
             connected: gauge!("edge_mqtt_connected"),
+            spool_mode: gauge!("edge_spool_mode"),
+            spool_bytes: gauge!("edge_spool_bytes"),
+            spool_records: gauge!("edge_spool_records"),
+            spool_refusals: counter!("edge_spool_refusals_total"),
         }
     }
 
-    pub(crate) fn discarded(&self, reason: &'static str) {
+    pub(crate) fn discarded(&self, reason: &'static str, n: u64) {
         if let Some(counter) = self.discarded.get(reason) {
-            counter.increment(1);
+            counter.increment(n);
         }
     }
 }

@@ -27,6 +27,9 @@ use crate::{config::Config, delivery::Ticket, intake::OutRecord};
 const KAFKA_TOPICS: [&str; 4] =
     [kafka_topic::TELEMETRY, kafka_topic::VEHICLE_STATUS, kafka_topic::COMMAND_REPLIES, kafka_topic::DEAD_LETTER];
 
+/// How long an edge with a spool waits for Kafka at its start.
+const WITH_SPOOL: Duration = Duration::from_secs(2);
+
 /// What became of a record that was handed over.
 #[derive(Debug)]
 pub(crate) enum Fate {
@@ -150,7 +153,8 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// Reaches Kafka and finds every topic that the edge writes to. Waits up to the connect timeout.
+    /// Reaches Kafka and finds every topic that the edge writes to. Waits up to the connect timeout; with a spool not
+    /// so long, and goes on without Kafka.
     ///
     /// # Errors
     /// [`Error::Usage`] for settings that librdkafka refuses, [`Error::Unavailable`] otherwise.
@@ -160,11 +164,20 @@ impl Producer {
             .create_with_context(Context(Arc::clone(&reports)))
             .map_err(|error| Error::Usage { flag: "kafka", detail: error.to_string() })?;
         let unavailable = |detail: String| Error::Unavailable { flag: "kafka", address: config.kafka.clone(), detail };
-        let timeout = config.connect_timeout();
+        let spools = config.spool.is_some();
+        let timeout = if spools { config.connect_timeout().min(WITH_SPOOL) } else { config.connect_timeout() };
         let missing = missing_topics(&inner, timeout);
         let producer = Self { inner: Some(inner), reports };
-        let missing =
-            missing.map_err(|error| unavailable(format!("no answer within {} ms ({error})", timeout.as_millis())))?;
+        let missing = match missing {
+            Ok(missing) => missing,
+            Err(error) if spools => {
+                tracing::warn!(%error, "Kafka is away at the start: what arrives goes to the spool");
+                return Ok(producer);
+            }
+            Err(error) => {
+                return Err(unavailable(format!("no answer within {} ms ({error})", timeout.as_millis())));
+            }
+        };
         if !missing.is_empty() {
             let missing = missing.join(", ");
             return Err(unavailable(format!("the topics {missing} are missing: run `motorcade topics apply`")));

@@ -10,7 +10,7 @@ use crate::{
     delivery::Ticket,
     metrics::KAFKA_REFUSED,
     producer::{Fate, NotTaken},
-    release::Release,
+    release::{Item, Release},
 };
 
 /// How soon a record that found the producer's queue full is tried again.
@@ -19,8 +19,8 @@ const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 impl<R: Release> Edge<R> {
     /// Gives a record to the producer, or keeps it for later; false if it has to wait for room.
     pub(super) fn hand_over(&mut self, ticket: Ticket) -> Result<bool, Error> {
-        let Some(sorted) = self.books.tracker.get(ticket) else { return Ok(true) };
-        match self.producer.send(ticket, &sorted.record()) {
+        let Some(item) = self.books.tracker.get(ticket) else { return Ok(true) };
+        match self.producer.send(ticket, &item.sorted.record()) {
             Ok(()) => Ok(true),
             Err(NotTaken::Full) => {
                 self.metrics.queue_full.increment(1);
@@ -42,7 +42,7 @@ impl<R: Release> Edge<R> {
 
     /// Kafka never takes this record as it is: its dead letter goes in its place.
     fn refused(&mut self, ticket: Ticket, error: String) {
-        let Some(sorted) = self.books.tracker.get_mut(ticket) else { return };
+        let Some(Item { sorted, .. }) = self.books.tracker.get_mut(ticket) else { return };
         if sorted.kafka_topic == DEAD_LETTER {
             // Then only a person can help, for example by a larger limit of that topic. Until then it stays in
             // hand, and what came after it stays unacknowledged.
@@ -88,6 +88,9 @@ impl<R: Release> Edge<R> {
             return Err(dead(&error));
         }
         let any = !reports.is_empty();
+        if self.books.tracker.in_hand() == 0 {
+            self.progress_at = now;
+        }
         for (ticket, fate) in reports.drain(..) {
             match fate {
                 Fate::Delivered => self.delivered(ticket, now),
@@ -102,14 +105,18 @@ impl<R: Release> Edge<R> {
 
     fn delivered(&mut self, ticket: Ticket, now: Instant) {
         self.failed_backoff.reset();
+        self.progress_at = now;
         self.release.delivered(&mut self.books, ticket, now);
-        if self.books.tracker.is_late(ticket) {
-            self.late_reports += 1;
-            self.metrics.late_reports.increment(1);
+        let late = self.books.tracker.is_late(ticket);
+        let Some(Item { sorted, position, arrival, .. }) = self.books.tracker.delivered(ticket) else { return };
+        match (position, &mut self.spooling) {
+            (Some(position), Some(spooling)) => spooling.delivered(position),
+            _ => self.bytes_in_hand -= sorted.size(),
         }
-        let Some(sorted) = self.books.tracker.delivered(ticket) else { return };
-        self.bytes_in_hand -= sorted.arrival.size();
-        self.qos0_in_hand -= usize::from(sorted.arrival.qos0);
+        if arrival > 0 {
+            self.late_reports += u64::from(late);
+            self.qos0_in_hand -= usize::from(sorted.entry.qos0);
+        }
         match sorted.discarded() {
             None => self.tally.sent += 1,
             Some(reason) => self.count_discarded(reason),

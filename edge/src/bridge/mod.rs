@@ -6,6 +6,7 @@
 
 mod handover;
 mod rest;
+mod spooling;
 
 use std::{
     collections::VecDeque,
@@ -22,13 +23,15 @@ use crate::{
     ack::Acks,
     config::Config,
     delivery::Ticket,
-    intake::{self, Arrival},
+    intake,
     metrics::{Metrics, QOS0_OVERFLOW},
     producer::{Fate, Producer},
-    release::{AfterDelivery, Books, Release},
+    release::{AfterDelivery, Books, Item, Release},
     session::{Happening, Session},
+    spool::Entry,
 };
 use rest::Rest;
+use spooling::Spooling;
 
 /// With a broker that keeps to Receive Maximum at most two windows are in hand: one of a lost connection and one
 /// of this one.
@@ -51,6 +54,12 @@ pub struct Edge<R = AfterDelivery> {
     failed: VecDeque<(Instant, Ticket)>,
     failed_backoff: Backoff,
     reports: Vec<(Ticket, Fate)>,
+    /// None without a folder for it. Taken out while it is at work.
+    spooling: Option<Spooling>,
+    /// When Kafka last confirmed something, or nothing was in hand.
+    progress_at: Instant,
+    arrivals: u64,
+    /// Of what neither Kafka nor the spool has.
     bytes_in_hand: usize,
     qos0_in_hand: usize,
     connections: u64,
@@ -72,6 +81,7 @@ struct Shown {
     sent: u64,
     pubacks: u64,
     acks_sent: u64,
+    late_reports: u64,
 }
 
 impl<R: Release> Edge<R> {
@@ -79,6 +89,8 @@ impl<R: Release> Edge<R> {
     pub(crate) fn connect(config: Config, session: Session, release: R) -> Result<Self, Error> {
         // Kafka first: what the broker sends is not asked for before it can go on.
         let producer = Producer::connect(&config)?;
+        let spooling = Spooling::open(&config)?;
+        let restored = spooling.as_ref().map_or(0, |spooling| spooling.restored);
         let mut edge = Self {
             rest: Rest::new(Duration::from_micros(u64::from(config.beat_us)))?,
             books: Books::new(Acks::new(config.pace(), config.max_vehicles as usize)),
@@ -90,12 +102,15 @@ impl<R: Release> Edge<R> {
             failed: VecDeque::new(),
             failed_backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
             reports: Vec::new(),
+            spooling,
+            progress_at: Instant::now(),
+            arrivals: 0,
             bytes_in_hand: 0,
             qos0_in_hand: 0,
             connections: 0,
             stopping: false,
             exceeded: false,
-            tally: Tally::default(),
+            tally: Tally { received: restored, ..Tally::default() },
             shown: Shown::default(),
             pubacks: 0,
             acks_sent: 0,
@@ -121,7 +136,7 @@ impl<R: Release> Edge<R> {
                 None => {}
             }
             // A session that brings so much was subscribed before.
-            if self.tally.received > 2 * u64::from(self.config.receive_maximum) {
+            if self.arrivals > 2 * u64::from(self.config.receive_maximum) {
                 return Ok(());
             }
             self.rest(&step, Some(deadline));
@@ -189,12 +204,27 @@ impl<R: Release> Edge<R> {
         if !self.session.disconnect(Instant::now() + GOODBYE) {
             tracing::warn!("the MQTT broker did not take our DISCONNECT");
         }
-        self.show();
-        let in_hand = self.books.tracker.in_hand();
-        if in_hand > 0 {
-            tracing::warn!(in_hand, "stopped before Kafka confirmed these; the broker will send them again");
+        self.show(Instant::now());
+        let (unsafe_yet, spooled) = self.in_hand();
+        if unsafe_yet > 0 {
+            tracing::warn!(unsafe_yet, "stopped before Kafka confirmed these; the broker will send them again");
+        }
+        if let Some(spooling) = &self.spooling {
+            if spooled > 0 {
+                tracing::warn!(spooled, "stopped before Kafka confirmed these; the next process delivers them");
+            }
+            spooling.close();
+            while !spooling.is_closed() && Instant::now() < deadline + GOODBYE {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         Ok(())
+    }
+
+    /// What nobody has confirmed, and what the spool answers for.
+    fn in_hand(&self) -> (u64, u64) {
+        let unsafe_yet = self.books.tracker.iter().filter(|(_, item)| item.position.is_none()).count();
+        (unsafe_yet as u64, self.spooling.as_ref().map_or(0, Spooling::undelivered))
     }
 
     fn told(&mut self) -> bool {
@@ -203,9 +233,15 @@ impl<R: Release> Edge<R> {
 
     fn tally(&self) -> Tally {
         let mut tally = self.tally.clone();
-        tally.in_hand = self.books.tracker.in_hand() as u64;
+        let (unsafe_yet, spooled) = self.in_hand();
+        tally.in_hand = unsafe_yet + spooled;
         let reconnects = self.connections.saturating_sub(1);
+        let (restored, ever_spooled) =
+            self.spooling.as_ref().map_or((0, 0), |spooling| (spooling.restored, spooling.spooled));
         for (name, count) in [
+            ("restored", restored),
+            ("spooled", ever_spooled),
+            ("in_spool", spooled),
             ("acks_sent", self.acks_sent),
             ("pubacks_released", self.pubacks),
             ("late_reports", self.late_reports),
@@ -229,15 +265,17 @@ impl<R: Release> Edge<R> {
         }
         self.watch_window();
         step.worked |= self.settle(now)?;
+        self.tend_spool(now)?;
         self.retry(now)?;
         self.tell(now);
-        self.show();
+        self.show(now);
         Ok(step)
     }
 
     fn rest(&mut self, step: &Step, until: Option<Instant>) {
         let now = Instant::now();
-        let at_work = self.books.tracker.in_hand() > 0 || !self.session.written();
+        let catching_up = self.spooling.as_ref().is_some_and(Spooling::is_on);
+        let at_work = self.books.tracker.in_hand() > 0 || !self.session.written() || catching_up;
         // What failed waits for what waits for room.
         let failed = self.failed.front().filter(|_| self.waiting.is_empty()).map(|(at, _)| *at);
         let timers = [until, self.books.acks.next_check(), self.retry_at, failed];
@@ -247,7 +285,7 @@ impl<R: Release> Edge<R> {
 
     fn digest(&mut self, happening: Happening, now: Instant, step: &mut Step) -> Result<(), Error> {
         match happening {
-            Happening::Publish { packet_id, arrival } => self.take_in(packet_id, arrival, now)?,
+            Happening::Publish { packet_id, entry } => self.take_in(packet_id, entry, now)?,
             Happening::Connected { resumed } => {
                 self.books.tracker.connected();
                 self.metrics.connected.set(1.0);
@@ -290,14 +328,19 @@ impl<R: Release> Edge<R> {
         tracing::warn!(why, "the MQTT broker is away");
     }
 
-    /// Whether more may be taken in. Three cases say no, and all end when Kafka confirms:
+    /// Whether more may be taken in. Three cases say no, and all end when Kafka confirms or the spool has fsynced:
     /// - the connection is gone and more than a window is in hand, for the next one brings another;
     /// - the broker does not keep to Receive Maximum. mosquitto 2.0.11 sends a whole window of what it has queued
     ///   for every PUBACK. Then the socket is not read, and TCP holds the broker up; pings go on;
     /// - what is in hand takes as much memory as it may.
     fn may_listen(&self) -> bool {
+        let in_hand = match &self.spooling {
+            // What is safe there, and still with the producer, holds nobody up.
+            Some(spooling) if spooling.is_on() => spooling.unsafe_yet(),
+            _ => self.books.tracker.in_hand(),
+        };
         let windows = if self.session.connected() { MOST_WINDOWS } else { 1 };
-        self.books.tracker.in_hand() <= windows * usize::from(self.config.receive_maximum)
+        in_hand <= windows * usize::from(self.config.receive_maximum)
             && self.bytes_in_hand <= 1024 * self.config.in_hand_kib as usize
     }
 
@@ -311,30 +354,35 @@ impl<R: Release> Edge<R> {
         self.exceeded = if self.exceeded { unacknowledged > window / 2 } else { unacknowledged > window };
     }
 
-    fn take_in(&mut self, packet_id: Option<u16>, arrival: Arrival, now: Instant) -> Result<(), Error> {
+    fn take_in(&mut self, packet_id: Option<u16>, entry: Entry, now: Instant) -> Result<(), Error> {
         if self.stopping {
             // Not taken in, not acknowledged: the broker keeps it.
             return Ok(());
         }
+        self.arrivals += 1;
         self.tally.received += 1;
-        if arrival.qos0 {
+        if entry.qos0 {
             if self.qos0_in_hand >= usize::from(self.config.receive_maximum) {
                 self.count_discarded(QOS0_OVERFLOW);
                 return Ok(());
             }
             self.qos0_in_hand += 1;
         }
-        self.bytes_in_hand += arrival.size();
-        let sorted = intake::sort(arrival);
+        let sorted = intake::sort(entry);
+        self.bytes_in_hand += sorted.size();
         if let Some(reason) = sorted.discarded() {
             tracing::debug!(reason, vehicle = sorted.vehicle(), "refused");
         }
-        let ticket = self.books.tracker.arrived(packet_id, sorted);
+        let spooling = self.spooling.as_mut().filter(|spooling| spooling.is_on());
+        let item = Item { sorted, arrival: self.arrivals, with_producer: spooling.is_none(), position: None };
+        let ticket = self.books.tracker.arrived(packet_id, item);
         self.release.arrived(&mut self.books, ticket, now);
-        if self.waiting.is_empty() {
-            self.hand_over(ticket)?;
-        } else {
-            self.waiting.push_back(ticket);
+        match spooling {
+            Some(spooling) => spooling.take(ticket),
+            None if self.waiting.is_empty() => {
+                self.hand_over(ticket)?;
+            }
+            None => self.waiting.push_back(ticket),
         }
         Ok(())
     }
@@ -351,7 +399,7 @@ impl<R: Release> Edge<R> {
         self.books.acks.tick(now);
         while self.session.has_room() {
             let Some((vehicle, ack)) = self.books.acks.next_due() else { break };
-            if !self.session.publish(&Channel::Ack.topic(vehicle), ack.encode(), None) {
+            if !self.session.publish(&Channel::Ack.topic(&vehicle), ack.encode(), None) {
                 break;
             }
             self.books.acks.left();
@@ -362,24 +410,30 @@ impl<R: Release> Edge<R> {
 
     fn count_discarded(&mut self, reason: &'static str) {
         self.tally.discard(reason, 1);
-        self.metrics.discarded(reason);
+        self.metrics.discarded(reason, 1);
     }
 
     /// Brings the metrics up to date: once in a step, not once for each message.
     #[expect(clippy::cast_precision_loss, reason = "gauges; far below 2^53")]
-    fn show(&mut self) {
-        let Shown { received, sent, pubacks, acks_sent } = &mut self.shown;
+    fn show(&mut self, now: Instant) {
+        let Shown { received, sent, pubacks, acks_sent, late_reports } = &mut self.shown;
         for (counter, shown, now) in [
             (&self.metrics.received, received, self.tally.received),
             (&self.metrics.sent, sent, self.tally.sent),
             (&self.metrics.pubacks_released, pubacks, self.pubacks),
             (&self.metrics.acks_sent, acks_sent, self.acks_sent),
+            (&self.metrics.late_reports, late_reports, self.late_reports),
         ] {
             counter.increment(now - *shown);
             *shown = now;
         }
         self.metrics.in_flight.set(self.books.tracker.in_hand() as f64);
         self.metrics.vehicles.set(self.books.acks.vehicles() as f64);
+        if let Some(spooling) = &self.spooling {
+            self.metrics.spool_mode.set(f64::from(self.mode(now) as u8));
+            self.metrics.spool_bytes.set(spooling.level().bytes as f64);
+            self.metrics.spool_records.set(spooling.undelivered() as f64);
+        }
     }
 }
 

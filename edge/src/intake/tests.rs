@@ -21,8 +21,8 @@ fn record() -> Record {
     }
 }
 
-fn arrival(mqtt_topic: &str, payload: &[u8]) -> Arrival {
-    Arrival {
+fn arrival(mqtt_topic: &str, payload: &[u8]) -> Entry {
+    Entry {
         ingest: NOW,
         qos0: false,
         mqtt_topic: Bytes::copy_from_slice(mqtt_topic.as_bytes()),
@@ -50,7 +50,7 @@ fn a_record_goes_to_telemetry_as_it_is() {
         let payload = telemetry::encode(&record(), encoding).unwrap();
         let mut arrival = arrival("v1/veh-1/telemetry", &payload);
         arrival.content_type = Some(content_type(encoding.content_type().to_owned()));
-        arrival.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+        arrival.traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
         let sorted = sort(arrival);
         let out = sorted.record();
         assert_eq!(out.kafka_topic, kafka_topic::TELEMETRY);
@@ -62,7 +62,7 @@ fn a_record_goes_to_telemetry_as_it_is() {
         assert_eq!(header(&sorted, "mqtt-topic").as_deref(), Some("v1/veh-1/telemetry"));
         assert!(header(&sorted, "traceparent").is_some());
         assert_eq!(sorted.reading, Some(Reading::Sequence { boot: 7, seq: 42 }));
-        assert_eq!((sorted.discarded(), sorted.arrival.qos0), (None, false));
+        assert_eq!((sorted.discarded(), sorted.entry.qos0), (None, false));
     }
 }
 

@@ -19,7 +19,7 @@ use native_tls::TlsConnector;
 use service::{Address, Backoff, Error};
 use telemetry::UnixMillis;
 
-use crate::{config::Config, intake::Arrival};
+use crate::{config::Config, spool::Entry};
 use packets::Came;
 use wire::Wire;
 
@@ -47,7 +47,7 @@ pub(crate) enum Happening {
     /// SUBACK: everything published from now on comes to us.
     Subscribed,
     /// A publish; without a packet id it is of QoS 0.
-    Publish { packet_id: Option<u16>, arrival: Arrival },
+    Publish { packet_id: Option<u16>, entry: Entry },
     /// The broker took, or refused, a publish of ours.
     Puback { packet_id: u16, taken: bool, reason: String },
     /// The connection is gone, or could not be made. It will be tried again.

@@ -14,7 +14,8 @@ use telemetry::{UnixMillis, mqtt_topic::Channel};
 use super::{Happening, Will};
 use crate::{
     config::{Config, MAX_PACKET_BYTES},
-    intake::{Arrival, content_type},
+    intake::content_type,
+    spool::Entry,
 };
 
 /// Of the one SUBSCRIBE of a connection.
@@ -41,7 +42,7 @@ fn came(packet: Packet, now: UnixMillis) -> Result<Came, String> {
     Ok(Came::Happening(match packet {
         Packet::Publish(publish) => {
             let packet_id = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
-            Happening::Publish { packet_id, arrival: arrival(publish, now) }
+            Happening::Publish { packet_id, entry: entry(publish, now) }
         }
         Packet::PubAck(puback) => {
             let taken = matches!(puback.reason, PubAckReason::Success);
@@ -85,15 +86,15 @@ fn refusal(code: ConnectReturnCode) -> Option<Happening> {
     }
 }
 
-fn arrival(publish: Publish, ingest: UnixMillis) -> Arrival {
+fn entry(publish: Publish, ingest: UnixMillis) -> Entry {
     let properties = publish.properties.unwrap_or_default();
     let traceparent = properties.user_properties.into_iter().find(|(name, _)| name == "traceparent");
-    Arrival {
+    Entry {
         ingest,
         qos0: publish.qos == QoS::AtMostOnce,
         mqtt_topic: publish.topic,
         content_type: properties.content_type.map(content_type),
-        traceparent: traceparent.map(|(_, value)| value),
+        traceparent: traceparent.map(|(_, value)| value.into()),
         payload: publish.payload,
     }
 }

@@ -47,9 +47,15 @@ impl Channel {
 
 /// Takes a topic apart; none for a topic outside the contract.
 pub fn parse(topic: &str) -> Option<(VehicleId, Channel)> {
+    let (vehicle, channel) = split(topic)?;
+    Some((VehicleId::parse(vehicle).ok()?, channel))
+}
+
+/// [`parse`] without an allocation: the vehicle's name as it stands in the topic, well-formed.
+pub fn split(topic: &str) -> Option<(&str, Channel)> {
     let (vehicle, suffix) = topic.strip_prefix("v1/")?.split_once('/')?;
     let channel = Channel::ALL.into_iter().find(|channel| channel.suffix() == suffix)?;
-    Some((VehicleId::parse(vehicle).ok()?, channel))
+    VehicleId::is_well_formed(vehicle.as_bytes()).then_some((vehicle, channel))
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ impl Release for OnArrival {
         books.acknowledge_to_vehicle(ticket, now);
     }
 
+    fn spooled(&mut self, _: &mut Books, _: Ticket, _: Instant) {}
+
     fn delivered(&mut self, _: &mut Books, _: Ticket, _: Instant) {}
 }
 

@@ -1,0 +1,356 @@
+//! The spool's side of the loop: where arrivals go while Kafka is away, and how they come back.
+//!
+//! *Live*: arrivals go to the producer. When nothing was delivered for a while everything in hand is written to
+//! the spool, and so is what arrives from then on: *spooling*. The broker gets its PUBACKs once a batch is
+//! fsynced, the vehicle hears of nothing. When deliveries begin again the spool is read back in its order:
+//! *catching up*. Arrivals still go to its end, so that no reading overtakes an earlier one of its vehicle. When
+//! all of it has been handed to the producer, arrivals do so directly again.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use service::Error;
+
+use super::Edge;
+use crate::{
+    catch_up::CatchUp,
+    config::Config,
+    delivery::Ticket,
+    intake,
+    metrics::{SPOOL_SPOILT, SPOOL_UNREADABLE},
+    release::{Item, Release},
+    spool::{Entry, Level, Outcome, Refusal, Settings, Spool},
+};
+
+/// Records in one batch, and bytes.
+const BATCH: usize = 2_048;
+const BATCH_BYTES: usize = 1 << 20;
+/// Read back at once, bytes.
+const READ_BYTES: usize = 1 << 20;
+/// What the spool refused is tried again after this time.
+const REFUSED_PAUSE: Duration = Duration::from_millis(200);
+/// Delivered records behind an undelivered one, at most; then reading waits.
+const MAX_SPREAD: usize = 1 << 20;
+
+/// Where arrivals go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Live,
+    Spooling,
+    CatchingUp,
+}
+
+/// What the loop knows of its spool.
+pub(super) struct Spooling {
+    spool: Spool,
+    after: Duration,
+    /// Arrivals go to the spool.
+    on: bool,
+    /// To be written, in order.
+    pending: VecDeque<Ticket>,
+    /// Batches that the spool has, oldest first.
+    writing: VecDeque<Vec<Ticket>>,
+    written_later: usize,
+    retry_at: Option<Instant>,
+    refusing: bool,
+    catch_up: CatchUp,
+    /// Reads that were asked for end where `cursor` of `catch_up` will be; these came and wait for room.
+    came_back: VecDeque<(u64, Bytes)>,
+    told_below: u64,
+    /// Found at the start.
+    pub(super) restored: u64,
+    pub(super) spooled: u64,
+}
+
+impl Spooling {
+    /// Opens the spool; none without `--spool`.
+    pub(super) fn open(config: &Config) -> Result<Option<Self>, Error> {
+        let Some(dir) = &config.spool else { return Ok(None) };
+        let spool = Spool::open(dir, Settings::new(config.spool_limit_mib << 20))
+            .map_err(|error| Error::Usage { flag: "spool", detail: error.to_string() })?;
+        let (from, Level { records, bytes, .. }, losses) = (spool.delivered_below(), spool.level(), spool.losses());
+        if records > 0 || losses.torn_bytes > 0 || losses.spoilt_segments > 0 {
+            tracing::info!(records, bytes, ?losses, "the spool was left by an earlier process");
+        }
+        Ok(Some(Self {
+            spool,
+            after: Duration::from_millis(config.spool_after_ms),
+            on: records > 0,
+            pending: VecDeque::new(),
+            writing: VecDeque::new(),
+            written_later: 0,
+            retry_at: None,
+            refusing: false,
+            catch_up: CatchUp::new(from..from + records),
+            came_back: VecDeque::new(),
+            told_below: from,
+            restored: records,
+            spooled: 0,
+        }))
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Taken in, and not yet safe.
+    pub(super) fn unsafe_yet(&self) -> usize {
+        self.pending.len() + self.written_later
+    }
+
+    /// Records that only the spool answers for, or that it answers for, too.
+    pub(super) fn undelivered(&self) -> u64 {
+        self.catch_up.undelivered()
+    }
+
+    pub(super) fn level(&self) -> Level {
+        self.spool.level()
+    }
+
+    pub(super) fn take(&mut self, ticket: Ticket) {
+        self.pending.push_back(ticket);
+    }
+
+    /// Kafka has the record of this position.
+    pub(super) fn delivered(&mut self, position: u64) {
+        self.catch_up.delivered(position);
+    }
+
+    /// Everything of the spool is with the producer, and nothing waits for the spool.
+    fn is_through(&self) -> bool {
+        self.catch_up.to_read().is_none() && self.came_back.is_empty() && self.unsafe_yet() == 0
+    }
+
+    pub(super) fn close(&self) {
+        self.spool.close();
+    }
+
+    /// Whether the last outcome has come.
+    pub(super) fn is_closed(&self) -> bool {
+        self.spool.take_outcomes().iter().any(|outcome| matches!(outcome, Outcome::Closed(_) | Outcome::Dead))
+    }
+}
+
+impl<R: Release> Edge<R> {
+    pub(super) fn mode(&self, now: Instant) -> Mode {
+        match &self.spooling {
+            Some(spooling) if spooling.on => {
+                let stands = now.duration_since(self.progress_at) > spooling.after;
+                if stands { Mode::Spooling } else { Mode::CatchingUp }
+            }
+            _ => Mode::Live,
+        }
+    }
+
+    /// Begins spooling if nothing has been delivered for too long, writes, reads back, ends it.
+    pub(super) fn tend_spool(&mut self, now: Instant) -> Result<(), Error> {
+        let Some(mut spooling) = self.spooling.take() else { return Ok(()) };
+        let result = self.tend(&mut spooling, now);
+        self.spooling = Some(spooling);
+        result
+    }
+
+    fn tend(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
+        let stands = self.books.tracker.in_hand() > 0 && now.duration_since(self.progress_at) > spooling.after;
+        if !spooling.on && stands {
+            self.begin(spooling);
+        }
+        self.outcomes(spooling, now)?;
+        self.write(spooling, now);
+        if spooling.on && !self.stopping {
+            self.read_back(spooling)?;
+        }
+        if spooling.catch_up.base() > spooling.told_below {
+            spooling.told_below = spooling.catch_up.base();
+            spooling.spool.delivered(spooling.told_below);
+        }
+        if spooling.on && spooling.is_through() && self.waiting.is_empty() && !stands {
+            spooling.on = false;
+            tracing::info!("caught up: arrivals go to Kafka again");
+        }
+        Ok(())
+    }
+
+    /// What is in hand goes to the spool first, oldest first: its PUBACKs stand before all others.
+    fn begin(&mut self, spooling: &mut Spooling) {
+        let mut in_hand: Vec<(u64, Ticket)> = self
+            .books
+            .tracker
+            .iter()
+            .filter(|(_, item)| item.position.is_none())
+            .map(|(ticket, item)| (item.arrival, ticket))
+            .collect();
+        in_hand.sort_unstable();
+        tracing::warn!(in_hand = in_hand.len(), "nothing was delivered for a while: arrivals go to the spool");
+        // What the producer had no room for comes back in its turn, unless it has come out of the spool before.
+        let tracker = &mut self.books.tracker;
+        self.waiting.retain(|ticket| match tracker.get_mut(*ticket) {
+            Some(item) if item.position.is_none() => {
+                item.with_producer = false;
+                false
+            }
+            Some(_) => true,
+            None => false,
+        });
+        spooling.pending.extend(in_hand.into_iter().map(|(_, ticket)| ticket));
+        spooling.on = true;
+    }
+
+    /// Hands batches to the spool.
+    fn write(&mut self, spooling: &mut Spooling, now: Instant) {
+        if spooling.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        spooling.retry_at = None;
+        while !spooling.pending.is_empty() {
+            let (mut tickets, mut bodies, mut bytes) = (Vec::new(), Vec::new(), 0);
+            while let Some(ticket) = spooling.pending.front().copied()
+                && tickets.len() < BATCH
+                && bytes < BATCH_BYTES
+            {
+                spooling.pending.pop_front();
+                // What Kafka has by now needs no copy.
+                let Some(item) = self.books.tracker.get(ticket) else { continue };
+                match item.sorted.entry.encode() {
+                    Ok(body) => {
+                        bytes += body.len();
+                        bodies.push(body);
+                        tickets.push(ticket);
+                    }
+                    // MQTT's own limits are the same; it stays unacknowledged.
+                    Err(error) => tracing::error!(%error, "a publish that the spool can't hold"),
+                }
+            }
+            if tickets.is_empty() {
+                continue;
+            }
+            if spooling.spool.append(bodies).is_err() {
+                // It has enough to do.
+                for ticket in tickets.into_iter().rev() {
+                    spooling.pending.push_front(ticket);
+                }
+                return;
+            }
+            spooling.written_later += tickets.len();
+            spooling.writing.push_back(tickets);
+        }
+    }
+
+    fn outcomes(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
+        let mut refused: VecDeque<Ticket> = VecDeque::new();
+        for outcome in spooling.spool.take_outcomes() {
+            match outcome {
+                Outcome::Appended(positions) => {
+                    let tickets = spooling.writing.pop_front().unwrap_or_default();
+                    spooling.written_later -= tickets.len();
+                    spooling.spooled += tickets.len() as u64;
+                    if mem::take(&mut spooling.refusing) {
+                        tracing::info!("the spool takes records again");
+                    }
+                    for (ticket, position) in tickets.into_iter().zip(positions) {
+                        self.spooled(spooling, ticket, position, now);
+                    }
+                }
+                Outcome::Refused { why, .. } => {
+                    let tickets = spooling.writing.pop_front().unwrap_or_default();
+                    spooling.written_later -= tickets.len();
+                    refused.extend(tickets);
+                    self.spool_refuses(spooling, &why, now);
+                }
+                Outcome::Spoilt(spoilt) => {
+                    let lost = spooling.catch_up.pass(spoilt.positions.clone());
+                    tracing::error!(lost, cause = %spoilt.cause, "spooled records can't be read; vehicles send them again");
+                    self.tally.discard(SPOOL_SPOILT, lost);
+                    self.metrics.discarded(SPOOL_SPOILT, lost);
+                }
+                Outcome::Read { records, next } => {
+                    spooling.catch_up.read(next);
+                    spooling.came_back.extend(records);
+                }
+                Outcome::ReadFailed(error) => {
+                    tracing::warn!(error, "the spool can't be read just now");
+                    spooling.retry_at = Some(now + REFUSED_PAUSE);
+                }
+                Outcome::Closed(_) => {}
+                Outcome::Dead => {
+                    return Err(anyhow::anyhow!("the spool's thread has died; nothing unsafe was acknowledged").into());
+                }
+            }
+        }
+        for ticket in refused.into_iter().rev() {
+            spooling.pending.push_front(ticket);
+        }
+        Ok(())
+    }
+
+    fn spool_refuses(&self, spooling: &mut Spooling, why: &Refusal, now: Instant) {
+        spooling.retry_at = Some(now + REFUSED_PAUSE);
+        self.metrics.spool_refusals.increment(1);
+        if !mem::replace(&mut spooling.refusing, true) {
+            tracing::error!(%why, "the spool takes nothing more: the broker gets no PUBACKs until it does");
+        }
+    }
+
+    /// It is safe: the broker may hear of it.
+    fn spooled(&mut self, spooling: &mut Spooling, ticket: Ticket, position: u64, now: Instant) {
+        let with_producer = self.books.tracker.get(ticket).map(|item| item.with_producer);
+        // Kafka was quicker: nobody waits for it.
+        spooling.catch_up.appended(position, with_producer != Some(false));
+        let Some(with_producer) = with_producer else {
+            spooling.catch_up.delivered(position);
+            return;
+        };
+        self.release.spooled(&mut self.books, ticket, now);
+        let gone = if with_producer {
+            let item = self.books.tracker.get_mut(ticket);
+            item.map(|item| {
+                item.position = Some(position);
+                item.sorted.size()
+            })
+        } else {
+            let item = self.books.tracker.delivered(ticket);
+            item.map(|item| {
+                self.qos0_in_hand -= usize::from(item.sorted.entry.qos0);
+                item.sorted.size()
+            })
+        };
+        self.bytes_in_hand -= gone.unwrap_or_default();
+    }
+
+    /// Reads the spool back, as much as the producer has room for.
+    fn read_back(&mut self, spooling: &mut Spooling) -> Result<(), Error> {
+        let window = usize::from(self.config.receive_maximum);
+        if spooling.came_back.len() < window
+            && spooling.catch_up.spread() < MAX_SPREAD
+            && spooling.retry_at.is_none()
+            && let Some(from) = spooling.catch_up.to_read()
+        {
+            // Not while another reading is under way.
+            spooling.spool.read(from, READ_BYTES);
+        }
+        while self.waiting.is_empty()
+            && self.books.tracker.in_hand() < 2 * window
+            && let Some((position, body)) = spooling.came_back.pop_front()
+        {
+            let entry = match Entry::decode(body) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    tracing::error!(%error, position, "a spooled record of another program");
+                    spooling.catch_up.delivered(position);
+                    self.tally.discard(SPOOL_UNREADABLE, 1);
+                    self.metrics.discarded(SPOOL_UNREADABLE, 1);
+                    continue;
+                }
+            };
+            let sorted = intake::sort(entry);
+            let item = Item { sorted, arrival: 0, with_producer: true, position: Some(position) };
+            let ticket = self.books.tracker.restored(item);
+            self.hand_over(ticket)?;
+        }
+        Ok(())
+    }
+}
