@@ -10,7 +10,7 @@ const MAGIC: [u8; 8] = *b"MCCHECK\n";
 const BYTES: usize = 28;
 
 /// What is known of the whole log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     /// Every record below it is delivered.
     pub(super) delivered: u64,
@@ -20,6 +20,9 @@ pub(super) struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Of a folder that has none.
+    pub(super) const START: Self = Self { delivered: 1, next: 1 };
+
     fn encode(self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         bytes[..8].copy_from_slice(&MAGIC);

@@ -189,6 +189,8 @@ impl Store {
         let file = self.disk.create(&new)?;
         file.write_all_at(&frame::write_header(segment.first), 0)?;
         file.sync()?;
+        // Whether or not the rest succeeds: where a segment of this name is found, the one before it ends.
+        self.active = None;
         self.disk.rename(&new, &segment.path(&self.dir))?;
         self.disk.sync_dir(&self.dir)?;
         let before = std::mem::replace(&mut self.last, segment);

@@ -28,16 +28,16 @@ impl Store {
         Self::open_on(Box::new(FileSystem), dir, settings)
     }
 
-    pub(super) fn open_on(disk: Box<dyn Disk>, dir: &Path, settings: Settings) -> Result<Self, Error> {
+    pub(in crate::spool) fn open_on(disk: Box<dyn Disk>, dir: &Path, settings: Settings) -> Result<Self, Error> {
         let failed = |source| Error::Io { dir: dir.to_owned(), source };
         let lock = lock(&*disk, dir)?;
         let Listing { segments, aside, unfinished } = Listing::of(dir).map_err(failed)?;
         for path in unfinished {
             disk.remove(&path).map_err(failed)?;
         }
-        let checkpoint = Checkpoint::read(&*disk, dir).unwrap_or_default();
+        let checkpoint = Checkpoint::read(&*disk, dir).unwrap_or(Checkpoint::START);
         // Names of what was set aside tell positions, too.
-        let next_at_least = aside.last().map_or(1, |segment| segment.first).max(checkpoint.next);
+        let next_at_least = aside.last().map_or(checkpoint.next, |segment| segment.first.max(checkpoint.next));
         let mut closed = VecDeque::from(segments);
         let found = closed.pop_back();
         let last = found.unwrap_or_else(|| Segment { bytes: 0, ..Segment::empty(next_at_least) });
