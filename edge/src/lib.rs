@@ -14,6 +14,7 @@ mod bridge;
 pub mod config;
 pub mod delivery;
 mod intake;
+pub mod limit;
 mod metrics;
 mod producer;
 pub mod release;
