@@ -15,6 +15,7 @@ mod catch_up;
 pub mod config;
 pub mod delivery;
 mod intake;
+pub mod limit;
 mod metrics;
 mod producer;
 pub mod release;

@@ -90,10 +90,10 @@ impl Queues {
         ends.last = at;
     }
 
-    /// Every slot of a queue, from the one that has waited longest.
+    /// Every slot of a queue, from the one that has waited longest; one too many where it runs in a circle.
     #[cfg(test)]
     pub(super) fn all(&self, slots: &[Slot], place: Place) -> Vec<u32> {
         let next = |at: &u32| Some(slots[*at as usize].links.behind).filter(|next| *next != NONE);
-        std::iter::successors(self.first(place), next).collect()
+        std::iter::successors(self.first(place), next).take(slots.len() + 1).collect()
     }
 }

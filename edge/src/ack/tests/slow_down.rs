@@ -46,6 +46,7 @@ fn what_leaves_anyway_carries_it() {
     }
     let (_, ack) = leave(&mut acks).unwrap();
     assert_eq!((named(&ack), ack.slow_down_ms), (vec![(7, 1, 100)], Some(2)));
+    assert_queues_are_sound(&acks);
     acks.tick(start + SECOND);
     assert!(acks.next_due().is_none(), "it was said");
 }
