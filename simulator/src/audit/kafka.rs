@@ -24,8 +24,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// A reading that stands still for so long has failed.
 const STANDSTILL: Duration = Duration::from_secs(30);
 
-pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
-    let consumer: BaseConsumer = ClientConfig::new()
+fn consumer(servers: &str) -> anyhow::Result<BaseConsumer> {
+    let consumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
         // librdkafka wants a name; nothing is ever committed under it.
         .set("group.id", format!("motorcade-audit-{}", std::process::id()))
@@ -39,6 +39,16 @@ pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
         .set("queued.max.messages.kbytes", "8192")
         .set("max.partition.fetch.bytes", "1048576")
         .create()?;
+    Ok(consumer)
+}
+
+/// Reads one topic from its beginning to the end that it has now.
+pub(super) fn read_topic_of(servers: &str, kafka_topic: &str, mut take: impl FnMut(&Found<'_>)) -> anyhow::Result<()> {
+    read_topic(&consumer(servers)?, kafka_topic, |message| take(&found(message)))
+}
+
+pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
+    let consumer = consumer(servers)?;
     let mut stored = Stored::default();
     for kafka_topic in [TELEMETRY, DEAD_LETTER] {
         read_topic(&consumer, kafka_topic, |message| {
@@ -101,6 +111,7 @@ fn found<'a>(message: &'a BorrowedMessage<'_>) -> Found<'a> {
     let payload = message.payload().unwrap_or_default();
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     Found {
+        append_stamped: matches!(message.timestamp(), rdkafka::Timestamp::LogAppendTime(_)),
         key: message.key(),
         payload,
         headers: headers.map(|header| (header.key, header.value.unwrap_or_default())).collect(),
