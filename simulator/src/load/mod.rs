@@ -5,7 +5,7 @@
 //! worker is one thread around one epoll. Readings are due at times that stand beforehand ([`Arrivals`]), so that a
 //! slow broker shows in the latencies instead of slowing the load.
 //!
-//! Read [`plan`] for what a worker is told, `worker` for its loop, `engine` and `link` for what a vehicle does,
+//! Read [`plan`] for what a worker is told, `worker` for its loop, `engine`, `answers` and `link` for what a vehicle does,
 //! `outbox` for what it remembers, `parent` for the run as a whole.
 //!
 //! Seams for what is to come: arrival profiles are variants of [`Arrivals`]; vehicles that go away and come back
@@ -13,6 +13,7 @@
 //! clock drift, duplicates and reorderings change what `engine` publishes; conditions on the figures of a run are
 //! verdicts beside those of `summary::judge`.
 
+mod answers;
 mod config;
 mod control;
 mod counts;

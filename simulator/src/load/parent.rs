@@ -25,6 +25,9 @@ const LEAD: Duration = Duration::from_millis(300);
 /// How long workers may take to end beyond their drain and goodbyes.
 const SPARE: Duration = Duration::from_secs(20);
 
+/// The same where the fleet did not come to connect.
+const FAREWELL: Duration = Duration::from_secs(4);
+
 /// What the ramp showed.
 #[derive(Debug, Default)]
 pub(super) struct Ramp {
@@ -119,17 +122,7 @@ impl Load {
                 self.show(began, "connecting");
             }
             if gone || began.elapsed() > limit {
-                let counts = self.crew.counts();
-                let failed: Vec<_> = counts.failed.iter().map(|(reason, n)| format!("{n} × {reason}")).collect();
-                let detail = format!(
-                    "{} of {} vehicles connected after {:.1} s{}{}",
-                    counts.connected,
-                    self.config.vehicles,
-                    began.elapsed().as_secs_f64(),
-                    if failed.is_empty() { "" } else { ": " },
-                    failed.join(", "),
-                );
-                return Err(Error::Unavailable { flag: "mqtt", address: self.config.mqtt.clone(), detail });
+                return Err(self.unconnected(began).await);
             }
         }
         self.ramp.took = Some(began.elapsed());
@@ -138,6 +131,26 @@ impl Load {
         let counted = tokio::task::spawn_blocking(move || machine::established(&brokers)).await;
         self.ramp.established = counted.map_err(anyhow::Error::from)?;
         Ok(())
+    }
+
+    /// Sends everybody home, and says how far they came and why no farther.
+    async fn unconnected(&mut self, began: Instant) -> Error {
+        let (took, connected) = (began.elapsed(), self.crew.counts().connected);
+        self.crew.tell(&Order::Stop { drain_ms: 0 });
+        let until = Instant::now() + FAREWELL;
+        while !self.crew.has_ended() && Instant::now() < until {
+            self.hear(Duration::from_millis(100)).await;
+        }
+        let failed = self.crew.counts().failed;
+        let failed: Vec<_> = failed.iter().map(|(reason, n)| format!("{n} × {reason}")).collect();
+        let detail = format!(
+            "{connected} of {} vehicles connected after {:.1} s{}{}",
+            self.config.vehicles,
+            took.as_secs_f64(),
+            if failed.is_empty() { "" } else { ": " },
+            failed.join(", "),
+        );
+        Error::Unavailable { flag: "mqtt", address: self.config.mqtt.clone(), detail }
     }
 
     /// Lets the fleet report until it has come to its end.
@@ -191,12 +204,9 @@ impl Load {
         self.shown = Some(counts);
     }
 
-    async fn finish(mut self, report: &mut Report, began: Instant, ramped: Result<(), Error>) -> Result<(), Error> {
+    async fn finish(self, report: &mut Report, began: Instant, ramped: Result<(), Error>) -> Result<(), Error> {
         let (counts, dead, workers) = (self.crew.counts(), self.crew.dead(), self.crew.len() as u64);
-        if ramped.is_err() {
-            self.crew.tell(&Order::Stop { drain_ms: 0 });
-        }
-        let failures = if ramped.is_ok() { self.crew.close().await } else { std::mem::take(&mut self.crew.failures) };
+        let failures = self.crew.close().await;
         report.duration_s = began.elapsed().as_secs_f64();
         summary::fill(report, &self.config, &counts, &self.stages, &self.ramp);
         summary::judge(report, &self.config, &counts, &self.ramp, workers, dead, &failures);
