@@ -23,8 +23,9 @@ const MOST_PER_WORKER: u32 = 19_900;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Load", group = ArgGroup::new("arrivals").required(true))]
 pub struct Config {
-    /// The brokers' listeners for vehicles, separated by commas; vehicle i connects to the i-th, in turn. Several
-    /// addresses of one broker serve more than 28,232 vehicles: so many ports has a sender for each destination.
+    /// The brokers' listeners for vehicles, separated by commas; vehicle i connects to the i-th, in turn. More than
+    /// 14,000 vehicles on one are slow to connect, because Linux looks for their ports one by one then, and 28,232 are
+    /// the most: name several addresses of a broker, for example 127.0.0.1, 127.0.0.2 and so on.
     #[arg(long, env = "MOTORCADE_MQTT", value_name = "HOST:PORT,…", default_value = "127.0.0.1:1883")]
     pub mqtt: String,
     /// How many vehicles connect.

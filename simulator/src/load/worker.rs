@@ -28,6 +28,8 @@ use crate::{
 /// Beyond every vehicle.
 const CONTROL: Token = Token(usize::MAX);
 const TICK_US: u64 = 1_000_000;
+/// Vehicles whose deadlines have come, before events are looked at again.
+const TURNS: usize = 256;
 /// Payloads rendered to learn what one takes.
 const RENDERED: u32 = 20_000;
 
@@ -132,9 +134,10 @@ impl Worker {
                     Token(number) => self.happened(number, event),
                 }
             }
-            // Once around: a vehicle whose next deadline has come already waits until the others had their turn.
+            // Some at a time, the latest last: a backlog of connections must not keep the loop from what it hears.
             let now = self.engine.now_us();
-            while let Some(number) = self.deadlines.pop(now) {
+            for _ in 0..TURNS {
+                let Some(number) = self.deadlines.pop(now) else { break };
                 let vehicle = &mut self.vehicles[number];
                 if let Err(lost) = self.engine.turn(self.poll.registry(), vehicle, index(number)) {
                     self.engine.lost(vehicle, &lost);
