@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::{Context, ensure};
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
     message::{BorrowedMessage, Headers},
 };
@@ -24,7 +25,22 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// A reading that stands still for so long has failed.
 const STANDSTILL: Duration = Duration::from_secs(30);
 
-fn consumer(servers: &str) -> anyhow::Result<BaseConsumer> {
+/// Leaves librdkafka's own lines to who looks for them: what matters comes back as an error.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+fn consumer(servers: &str) -> anyhow::Result<BaseConsumer<Quiet>> {
     let consumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
         // librdkafka wants a name; nothing is ever committed under it.
@@ -38,7 +54,7 @@ fn consumer(servers: &str) -> anyhow::Result<BaseConsumer> {
         .set("fetch.queue.backoff.ms", "10")
         .set("queued.max.messages.kbytes", "8192")
         .set("max.partition.fetch.bytes", "1048576")
-        .create()?;
+        .create_with_context(Quiet)?;
     Ok(consumer)
 }
 
@@ -61,7 +77,7 @@ pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
 }
 
 fn read_topic(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Quiet>,
     kafka_topic: &str,
     mut take: impl FnMut(&BorrowedMessage<'_>),
 ) -> anyhow::Result<()> {
