@@ -184,6 +184,10 @@ impl<'a> Fields<'a> {
         std::str::from_utf8(text).ok()
     }
 
+    pub(crate) fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn rest(self) -> &'a [u8] {
         self.0
     }

@@ -2,20 +2,20 @@
 //!
 //! One append-only file of frames per process. A reading is entered, with its payload's hash, before it is
 //! first sent, and its acknowledgement before it leaves the outbox. The entries are handed to the kernel then,
-//! so a killed process loses none; a power cut may.
+//! so a killed process loses none; a power cut may. Workers of the load write theirs in blocks ([`batch`]).
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
-};
+pub(crate) mod batch;
+mod file;
+
+use std::collections::HashMap;
 
 use telemetry::{PayloadHash, Reason, UnixMillis, VehicleId};
 
+pub use self::file::read;
+pub(crate) use self::file::{Writer, create};
 use crate::{
     by_seq::BySeq,
-    frame::{self, Fields, Frames},
+    frame::{self, Fields},
     outbox::Key,
 };
 
@@ -127,16 +127,6 @@ impl Entry {
     }
 }
 
-/// Creates the file of this process below `dir`.
-pub(crate) fn create(dir: &Path, wall: UnixMillis) -> io::Result<File> {
-    std::fs::create_dir_all(dir)?;
-    // Named by time first, so that files sort by age; two processes of one moment differ.
-    File::options()
-        .append(true)
-        .create_new(true)
-        .open(dir.join(format!("ledger-{wall:013}-{}.bin", std::process::id())))
-}
-
 /// A reading as the ledger knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
@@ -225,34 +215,46 @@ impl Ledger {
                 let accepted_after = after(scheduled, accepted);
                 let packed =
                     Packed { hash, scheduled, time, accepted_after, acked_after: NEVER, poison, given_up: false };
-                // A restarted process enters what it found in its outbox once more.
-                let known = match key {
-                    Key::Seq { boot, seq } => self.readings.get_or_insert(number, boot, seq, packed).0,
-                    Key::Hash(hash) => self.nameless.entry((number, hash)).or_insert(packed),
-                };
-                if known.hash != hash {
-                    let name = self.name(number, key);
-                    note(&mut self.ambiguous, name);
-                }
+                self.sent(number, key, packed);
             }
             Entry::Acked { vehicle, key, at } => {
                 let number = self.number(vehicle);
-                match self.packed(number, key) {
-                    Some(packed) if packed.acked_after == NEVER => packed.acked_after = after(packed.accepted(), at),
-                    Some(_) => {}
-                    None => {
-                        let name = self.name(number, key);
-                        note(&mut self.acked_unsent, name);
-                    }
-                }
+                self.acked(number, key, at);
             }
             Entry::GivenUp { vehicle, key } => {
                 let number = self.number(vehicle);
-                if let Some(packed) = self.packed(number, key) {
-                    packed.given_up = true;
-                }
+                self.given_up(number, key);
             }
             Entry::Oversize { .. } => self.oversize += 1,
+        }
+    }
+
+    fn sent(&mut self, number: u32, key: Key, packed: Packed) {
+        // A restarted process enters what it found in its outbox once more.
+        let known = match key {
+            Key::Seq { boot, seq } => self.readings.get_or_insert(number, boot, seq, packed).0,
+            Key::Hash(hash) => self.nameless.entry((number, hash)).or_insert(packed),
+        };
+        if known.hash != packed.hash {
+            let name = self.name(number, key);
+            note(&mut self.ambiguous, name);
+        }
+    }
+
+    fn acked(&mut self, number: u32, key: Key, at: UnixMillis) {
+        match self.packed(number, key) {
+            Some(packed) if packed.acked_after == NEVER => packed.acked_after = after(packed.accepted(), at),
+            Some(_) => {}
+            None => {
+                let name = self.name(number, key);
+                note(&mut self.acked_unsent, name);
+            }
+        }
+    }
+
+    fn given_up(&mut self, number: u32, key: Key) {
+        if let Some(packed) = self.packed(number, key) {
+            packed.given_up = true;
         }
     }
 
@@ -277,14 +279,23 @@ impl Ledger {
         key.of(&self.vehicles[number as usize])
     }
 
-    /// One reading.
-    pub fn get(&self, vehicle: &str, key: Key) -> Option<Sent> {
-        let number = *self.numbers.get(vehicle)?;
+    /// The number of a vehicle that sent: its place in [`Self::vehicles`].
+    pub(crate) fn number_of(&self, vehicle: &str) -> Option<u32> {
+        self.numbers.get(vehicle).copied()
+    }
+
+    /// One reading of the vehicle with this number.
+    pub(crate) fn of_number(&self, number: u32, key: Key) -> Option<Sent> {
         let packed = match key {
             Key::Seq { boot, seq } => self.readings.get(number, boot, seq),
             Key::Hash(hash) => self.nameless.get(&(number, hash)),
         };
         packed.map(Packed::sent)
+    }
+
+    /// One reading.
+    pub fn get(&self, vehicle: &str, key: Key) -> Option<Sent> {
+        self.of_number(*self.numbers.get(vehicle)?, key)
     }
 
     /// Every reading, in no order.
@@ -314,72 +325,6 @@ fn note(names: &mut (Vec<String>, u64), name: String) {
     names.1 += 1;
     if names.0.len() < 20 {
         names.0.push(name);
-    }
-}
-
-/// Bytes read at once.
-const BLOCK: usize = 1 << 20;
-
-/// Reads every ledger file of a folder, oldest first. A torn end is counted; an entry that can't be read is
-/// [`io::ErrorKind::InvalidData`].
-pub fn read(dir: &Path) -> io::Result<Ledger> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "bin"));
-    files.sort();
-    let mut ledger = Ledger::default();
-    for path in files {
-        ledger.files += 1;
-        let mut file = File::open(&path)?;
-        // In blocks: a long run leaves more than one would want in memory at once.
-        let mut bytes = Vec::with_capacity(2 * BLOCK);
-        loop {
-            let read = (&file).take(BLOCK as u64).read_to_end(&mut bytes)?;
-            let mut frames = Frames::of(&bytes);
-            for fields in frames.by_ref() {
-                let Some(entry) = Entry::decode(fields) else {
-                    let text = format!("{} holds an entry of another version", path.display());
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-                };
-                ledger.add(entry);
-            }
-            let torn = frames.torn();
-            // An entry is far shorter than a block: what is left of more than one is no cut but a spoilt entry.
-            if read == 0 || torn > BLOCK {
-                ledger.torn_bytes += torn as u64 + std::io::copy(&mut file, &mut io::sink())?;
-                break;
-            }
-            bytes.drain(..bytes.len() - torn);
-        }
-    }
-    Ok(ledger)
-}
-
-/// The open file of this process.
-#[derive(Debug)]
-pub(crate) struct Writer {
-    file: File,
-    buffer: Vec<u8>,
-}
-
-impl Writer {
-    pub(crate) fn new(file: File) -> Self {
-        Self { file, buffer: Vec::with_capacity(64 * 1024) }
-    }
-
-    pub(crate) fn push(&mut self, entry: &Entry) {
-        entry.encode(&mut self.buffer);
-    }
-
-    /// Hands everything to the kernel.
-    pub(crate) fn write(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.buffer)?;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    pub(crate) fn close(mut self) -> io::Result<()> {
-        self.write()?;
-        self.file.sync_all()
     }
 }
 

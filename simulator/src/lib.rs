@@ -1,4 +1,4 @@
-//! The vehicle simulator: physics, faults, outbox, MQTT clients, ledger, audit.
+//! The vehicle simulator: physics, faults, outbox, MQTT clients, load engine, ledger, audit.
 //!
 //! [`connect`] reads what an earlier process left and reaches the broker; [`Simulator::run`] drives. Pure are
 //! [`vehicle`], [`fault`], [`fleet`], [`outbox`], [`poison`] and the [`clock::Anchor`].
@@ -13,6 +13,7 @@ pub mod fleet;
 mod frame;
 mod journal;
 pub mod ledger;
+pub mod load;
 pub mod metrics;
 pub mod outbox;
 mod outbox_file;

@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::{Context, ensure};
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
     message::{BorrowedMessage, Headers},
 };
@@ -24,8 +25,23 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// A reading that stands still for so long has failed.
 const STANDSTILL: Duration = Duration::from_secs(30);
 
-pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
-    let consumer: BaseConsumer = ClientConfig::new()
+/// Leaves librdkafka's own lines to who looks for them: what matters comes back as an error.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+fn consumer(servers: &str) -> anyhow::Result<BaseConsumer<Quiet>> {
+    let consumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
         // librdkafka wants a name; nothing is ever committed under it.
         .set("group.id", format!("motorcade-audit-{}", std::process::id()))
@@ -38,7 +54,17 @@ pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
         .set("fetch.queue.backoff.ms", "10")
         .set("queued.max.messages.kbytes", "8192")
         .set("max.partition.fetch.bytes", "1048576")
-        .create()?;
+        .create_with_context(Quiet)?;
+    Ok(consumer)
+}
+
+/// Reads one topic from its beginning to the end that it has now.
+pub(super) fn read_topic_of(servers: &str, kafka_topic: &str, mut take: impl FnMut(&Found<'_>)) -> anyhow::Result<()> {
+    read_topic(&consumer(servers)?, kafka_topic, |message| take(&found(message)))
+}
+
+pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
+    let consumer = consumer(servers)?;
     let mut stored = Stored::default();
     for kafka_topic in [TELEMETRY, DEAD_LETTER] {
         read_topic(&consumer, kafka_topic, |message| {
@@ -51,7 +77,7 @@ pub(super) fn read(servers: &str) -> anyhow::Result<Stored> {
 }
 
 fn read_topic(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Quiet>,
     kafka_topic: &str,
     mut take: impl FnMut(&BorrowedMessage<'_>),
 ) -> anyhow::Result<()> {
@@ -101,6 +127,7 @@ fn found<'a>(message: &'a BorrowedMessage<'_>) -> Found<'a> {
     let payload = message.payload().unwrap_or_default();
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     Found {
+        append_stamped: matches!(message.timestamp(), rdkafka::Timestamp::LogAppendTime(_)),
         key: message.key(),
         payload,
         headers: headers.map(|header| (header.key, header.value.unwrap_or_default())).collect(),

@@ -1,6 +1,10 @@
 //! The audit: reads Kafka back with a consumer of its own and compares it with the ledger (guarantee G1). It
 //! believes no counter of any process.
+//!
+//! [`run`] is strict: it knows our edge's topics, headers and dead letters. [`judge`] judges any bridge.
 
+mod bridge;
+mod config;
 mod kafka;
 #[cfg(test)]
 mod tests;
@@ -14,6 +18,10 @@ use serde::{Deserialize, Serialize};
 use service::Error;
 use telemetry::{Encoding, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
 
+pub use self::{
+    bridge::{Comparison, Facts, judge},
+    config::Config,
+};
 use crate::{by_seq::BySeq, ledger::Ledger, outbox::Key};
 
 /// How many are named.
@@ -60,6 +68,8 @@ pub(crate) struct Found<'a> {
     pub(crate) payload: &'a [u8],
     pub(crate) headers: Vec<(&'a str, &'a [u8])>,
     pub(crate) place: Place,
+    /// Its timestamp is the append's, not the producer's.
+    pub(crate) append_stamped: bool,
 }
 
 impl Found<'_> {

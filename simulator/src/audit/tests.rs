@@ -20,7 +20,7 @@ fn store(stored: &mut Stored, payload: &[u8], dead: bool) {
     if dead {
         headers.extend([(header::REFUSED_BY, &b"edge"[..]), (header::REASON, b"malformed")]);
     }
-    let found = Found { key: Some(b"veh-00001"), payload, headers, place };
+    let found = Found { key: Some(b"veh-00001"), payload, headers, place, append_stamped: false };
     if dead { stored.add_dead_letter(&found) } else { stored.add_reading(&found) }
 }
 
@@ -158,7 +158,7 @@ fn dead_letters_of_roles_are_no_readings() {
     let (mut stored, ledger) = both();
     let place = Place { hash: PayloadHash(1), timestamp: 1, offset: 2, partition: 0, copies: NonZeroU32::MIN };
     let headers: Vec<(&str, &[u8])> = vec![(header::REFUSED_BY, b"twin")];
-    stored.add_dead_letter(&Found { key: Some(b"veh-00001"), payload: b"x", headers, place });
+    stored.add_dead_letter(&Found { key: Some(b"veh-00001"), payload: b"x", headers, place, append_stamped: false });
     assert!(compare(&stored, &ledger).ok);
     assert_eq!(stored.other_dead_letters, 1);
 }

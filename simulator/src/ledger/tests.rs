@@ -1,8 +1,11 @@
 //! Tests of the ledger: round trips and torn ends.
 
+use std::{fs::File, io::Write};
+
 use proptest::{prelude::*, test_runner::RngSeed};
 
-use super::*;
+use super::{file::BLOCK, *};
+use crate::frame::Frames;
 
 fn any_key() -> impl Strategy<Value = Key> {
     prop_oneof![

@@ -187,35 +187,35 @@ impl Entry {
 /// How long no ack has come while connected. The time between two connections does not count, but the time on
 /// several connections adds up, so that a flapping one is probed too.
 #[derive(Debug)]
-pub(super) struct Quiet {
+pub(crate) struct Quiet {
     since: u64,
     before: u64,
     pause: u64,
 }
 
 impl Quiet {
-    pub(super) fn new(pause: u64) -> Self {
+    pub(crate) fn new(pause: u64) -> Self {
         Self { since: 0, before: 0, pause }
     }
 
-    pub(super) fn ends(&self) -> u64 {
+    pub(crate) fn ends(&self) -> u64 {
         self.since + self.pause.saturating_sub(self.before)
     }
 
-    pub(super) fn resume(&mut self, now: u64) {
+    pub(crate) fn resume(&mut self, now: u64) {
         self.since = now;
     }
 
-    pub(super) fn pause(&mut self, now: u64) {
+    pub(crate) fn pause(&mut self, now: u64) {
         self.before += now.saturating_sub(self.since);
         self.since = now;
     }
 
-    pub(super) fn restart(&mut self, now: u64, pause: u64) {
+    pub(crate) fn restart(&mut self, now: u64, pause: u64) {
         *self = Self { since: now, before: 0, pause };
     }
 
-    pub(super) fn double(&mut self, now: u64, max: u64) {
+    pub(crate) fn double(&mut self, now: u64, max: u64) {
         self.restart(now, self.pause.saturating_mul(2).min(max));
     }
 }

@@ -12,7 +12,7 @@
 
 mod entry;
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +22,9 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use telemetry::{PayloadHash, event::Ack};
 
+use self::entry::Entry;
+pub(crate) use self::entry::Quiet;
 pub use self::entry::{Counts, Key, Record, Resent, Settings, Times, Transmission};
-use self::entry::{Entry, Quiet};
 
 /// See the module.
 #[derive(Debug)]
@@ -352,6 +353,6 @@ impl Outbox {
 }
 
 /// `base` doubled `times` times, up to `max`.
-fn doubled(base: u64, max: u64, times: u32) -> u64 {
+pub(crate) fn doubled(base: u64, max: u64, times: u32) -> u64 {
     base.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX)).min(max)
 }

@@ -23,12 +23,92 @@ const TIMES: Times = Times {
 };
 const CAPACITY: usize = 10_000;
 
-pub(super) struct World {
+/// An outbox that the world can hold.
+pub(crate) trait Subject: Sized {
+    /// It takes payloads without identity, too.
+    const HASHES: bool;
+    /// It can be restored by a later process.
+    const PERSISTS: bool;
+    fn fresh(settings: Settings, boot: u32, seed: u64) -> Self;
+    fn offer(&mut self, record: Record) -> Option<Key>;
+    /// What an earlier outbox held; returns how many do not fit.
+    fn restore(&mut self, old: &Self, last_seqs: &BTreeMap<u32, u64>) -> usize;
+    fn session(&mut self, present: bool);
+    fn connected(&mut self, now: u64);
+    fn disconnected(&mut self, now: u64);
+    /// Ordinal and name of the next transmission.
+    fn next(&mut self, now: u64) -> Option<(u64, Key)>;
+    fn puback(&mut self, ordinal: u64, taken: bool, now: u64);
+    fn ack(&mut self, ack: &Ack, now: u64) -> Vec<Key>;
+    fn wake_at(&self) -> Option<u64>;
+    fn keys(&self) -> Vec<Key>;
+    fn in_flight(&self) -> usize;
+    fn counts(&self) -> Counts;
+}
+
+impl Subject for Outbox {
+    const HASHES: bool = true;
+    const PERSISTS: bool = true;
+
+    fn fresh(settings: Settings, boot: u32, seed: u64) -> Self {
+        Self::new(settings, boot, ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    fn offer(&mut self, record: Record) -> Option<Key> {
+        self.offer(record).map(|record| record.key)
+    }
+
+    fn restore(&mut self, old: &Self, last_seqs: &BTreeMap<u32, u64>) -> usize {
+        self.restore(old.records().cloned().collect(), last_seqs).len()
+    }
+
+    fn session(&mut self, present: bool) {
+        self.session(present);
+    }
+
+    fn connected(&mut self, now: u64) {
+        self.connected(now);
+    }
+
+    fn disconnected(&mut self, now: u64) {
+        self.disconnected(now);
+    }
+
+    fn next(&mut self, now: u64) -> Option<(u64, Key)> {
+        self.next(now).map(|transmission| (transmission.ordinal, transmission.record.key))
+    }
+
+    fn puback(&mut self, ordinal: u64, taken: bool, now: u64) {
+        self.puback(ordinal, taken, now);
+    }
+
+    fn ack(&mut self, ack: &Ack, now: u64) -> Vec<Key> {
+        self.ack(ack, now)
+    }
+
+    fn wake_at(&self) -> Option<u64> {
+        self.wake_at()
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        self.records().map(|record| record.key).collect()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight()
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts().clone()
+    }
+}
+
+pub(crate) struct World<O> {
     rng: ChaCha8Rng,
     loss: u32,
     window: usize,
     now: u64,
-    outbox: Outbox,
+    outbox: O,
     connected: bool,
     boot: u32,
     seq: u64,
@@ -46,8 +126,8 @@ pub(super) struct World {
     acks: Vec<Ack>,
 }
 
-impl World {
-    pub(super) fn new(seed: u64, loss: u32, window: usize) -> Self {
+impl<O: Subject> World<O> {
+    pub(crate) fn new(seed: u64, loss: u32, window: usize) -> Self {
         let mut world = Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             loss,
@@ -88,7 +168,7 @@ impl World {
     }
 
     /// One step in a world where anything may happen.
-    pub(super) fn trouble(&mut self) {
+    pub(crate) fn trouble(&mut self) {
         match self.rng.random_range(0..100) {
             0..30 => self.measure(),
             30..50 => self.send(8, true),
@@ -111,8 +191,8 @@ impl World {
                     self.connect(present);
                 }
             }
-            97 => self.restart_vehicle(true),
-            98 => self.restart_vehicle(!self.seq.is_multiple_of(8)),
+            97 => self.restart_vehicle(O::PERSISTS),
+            98 => self.restart_vehicle(O::PERSISTS && !self.seq.is_multiple_of(8)),
             _ => self.now += self.rng.random_range(0..2_000),
         }
         self.now += self.rng.random_range(0..30);
@@ -121,7 +201,7 @@ impl World {
 
     fn measure(&mut self) {
         for _ in 0..self.rng.random_range(1..6) {
-            let key = if self.rng.random_range(0..12) == 0 {
+            let key = if O::HASHES && self.rng.random_range(0..12) == 0 {
                 Key::Hash(PayloadHash(self.rng.random()))
             } else {
                 self.seq += 1;
@@ -134,8 +214,7 @@ impl World {
 
     fn send(&mut self, most: usize, lossy: bool) {
         for _ in 0..most {
-            let Some(transmission) = self.outbox.next(self.now) else { break };
-            let (ordinal, key) = (transmission.ordinal, transmission.record.key);
+            let Some((ordinal, key)) = self.outbox.next(self.now) else { break };
             if !self.edge_there {
                 // No subscriber.
                 self.outbox.puback(ordinal, false, self.now);
@@ -224,11 +303,11 @@ impl World {
         let old = std::mem::replace(&mut self.outbox, fresh(self.window, self.boot + 1, self.rng.random()));
         if persisted {
             self.last_seqs.insert(self.boot, self.seq);
-            assert_eq!(self.outbox.restore(old.records().cloned().collect(), &self.last_seqs), []);
+            assert_eq!(self.outbox.restore(&old, &self.last_seqs), 0);
         } else {
             // They were never acknowledged, so nothing was promised.
-            for record in old.records() {
-                self.expected.remove(&record.key);
+            for key in old.keys() {
+                self.expected.remove(&key);
             }
             self.last_seqs.clear();
         }
@@ -244,18 +323,18 @@ impl World {
     }
 
     fn balance(&self) {
-        let Counts { offered, restored, acked, given_up, .. } = *self.outbox.counts();
-        assert_eq!(offered + restored, acked + given_up + self.outbox.len() as u64);
+        let Counts { offered, restored, acked, given_up, .. } = self.outbox.counts();
+        assert_eq!(offered + restored, acked + given_up + self.outbox.keys().len() as u64);
     }
 
     /// Nothing goes wrong any more: what is left must arrive in bounded time.
-    pub(super) fn heal(mut self) {
+    pub(crate) fn heal(mut self) {
         self.edge_there = true;
         if !self.connected {
             self.connect(true);
         }
         let healed_at = self.now;
-        while !self.outbox.is_empty() {
+        while !self.outbox.keys().is_empty() {
             self.send(usize::MAX, false);
             while !self.queue.is_empty() {
                 self.edge(false);
@@ -271,14 +350,19 @@ impl World {
                 self.now = self.now.max(wake_at);
             }
             self.now += 1;
-            assert!(self.now - healed_at < 600_000, "{} still here, {:?}", self.outbox.len(), self.outbox.counts());
+            assert!(
+                self.now - healed_at < 600_000,
+                "{} still here, {:?}",
+                self.outbox.keys().len(),
+                self.outbox.counts()
+            );
         }
         assert_eq!(self.expected.difference(&self.kafka).count(), 0);
     }
 }
 
-fn fresh(window: usize, boot: u32, seed: u64) -> Outbox {
-    Outbox::new(Settings { window, capacity: CAPACITY, times: TIMES }, boot, ChaCha8Rng::seed_from_u64(seed))
+fn fresh<O: Subject>(window: usize, boot: u32, seed: u64) -> O {
+    O::fresh(Settings { window, capacity: CAPACITY, times: TIMES }, boot, seed)
 }
 
 fn record(key: Key) -> Record {

@@ -270,7 +270,7 @@ proptest! {
     /// Losses, duplicates, reordered and lost acks, brokers wiped, edges and vehicles restarted: see the model.
     #[test]
     fn every_reading_arrives_whatever_happens(seed in any::<u64>(), loss in 0..60_u32, window in 1..40_usize) {
-        let mut world = model::World::new(seed, loss, window);
+        let mut world = model::World::<Outbox>::new(seed, loss, window);
         for _ in 0..400 {
             world.trouble();
         }

@@ -1,0 +1,332 @@
+//! The judge of any bridge: what a ledger holds against one Kafka topic, whoever wrote it and in whatever form its
+//! keys and headers are. The identity of a record stands in its payload, which a bridge forwards as it is.
+//!
+//! Unlike [`super::compare`], which knows our edge's topics, headers and dead letters, it keeps nothing of what it
+//! reads but a few bytes for each reading: six million fit into half a gigabyte.
+
+use std::{collections::HashMap, io::Write as _};
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use service::Error;
+use telemetry::{Encoding, Identity, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
+
+use super::{Cases, Config, Found, kafka};
+use crate::{
+    by_seq::BySeq,
+    ledger::{self, Ledger},
+    load::report::{Report, Verdict},
+    outbox::Key,
+};
+
+/// Longer times count as a day, ms.
+const LONGEST_MS: u64 = 24 * 3_600_000;
+
+/// What one topic, or two, hold of what a ledger knows.
+pub struct Comparison<'a> {
+    ledger: &'a Ledger,
+    late_ms: u64,
+    /// Copies of each reading, up to 255.
+    copies: BySeq<u8>,
+    /// Payloads without identity: the numbers of their vehicles, and copies.
+    nameless: HashMap<PayloadHash, (Vec<u32>, u64)>,
+    /// The latest (boot, seq) by vehicle and partition: order is a promise of one partition only.
+    latest: HashMap<(u32, i32), (u32, u64)>,
+    facts: Facts,
+}
+
+/// What a comparison found.
+pub struct Facts {
+    /// Records of the topics.
+    pub records: u64,
+    /// Readings of the ledger that are there.
+    pub found: u64,
+    /// Those in the topic of dead letters.
+    pub dead_letters: u64,
+    /// Further copies.
+    pub duplicates: u64,
+    /// First copies behind a later reading of the same vehicle, in one partition.
+    pub reordered: u64,
+    /// First copies that Kafka has later than allowed.
+    pub late: u64,
+    /// First copies whose timestamp lies before the time at which they were due: clocks disagree.
+    pub early: u64,
+    /// Records whose timestamp is the append's (the topic's `message.timestamp.type`), not the producer's.
+    pub append_stamped: u64,
+    /// Acknowledged readings that are nowhere.
+    pub lost: Cases,
+    /// Readings with other bytes than were sent.
+    pub altered: Cases,
+    /// Records that no vehicle sent.
+    pub invented: Cases,
+    /// Acknowledged readings.
+    pub acknowledged: u64,
+    /// Readings of the ledger that were neither acknowledged nor given up.
+    pub unacknowledged: u64,
+    /// Those among them that are there all the same.
+    pub unacknowledged_but_stored: u64,
+    /// Readings that left a full outbox.
+    pub given_up: u64,
+    /// From the time at which a reading was due to Kafka's timestamp of its first copy, ms.
+    pub latency_ms: Histogram<u64>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Of nothing so far.
+    ///
+    /// # Errors
+    /// None in practice: the bounds of the histogram are constants.
+    pub fn new(ledger: &'a Ledger, late_ms: u64) -> anyhow::Result<Self> {
+        let mut nameless: HashMap<_, (Vec<u32>, u64)> = HashMap::new();
+        for (vehicle, key, _) in ledger.iter() {
+            if let Key::Hash(hash) = key {
+                nameless.entry(hash).or_default().0.extend(ledger.number_of(vehicle.as_str()));
+            }
+        }
+        let facts = Facts {
+            records: 0,
+            found: 0,
+            dead_letters: 0,
+            duplicates: 0,
+            reordered: 0,
+            late: 0,
+            early: 0,
+            append_stamped: 0,
+            lost: Cases::default(),
+            altered: Cases::default(),
+            invented: Cases::default(),
+            acknowledged: 0,
+            unacknowledged: 0,
+            unacknowledged_but_stored: 0,
+            given_up: 0,
+            latency_ms: Histogram::new_with_bounds(1, LONGEST_MS, 3)?,
+        };
+        Ok(Self { ledger, late_ms, copies: BySeq::default(), nameless, latest: HashMap::new(), facts })
+    }
+
+    /// Takes in a record; those of a partition in the order of their offsets.
+    pub(crate) fn add(&mut self, found: &Found<'_>, dead_letter: bool) {
+        self.facts.records += 1;
+        self.facts.append_stamped += u64::from(found.append_stamped);
+        let name = || format!("partition {} offset {}", found.place.partition, found.place.offset);
+        let Some(Identity { vehicle, boot, seq }) = identity(found) else {
+            match self.nameless.get_mut(&found.place.hash) {
+                Some((_, copies)) => {
+                    self.facts.duplicates += u64::from(*copies > 0);
+                    self.facts.dead_letters += u64::from(dead_letter && *copies == 0);
+                    self.facts.found += u64::from(*copies == 0);
+                    *copies += 1;
+                }
+                None => self.facts.invented.add(name),
+            }
+            return;
+        };
+        let key = Key::Seq { boot, seq };
+        let number = self.ledger.number_of(vehicle.as_str());
+        let Some((number, sent)) = number.and_then(|number| Some((number, self.ledger.of_number(number, key)?))) else {
+            self.facts.invented.add(|| key.of(&vehicle));
+            return;
+        };
+        if sent.hash != found.place.hash {
+            self.facts.altered.add(|| key.of(&vehicle));
+            return;
+        }
+        let (copies, known) = self.copies.get_or_insert(number, boot, seq, 1);
+        if known {
+            *copies = copies.saturating_add(1);
+            self.facts.duplicates += 1;
+            return;
+        }
+        self.facts.found += 1;
+        if dead_letter {
+            self.facts.dead_letters += 1;
+            return;
+        }
+        let latest = self.latest.entry((number, found.place.partition)).or_default();
+        if (boot, seq) < *latest {
+            self.facts.reordered += 1;
+        } else {
+            *latest = (boot, seq);
+        }
+        self.time(sent.scheduled, found.place.timestamp);
+    }
+
+    fn time(&mut self, scheduled: UnixMillis, timestamp: UnixMillis) {
+        let after = timestamp.saturating_sub(scheduled);
+        self.facts.early += u64::from(after < 0);
+        let after = u64::try_from(after).unwrap_or(0);
+        self.facts.late += u64::from(after > self.late_ms);
+        self.facts.latency_ms.saturating_record(after);
+    }
+
+    /// Looks for everything that was acknowledged.
+    pub fn finish(mut self) -> Facts {
+        let facts = &mut self.facts;
+        for (vehicle, key, sent) in self.ledger.iter() {
+            let there = match key {
+                Key::Seq { boot, seq } => {
+                    let number = self.ledger.number_of(vehicle.as_str());
+                    number.is_some_and(|number| self.copies.get(number, boot, seq).is_some())
+                }
+                Key::Hash(hash) => self.nameless.get(&hash).is_some_and(|(_, copies)| *copies > 0),
+            };
+            facts.given_up += u64::from(sent.given_up);
+            if sent.acked.is_some() {
+                facts.acknowledged += 1;
+                if !there {
+                    facts.lost.add(|| key.of(vehicle));
+                }
+            } else if !sent.given_up {
+                facts.unacknowledged += 1;
+                facts.unacknowledged_but_stored += u64::from(there);
+            }
+        }
+        self.facts
+    }
+
+    /// How many vehicles stand in more than one partition: nobody who reads the topic sees their readings in order.
+    fn scattered(&self) -> u64 {
+        let mut partitions: HashMap<u32, u32> = HashMap::new();
+        self.latest.keys().for_each(|(number, _)| *partitions.entry(*number).or_default() += 1);
+        partitions.values().filter(|count| **count > 1).count() as u64
+    }
+}
+
+/// Whose reading a payload is, whatever key and headers say. Malformed ones have an identity if they can be read.
+fn identity(found: &Found<'_>) -> Option<Identity> {
+    let guess = if found.payload.first() == Some(&b'{') { Encoding::Json } else { Encoding::Protobuf };
+    let named = Encoding::from_content_type(found.header(header::CONTENT_TYPE)).ok();
+    let named = named.filter(|_| found.header(header::CONTENT_TYPE).is_some());
+    // A malformed payload may name another vehicle than it came from: the topic tells, where the bridge kept it.
+    let from = found.header(header::MQTT_TOPIC).and_then(mqtt_topic::parse).map(|(vehicle, _)| vehicle);
+    [named, Some(guess)].into_iter().flatten().find_map(|encoding| read(found.payload, encoding, from.as_ref()))
+}
+
+fn read(payload: &[u8], encoding: Encoding, from: Option<&VehicleId>) -> Option<Identity> {
+    match telemetry::decode(payload, encoding, None) {
+        Ok(record) => Some(record.identity()),
+        Err(invalid) => invalid.identity,
+    }
+    .map(|identity| Identity { vehicle: from.cloned().unwrap_or(identity.vehicle), ..identity })
+}
+
+/// Reads ledger and Kafka, compares, prints and writes what was found.
+///
+/// # Errors
+/// [`Error::BadInput`] for a ledger that can't be read, [`Error::Unavailable`] if Kafka does not answer,
+/// [`Error::VerdictFailed`] if an acknowledged reading is lost, or a reading altered or invented.
+pub async fn judge(config: Config) -> Result<(), Error> {
+    config.validate()?;
+    let judging = tokio::task::spawn_blocking(move || judge_blocking(&config));
+    judging.await.map_err(anyhow::Error::from)?
+}
+
+fn judge_blocking(config: &Config) -> Result<(), Error> {
+    let bad = |error| Error::BadInput(format!("--ledger {}: {error}", config.ledger.display()));
+    let began = std::time::Instant::now();
+    let mut report = Report::new("audit");
+    let ledger = ledger::read(&config.ledger).map_err(bad)?;
+    let mut comparison = Comparison::new(&ledger, config.late_ms)?;
+    let unavailable = |error: anyhow::Error| Error::Unavailable {
+        flag: "kafka",
+        address: config.kafka.clone(),
+        detail: format!("{error:#}"),
+    };
+    let topics = [(Some(&config.kafka_topic), false), (config.dead_letter_topic.as_ref(), true)];
+    for (kafka_topic, dead_letter) in topics {
+        if let Some(kafka_topic) = kafka_topic {
+            let read = kafka::read_topic_of(&config.kafka, kafka_topic, |found| comparison.add(found, dead_letter));
+            read.with_context(|| format!("read {kafka_topic}")).map_err(unavailable)?;
+        }
+    }
+    let scattered = comparison.scattered();
+    let facts = comparison.finish();
+    fill(&mut report, config, &ledger, &facts, scattered);
+    report.duration_s = began.elapsed().as_secs_f64();
+    if let Some(path) = &config.json {
+        let written = report.write(path);
+        written.map_err(|error| Error::Usage { flag: "json", detail: format!("{}: {error}", path.display()) })?;
+    }
+    let text = text(&ledger, &facts, &report, scattered);
+    writeln!(std::io::stdout().lock(), "{text}").ok();
+    if report.is_ok() {
+        return Ok(());
+    }
+    let verdict = &report.verdicts["G1"];
+    let counts: Vec<_> = verdict.counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
+    Err(Error::VerdictFailed(format!("of {} acknowledged readings: {}", verdict.checked, counts.join(", "))))
+}
+
+fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, scattered: u64) {
+    report.parameters.insert("kafka_topic".into(), config.kafka_topic.clone().into());
+    report.parameters.insert("late_ms".into(), config.late_ms.into());
+    for (name, value) in [
+        ("verified_vehicles", ledger.vehicles().len() as u64),
+        ("verified_readings", ledger.len() as u64),
+        ("kafka_records", facts.records),
+        ("found_readings", facts.found),
+        ("dead_letter_readings", facts.dead_letters),
+        ("duplicate_records", facts.duplicates),
+        ("reordered_readings", facts.reordered),
+        ("late_readings", facts.late),
+        ("early_readings", facts.early),
+        ("scattered_vehicles", scattered),
+        ("append_stamped_records", facts.append_stamped),
+        ("acknowledged_readings", facts.acknowledged),
+        ("unacknowledged_readings", facts.unacknowledged),
+        ("unacknowledged_but_stored_readings", facts.unacknowledged_but_stored),
+        ("given_up_readings", facts.given_up),
+        ("torn_bytes", ledger.torn_bytes),
+    ] {
+        report.count(name, value);
+    }
+    report.latency_in_ms("schedule_to_kafka", &facts.latency_ms);
+    let contradictions = ledger.ambiguous.1 + ledger.acked_unsent.1;
+    let cases = [("lost", &facts.lost), ("altered", &facts.altered), ("invented", &facts.invented)];
+    let counts = cases.iter().map(|(name, cases)| ((*name).to_owned(), cases.count));
+    let examples = cases.iter().flat_map(|(name, cases)| cases.first.iter().map(move |case| format!("{name}: {case}")));
+    let verdict = Verdict {
+        ok: cases.iter().all(|(_, cases)| cases.count == 0) && contradictions == 0 && facts.acknowledged > 0,
+        checked: facts.acknowledged,
+        counts: counts.chain([("contradictions".to_owned(), contradictions)]).collect(),
+        examples: examples.take(10).collect(),
+    };
+    report.verdicts.insert("G1".into(), verdict);
+}
+
+fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> String {
+    let ms = |p: &str| report.figures.get(&format!("schedule_to_kafka_{p}_ms")).copied().unwrap_or(0.0);
+    let examples = &report.verdicts["G1"].examples;
+    let stamp = if facts.append_stamped > 0 { "append" } else { "producer" };
+    format!(
+        "{} vehicles, {} readings in the ledger: {} acknowledged, {} unacknowledged ({} of them stored), {} given up\n\
+         {} records in Kafka: {} readings found, {} duplicates, {} reordered, {} late, {scattered} vehicles in several partitions\n\
+         schedule to Kafka ({stamp}'s timestamp), ms: p50 {:.0}  p90 {:.0}  p99 {:.0}  p999 {:.0}  max {:.0}\n\
+         lost {}, altered {}, invented {}: {}{}{}",
+        ledger.vehicles().len(),
+        ledger.len(),
+        facts.acknowledged,
+        facts.unacknowledged,
+        facts.unacknowledged_but_stored,
+        facts.given_up,
+        facts.records,
+        facts.found,
+        facts.duplicates,
+        facts.reordered,
+        facts.late,
+        ms("p50"),
+        ms("p90"),
+        ms("p99"),
+        ms("p999"),
+        ms("max"),
+        facts.lost.count,
+        facts.altered.count,
+        facts.invented.count,
+        if report.is_ok() { "ok" } else { "FAILED" },
+        if examples.is_empty() { "" } else { ": " },
+        examples.join("; "),
+    )
+}
+
+#[cfg(test)]
+mod tests;

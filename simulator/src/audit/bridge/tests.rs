@@ -1,0 +1,141 @@
+//! Tests of the judge of any bridge: it needs neither keys nor headers, and names what is wrong.
+
+use std::num::NonZeroU32;
+
+use super::*;
+use crate::{
+    audit::Place,
+    load::payload::{Form, Payloads},
+    vehicle::vehicle_id,
+};
+
+const TIME: UnixMillis = 1_760_000_000_000;
+const BOOT: u32 = 1_760_000_000;
+
+fn payload(form: Form, index: u32, seq: u32) -> Vec<u8> {
+    let mut payload = Vec::new();
+    Payloads::new(form, 1, BOOT).render(&vehicle_id(index), index, seq, TIME + i64::from(seq), &mut payload);
+    payload
+}
+
+fn key(seq: u32) -> Key {
+    Key::Seq { boot: BOOT, seq: seq.into() }
+}
+
+/// Two vehicles with five readings each, all acknowledged.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    for index in [1, 2] {
+        for seq in 1..=5 {
+            let (vehicle, at) = (vehicle_id(index), TIME + i64::from(seq));
+            let hash = PayloadHash::of(&payload(form(index), index, seq));
+            let (boot, poison) = (BOOT, None);
+            let entry = ledger::Entry::Sent {
+                vehicle: vehicle.clone(),
+                boot,
+                key: key(seq),
+                hash,
+                scheduled: at,
+                accepted: at,
+                time: at,
+                poison,
+            };
+            ledger.add(entry);
+            ledger.add(ledger::Entry::Acked { vehicle, key: key(seq), at });
+        }
+    }
+    ledger
+}
+
+fn form(index: u32) -> Form {
+    if index == 1 { Form::Change200 } else { Form::RecordProtobuf }
+}
+
+fn store(comparison: &mut Comparison<'_>, payload: &[u8], partition: i32, timestamp: UnixMillis) {
+    let place = Place { hash: PayloadHash::of(payload), timestamp, offset: 7, partition, copies: NonZeroU32::MIN };
+    // A foreign bridge: its own key, no headers.
+    let found = Found { key: Some(b"bridge/7"), payload, headers: Vec::new(), place, append_stamped: true };
+    comparison.add(&found, false);
+}
+
+fn stored<'a>(ledger: &'a Ledger, but: &[(u32, u32)]) -> Comparison<'a> {
+    let mut comparison = Comparison::new(ledger, 100).unwrap();
+    for index in [1, 2] {
+        for seq in (1..=5).filter(|seq| !but.contains(&(index, *seq))) {
+            store(&mut comparison, &payload(form(index), index, seq), 0, TIME + i64::from(seq) + 20);
+        }
+    }
+    comparison
+}
+
+fn verdict(ledger: &Ledger, facts: &Facts) -> (bool, u64) {
+    let config = Config {
+        ledger: "ledger".into(),
+        kafka: "127.0.0.1:9092".into(),
+        kafka_topic: "any".into(),
+        dead_letter_topic: None,
+        late_ms: 100,
+        json: None,
+    };
+    let mut report = Report::new("audit");
+    fill(&mut report, &config, ledger, facts, 0);
+    (report.is_ok(), report.verdicts["G1"].checked)
+}
+
+#[test]
+fn what_was_acknowledged_and_stored_is_fine_without_keys_and_headers() {
+    let ledger = ledger();
+    let facts = stored(&ledger, &[]).finish();
+    assert_eq!(verdict(&ledger, &facts), (true, 10));
+    assert_eq!((facts.found, facts.records, facts.append_stamped), (10, 10, 10));
+    assert_eq!((facts.latency_ms.min(), facts.latency_ms.max(), facts.late), (20, 20, 0));
+}
+
+#[test]
+fn an_acknowledged_reading_that_kafka_lacks_fails() {
+    let ledger = ledger();
+    let facts = stored(&ledger, &[(2, 3)]).finish();
+    assert_eq!(verdict(&ledger, &facts), (false, 10));
+    assert_eq!(facts.lost.first, [format!("veh-00002/{BOOT}/3")]);
+}
+
+#[test]
+fn altered_and_invented_readings_fail() {
+    let ledger = ledger();
+    for (bytes, names) in [
+        // Another form: same identity, other bytes.
+        (payload(Form::Sized(300), 1, 3), "altered"),
+        (payload(Form::Change200, 1, 6), "invented"),
+        (payload(Form::Change200, 3, 1), "invented"),
+        (b"no reading".to_vec(), "invented"),
+    ] {
+        let mut comparison = stored(&ledger, &[]);
+        store(&mut comparison, &bytes, 0, TIME);
+        let facts = comparison.finish();
+        assert!(!verdict(&ledger, &facts).0);
+        let cases = if names == "altered" { &facts.altered } else { &facts.invented };
+        assert_eq!(cases.count, 1, "{names}");
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_no_check() {
+    let ledger = Ledger::default();
+    let facts = stored(&ledger, &[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5)]);
+    assert_eq!(verdict(&ledger, &facts.finish()), (false, 0));
+}
+
+#[test]
+fn duplicates_reorderings_and_late_readings_are_counted() {
+    let ledger = ledger();
+    let mut comparison = stored(&ledger, &[(1, 2), (1, 3)]);
+    store(&mut comparison, &payload(Form::Change200, 1, 4), 0, TIME + 30);
+    // Behind the fifth, and late.
+    store(&mut comparison, &payload(Form::Change200, 1, 2), 0, TIME + 2 + 101);
+    // In another partition: the vehicle is scattered, and nobody's order is broken.
+    store(&mut comparison, &payload(Form::Change200, 1, 3), 1, TIME + 2);
+    assert_eq!(comparison.scattered(), 1);
+    let facts = comparison.finish();
+    assert_eq!((facts.duplicates, facts.reordered, facts.late, facts.early), (1, 1, 1, 1));
+    assert_eq!(verdict(&ledger, &facts), (true, 10));
+}

@@ -1,0 +1,44 @@
+//! What an operator may set for an audit.
+
+use std::path::PathBuf;
+
+use service::{Address, Error};
+use telemetry::kafka_topic;
+
+/// Flags of `motorcade-simulator audit`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Audit")]
+pub struct Config {
+    /// Folder of the ledger that a `drive` or a `load` has left.
+    #[arg(long, env = "MOTORCADE_AUDIT_LEDGER", value_name = "DIR")]
+    pub ledger: PathBuf,
+    /// Kafka's bootstrap servers.
+    #[arg(long, env = "MOTORCADE_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
+    pub kafka: String,
+    /// The topic that the bridge writes readings to.
+    #[arg(long, env = "MOTORCADE_AUDIT_KAFKA_TOPIC", value_name = "NAME", default_value = kafka_topic::TELEMETRY)]
+    pub kafka_topic: String,
+    /// The topic that it writes refused payloads to, if it has one.
+    #[arg(long, env = "MOTORCADE_AUDIT_DEAD_LETTER_TOPIC", value_name = "NAME")]
+    pub dead_letter_topic: Option<String>,
+    /// A reading is late if Kafka's timestamp is more than this after the time at which it was due, ms.
+    #[arg(long, env = "MOTORCADE_AUDIT_LATE_MS", value_name = "MS", default_value_t = 1_000)]
+    pub late_ms: u64,
+    /// File for the report, JSON.
+    #[arg(long, env = "MOTORCADE_AUDIT_JSON", value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl Config {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the flag's name.
+    pub fn validate(&self) -> Result<(), Error> {
+        Address::list_of_flag("kafka", &self.kafka)?;
+        if self.ledger.is_dir() {
+            return Ok(());
+        }
+        Err(Error::Usage { flag: "ledger", detail: format!("{} is no folder", self.ledger.display()) })
+    }
+}

@@ -1,0 +1,281 @@
+//! What an operator may set for a load: flags, each with an environment variable.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+};
+
+use clap::ArgGroup;
+use service::{Address, Error};
+use telemetry::UnixMillis;
+
+use super::{
+    payload::Form,
+    plan::{Arrivals, Judge, Manners, Plan},
+};
+
+/// Vehicles of a worker, unless told otherwise: a process may hold 20,000 files, and others need some.
+const VEHICLES_PER_WORKER: u32 = 16_000;
+/// No worker has more.
+const MOST_PER_WORKER: u32 = 19_900;
+
+/// Flags of `motorcade-simulator load`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Load", group = ArgGroup::new("arrivals").required(true))]
+pub struct Config {
+    /// The brokers' listeners for vehicles, separated by commas; vehicle i connects to the i-th, in turn. More than
+    /// 14,000 vehicles on one are slow to connect, because Linux looks for their ports one by one then, and 28,232 are
+    /// the most: name several addresses of a broker, for example 127.0.0.1, 127.0.0.2 and so on.
+    #[arg(long, env = "MOTORCADE_MQTT", value_name = "HOST:PORT,…", default_value = "127.0.0.1:1883")]
+    pub mqtt: String,
+    /// How many vehicles connect.
+    #[arg(long, env = "MOTORCADE_LOAD_VEHICLES", value_name = "N", default_value_t = 1_000)]
+    pub vehicles: u32,
+    /// Index of the first: 1 is veh-00001.
+    #[arg(long, env = "MOTORCADE_LOAD_FIRST_VEHICLE", value_name = "N", default_value_t = 1)]
+    pub first_vehicle: u32,
+    /// Worker processes; 0: one for each 16,000 vehicles.
+    #[arg(long, env = "MOTORCADE_LOAD_WORKERS", value_name = "N", default_value_t = 0)]
+    pub workers: u32,
+    /// Values and pauses follow from it.
+    #[arg(long, env = "MOTORCADE_LOAD_SEED", value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// What is reported: change-200, kib, record-json, record-protobuf, or JSON of so many bytes.
+    #[arg(long, env = "MOTORCADE_LOAD_PAYLOAD", value_name = "FORM", default_value = "change-200")]
+    pub payload: Form,
+    /// Readings of the whole fleet in a second, evenly; their times stand before anything is sent.
+    #[arg(long, env = "MOTORCADE_LOAD_RATE", value_name = "N", group = "arrivals")]
+    pub rate: Option<u64>,
+    /// Instead: time between two readings of a vehicle, ms.
+    #[arg(long, env = "MOTORCADE_LOAD_INTERVAL_MS", value_name = "MS", group = "arrivals")]
+    pub interval_ms: Option<u64>,
+    /// Instead: as fast as the windows allow.
+    #[arg(long, env = "MOTORCADE_LOAD_BLAST", group = "arrivals")]
+    pub blast: bool,
+    /// The load ends after so many readings.
+    #[arg(long, env = "MOTORCADE_LOAD_MESSAGES", value_name = "N")]
+    pub messages: Option<u64>,
+    /// The load ends after this time, ms; 0: by --messages, or when stopped.
+    #[arg(long, env = "MOTORCADE_LOAD_DURATION_MS", value_name = "MS", default_value_t = 0)]
+    pub duration_ms: u64,
+    /// Connection attempts of the whole fleet in a second.
+    #[arg(long, env = "MOTORCADE_LOAD_CONNECT_RATE", value_name = "N", default_value_t = 3_000)]
+    pub connect_rate: u32,
+    /// How long all vehicles may take to connect, ms; 0: half a minute, and twice what --connect-rate asks for.
+    #[arg(long, env = "MOTORCADE_LOAD_RAMP_MS", value_name = "MS", default_value_t = 0)]
+    pub ramp_ms: u64,
+    /// How long the fleet waits for acknowledgements after its last reading, ms.
+    #[arg(long, env = "MOTORCADE_LOAD_DRAIN_MS", value_name = "MS", default_value_t = 75_000)]
+    pub drain_ms: u64,
+    /// The same after a stop signal, ms. At least 4 s less than --grace-ms.
+    #[arg(long, env = "MOTORCADE_LOAD_STOP_DRAIN_MS", value_name = "MS", default_value_t = 5_000)]
+    pub stop_drain_ms: u64,
+    /// Whose word makes a reading acknowledged: ack, our edge's (it is in Kafka), or puback, the broker's.
+    #[arg(long, env = "MOTORCADE_LOAD_JUDGE", value_name = "WHO", default_value = "ack")]
+    pub judge: Judge,
+    /// Folder of the ledger: what was sent and acknowledged, for the audit.
+    #[arg(long, env = "MOTORCADE_LOAD_LEDGER", value_name = "DIR")]
+    pub ledger: Option<PathBuf>,
+    /// File for the report, JSON.
+    #[arg(long, env = "MOTORCADE_LOAD_REPORT", value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Name of the run in its report.
+    #[arg(long, env = "MOTORCADE_LOAD_NAME", value_name = "NAME", default_value = "load")]
+    pub name: String,
+    /// Readings of a vehicle that are sent and unacknowledged at most.
+    #[arg(long, env = "MOTORCADE_LOAD_WINDOW", value_name = "N", default_value_t = 200)]
+    pub window: usize,
+    /// Readings that an outbox keeps; beyond it the oldest is given up and counted.
+    #[arg(long, env = "MOTORCADE_LOAD_OUTBOX_RECORDS", value_name = "N", default_value_t = 1_000)]
+    pub outbox_records: usize,
+    /// A reading that two acks left out is sent again after a pause drawn from 0 to this, ms, doubling to a minute.
+    #[arg(long, env = "MOTORCADE_LOAD_RESEND_MS", value_name = "MS", default_value_t = 1_000)]
+    pub resend_ms: u64,
+    /// The oldest reading is sent again after this time without any ack, ms, doubling to ten minutes.
+    #[arg(long, env = "MOTORCADE_LOAD_PROBE_MS", value_name = "MS", default_value_t = 90_000)]
+    pub probe_ms: u64,
+    /// A reading that the broker refused is sent again after a pause drawn from 0 to this, ms, doubling to a minute.
+    #[arg(long, env = "MOTORCADE_LOAD_REFUSED_MS", value_name = "MS", default_value_t = 1_000)]
+    pub refused_ms: u64,
+    /// A vehicle connects again after a pause drawn from 0 to this, ms, doubling to half a minute.
+    #[arg(long, env = "MOTORCADE_LOAD_RECONNECT_MS", value_name = "MS", default_value_t = 500)]
+    pub reconnect_ms: u64,
+    /// How long one attempt to connect may take, to the SUBACK, ms.
+    #[arg(long, env = "MOTORCADE_LOAD_ATTEMPT_MS", value_name = "MS", default_value_t = 20_000)]
+    pub attempt_ms: u64,
+    /// MQTT keep-alive, s; 0: none.
+    #[arg(long, env = "MOTORCADE_LOAD_KEEP_ALIVE_S", value_name = "S", default_value_t = 60)]
+    pub keep_alive_s: u16,
+    /// How long the broker keeps the session of a vehicle that is away, s.
+    #[arg(long, env = "MOTORCADE_LOAD_SESSION_EXPIRY_S", value_name = "S", default_value_t = 3_600)]
+    pub session_expiry_s: u32,
+    /// Send and receive buffer of each socket, bytes; 0: what the system gives.
+    #[arg(long, env = "MOTORCADE_LOAD_SOCKET_BUFFER", value_name = "BYTES", default_value_t = 8_192)]
+    pub socket_buffer: usize,
+}
+
+impl Config {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the flag's name.
+    pub fn validate(&self) -> Result<(), Error> {
+        let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
+        Address::list_of_flag("mqtt", &self.mqtt)?;
+        for (flag, value) in [
+            ("vehicles", u64::from(self.vehicles)),
+            ("first-vehicle", u64::from(self.first_vehicle)),
+            ("connect-rate", u64::from(self.connect_rate)),
+            ("window", self.window as u64),
+            ("outbox-records", self.outbox_records as u64),
+            ("probe-ms", self.probe_ms),
+            ("attempt-ms", self.attempt_ms),
+            ("rate", self.rate.unwrap_or(1)),
+            ("interval-ms", self.interval_ms.unwrap_or(1)),
+            ("messages", self.messages.unwrap_or(1)),
+        ] {
+            if value == 0 {
+                return usage(flag, "must be above 0".into());
+            }
+        }
+        if self.first_vehicle.checked_add(self.vehicles).is_none() {
+            return usage("vehicles", format!("{} from {} on are too many", self.vehicles, self.first_vehicle));
+        }
+        let (workers, most) = (self.workers(), self.vehicles.div_ceil(MOST_PER_WORKER));
+        if workers < most || workers > self.vehicles {
+            let detail = format!("{workers} can't serve {} vehicles: {most} to {}", self.vehicles, self.vehicles);
+            return usage("workers", detail);
+        }
+        if self.connect_rate < workers {
+            return usage("connect-rate", format!("{} is less than one for each worker", self.connect_rate));
+        }
+        // Beyond it µs and seqs would not fit.
+        if self.duration_ms > 7 * 24 * 3_600_000 {
+            return usage("duration-ms", "is above a week".into());
+        }
+        Ok(())
+    }
+
+    /// Where the brokers listen. Blocks while names are resolved.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if a name has no address.
+    pub(super) fn brokers(&self) -> Result<Vec<SocketAddr>, Error> {
+        let resolve = |address: &Address| {
+            let host = address.host().trim_start_matches('[').trim_end_matches(']');
+            let unavailable = |detail| Error::Unavailable { flag: "mqtt", address: address.to_string(), detail };
+            let mut found = (host, address.port()).to_socket_addrs().map_err(|error| unavailable(error.to_string()))?;
+            found.next().ok_or_else(|| unavailable("has no address".to_owned()))
+        };
+        Address::list_of_flag("mqtt", &self.mqtt)?.iter().map(resolve).collect()
+    }
+
+    pub(super) fn workers(&self) -> u32 {
+        match self.workers {
+            0 => self.vehicles.div_ceil(VEHICLES_PER_WORKER),
+            workers => workers,
+        }
+    }
+
+    pub(super) fn arrivals(&self) -> Arrivals {
+        let fleet = self.vehicles;
+        match (self.rate, self.interval_ms) {
+            (Some(rate), _) => Arrivals::Even { fleet, us: 1_000_000, readings: rate },
+            (None, Some(ms)) => Arrivals::Even { fleet, us: ms * 1_000, readings: fleet.into() },
+            (None, None) => Arrivals::Blast,
+        }
+    }
+
+    /// How long the ramp may take, ms.
+    pub(super) fn ramp_ms(&self) -> u64 {
+        match self.ramp_ms {
+            0 => 30_000 + 2_000 * u64::from(self.vehicles) / u64::from(self.connect_rate),
+            ms => ms,
+        }
+    }
+
+    /// What worker `worker` has to do.
+    pub(super) fn plan(&self, worker: u32, brokers: &[SocketAddr], began: UnixMillis) -> Plan {
+        let workers = self.workers();
+        Plan {
+            worker,
+            workers,
+            fleet: self.vehicles,
+            first_vehicle: self.first_vehicle,
+            brokers: brokers.to_vec(),
+            seed: self.seed,
+            // Good until 2106.
+            boot: u32::try_from(began / 1_000).unwrap_or(u32::MAX),
+            form: self.payload,
+            arrivals: self.arrivals(),
+            messages: self.messages,
+            duration_us: (self.duration_ms > 0).then_some(self.duration_ms * 1_000),
+            drain_ms: self.drain_ms,
+            judge: self.judge,
+            connect_rate: self.connect_rate / workers,
+            manners: Manners {
+                window: self.window,
+                outbox_records: self.outbox_records,
+                resend_ms: (self.resend_ms, self.resend_ms.max(60_000)),
+                probe_ms: (self.probe_ms, self.probe_ms.max(600_000)),
+                refused_ms: (self.refused_ms, self.refused_ms.max(60_000)),
+                reconnect_ms: (self.reconnect_ms, self.reconnect_ms.max(30_000)),
+                attempt_ms: self.attempt_ms,
+                keep_alive_s: self.keep_alive_s,
+                session_expiry_s: self.session_expiry_s,
+                socket_buffer: self.socket_buffer,
+            },
+            ledger: self.ledger.clone(),
+            began,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Config, String> {
+        let parsed = Arguments::try_parse_from(["load"].iter().chain(arguments)).map_err(|error| error.to_string())?;
+        parsed.config.validate().map_err(|error| error.to_string()).map(|()| parsed.config)
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
+        parse(&["--rate", "10", "--mqtt", "127.0.0.1:1,127.0.0.2:1"]).unwrap();
+        for (arguments, names) in [
+            (&["--rate", "0"][..], "--rate"),
+            (&[], "--rate"),
+            (&["--rate", "1", "--blast"], "--blast"),
+            (&["--blast", "--vehicles", "0"], "--vehicles"),
+            (&["--blast", "--payload", "100"], "--payload"),
+            (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
+            (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
+            (&["--blast", "--judge", "nobody"], "--judge"),
+        ] {
+            let error = parse(arguments).unwrap_err();
+            assert!(error.contains(names), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_vehicle_has_one_worker_and_the_shares_add_up() {
+        let arguments = ["--interval-ms", "1000", "--vehicles", "40001", "--messages", "100"];
+        let config = parse(&arguments).unwrap();
+        let plans: Vec<_> = (0..config.workers()).map(|worker| config.plan(worker, &[], 1_760_000_000_000)).collect();
+        let mut vehicles: Vec<_> = plans.iter().flat_map(Plan::vehicles).collect();
+        vehicles.sort_unstable();
+        assert_eq!(vehicles, (0..40_001).collect::<Vec<_>>());
+        assert_eq!(plans.iter().filter_map(Plan::share_of_messages).sum::<u64>(), 100);
+        assert_eq!((plans.len(), plans[0].boot), (3, 1_760_000_000));
+        assert_eq!(config.arrivals().due_us(0, 1), Some(1_000_000));
+    }
+}

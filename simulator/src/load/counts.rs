@@ -1,0 +1,223 @@
+//! What is counted and timed in a worker, and merged in the parent.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::outbox::{self, Resent};
+
+/// Longer times count as an hour, µs.
+const LONGEST_US: u64 = 3_600_000_000;
+
+/// A stage that is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// From the attempt to connect to the SUBACK.
+    Connect,
+    /// From the time at which a reading was due until the kernel had it.
+    Written,
+    /// From the time at which a reading was due until the broker first answered it.
+    Puback,
+    /// From the time at which a reading was due until an ack of the edge named it.
+    Ack,
+}
+
+impl Stage {
+    pub(super) const ALL: [Self; 4] = [Self::Connect, Self::Written, Self::Puback, Self::Ack];
+
+    /// As figures name it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Written => "schedule_to_written",
+            Self::Puback => "schedule_to_puback",
+            Self::Ack => "schedule_to_ack",
+        }
+    }
+}
+
+/// Values of histograms, by stage: (µs, how often).
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Recorded([Vec<(u64, u64)>; Stage::ALL.len()]);
+
+/// The histograms of all stages, to 3 digits.
+#[derive(Debug)]
+pub(super) struct Stages([Histogram<u64>; Stage::ALL.len()]);
+
+impl Stages {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let new = || Histogram::new_with_bounds(1, LONGEST_US, 3);
+        Ok(Self([new()?, new()?, new()?, new()?]))
+    }
+
+    pub(super) fn record(&mut self, stage: Stage, us: u64) {
+        self.0[stage as usize].saturating_record(us);
+    }
+
+    /// What was recorded since the last call.
+    pub(super) fn take(&mut self) -> Recorded {
+        let mut recorded = Recorded::default();
+        for (histogram, values) in self.0.iter_mut().zip(&mut recorded.0) {
+            values.extend(histogram.iter_recorded().map(|v| (v.value_iterated_to(), v.count_at_value())));
+            histogram.reset();
+        }
+        recorded
+    }
+
+    pub(super) fn add(&mut self, recorded: &Recorded) {
+        for (histogram, values) in self.0.iter_mut().zip(&recorded.0) {
+            for (value, count) in values {
+                histogram.saturating_record_n(*value, *count);
+            }
+        }
+    }
+
+    pub(super) fn get(&self, stage: Stage) -> &Histogram<u64> {
+        &self.0[stage as usize]
+    }
+}
+
+/// What has happened: made = acked + unheard + given up + in the outboxes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counts {
+    /// Vehicles whose subscriptions stand, now.
+    pub(super) connected: u64,
+    /// Attempts to connect.
+    pub(super) attempts: u64,
+    /// Connections that stood.
+    pub(super) connections: u64,
+    /// Attempts that failed, by reason.
+    pub(super) failed: BTreeMap<String, u64>,
+    /// Connections that ended before the fleet left, by reason.
+    pub(super) lost: BTreeMap<String, u64>,
+    /// Readings made.
+    pub(super) made: u64,
+    /// Readings in the outboxes: counted there, not computed.
+    pub(super) in_outbox: u64,
+    /// Readings that whoever judges has acknowledged.
+    pub(super) acked: u64,
+    /// Readings that the broker took although nobody listens (0x10), where its word counts.
+    pub(super) unheard: u64,
+    /// Readings that left a full outbox.
+    pub(super) given_up: u64,
+    /// Transmissions.
+    pub(super) published: u64,
+    /// Those of what had been sent before, by [`Resent`].
+    pub(super) resent: [u64; Resent::ALL.len()],
+    /// PUBACKs by reason.
+    pub(super) pubacks: BTreeMap<u8, u64>,
+    /// PUBACKs of packet ids that were not out.
+    pub(super) stray_pubacks: u64,
+    /// Acks of the edge.
+    pub(super) acks: u64,
+    /// Ranges of acks above the last seq sent.
+    pub(super) refused_ranges: u64,
+    /// Acks that could not be read.
+    pub(super) unreadable_acks: u64,
+    /// Commands and other messages.
+    pub(super) messages: u64,
+    /// PINGREQs.
+    pub(super) pings: u64,
+    /// Bytes handed to the kernel.
+    pub(super) bytes_out: u64,
+    /// Bytes from the kernel.
+    pub(super) bytes_in: u64,
+    /// When the last reading was made, and when the last one was settled, µs after the start of the load.
+    pub(super) last_made_us: u64,
+    pub(super) last_settled_us: u64,
+}
+
+impl Counts {
+    /// Takes over what the outboxes have counted together.
+    pub(super) fn of_outboxes(&mut self, outboxes: &outbox::Counts) {
+        self.made = outboxes.offered;
+        self.given_up = outboxes.given_up;
+        self.published = outboxes.sent;
+        self.resent = outboxes.resent;
+        self.acks = outboxes.acks;
+        self.refused_ranges = outboxes.refused_ranges;
+    }
+
+    /// Whether every reading is accounted for.
+    pub(super) fn balances(&self) -> bool {
+        self.made == self.acked + self.unheard + self.given_up + self.in_outbox
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (own, other) in [
+            (&mut self.connected, other.connected),
+            (&mut self.attempts, other.attempts),
+            (&mut self.connections, other.connections),
+            (&mut self.made, other.made),
+            (&mut self.in_outbox, other.in_outbox),
+            (&mut self.acked, other.acked),
+            (&mut self.unheard, other.unheard),
+            (&mut self.given_up, other.given_up),
+            (&mut self.published, other.published),
+            (&mut self.stray_pubacks, other.stray_pubacks),
+            (&mut self.acks, other.acks),
+            (&mut self.refused_ranges, other.refused_ranges),
+            (&mut self.unreadable_acks, other.unreadable_acks),
+            (&mut self.messages, other.messages),
+            (&mut self.pings, other.pings),
+            (&mut self.bytes_out, other.bytes_out),
+            (&mut self.bytes_in, other.bytes_in),
+        ] {
+            *own += other;
+        }
+        self.last_made_us = self.last_made_us.max(other.last_made_us);
+        self.last_settled_us = self.last_settled_us.max(other.last_settled_us);
+        for (own, other) in self.resent.iter_mut().zip(other.resent) {
+            *own += other;
+        }
+        for (own, other) in [(&mut self.failed, &other.failed), (&mut self.lost, &other.lost)] {
+            for (reason, n) in other {
+                count(own, reason, *n);
+            }
+        }
+        for (reason, n) in &other.pubacks {
+            *self.pubacks.entry(*reason).or_default() += n;
+        }
+    }
+}
+
+/// Counts by reason.
+pub(super) fn count(counts: &mut BTreeMap<String, u64>, reason: &str, n: u64) {
+    if let Some(count) = counts.get_mut(reason) {
+        *count += n;
+    } else {
+        counts.insert(reason.to_owned(), n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_reading_unbalances_the_counts() {
+        let mut counts = Counts { made: 10, acked: 5, unheard: 1, given_up: 2, in_outbox: 1, ..Counts::default() };
+        assert!(!counts.balances());
+        counts.in_outbox = 2;
+        assert!(counts.balances());
+        let mut sum = counts.clone();
+        count(&mut counts.lost, "closed", 3);
+        sum.add(&counts);
+        assert!(sum.balances() && sum.made == 20 && sum.lost["closed"] == 3);
+    }
+
+    #[test]
+    fn what_a_worker_records_arrives_in_the_parent() {
+        let (mut worker, mut parent) = (Stages::new().unwrap(), Stages::new().unwrap());
+        for us in [0, 1, 900, 1_000_000, u64::MAX] {
+            worker.record(Stage::Ack, us);
+        }
+        parent.add(&worker.take());
+        parent.add(&worker.take());
+        let histogram = parent.get(Stage::Ack);
+        assert_eq!(histogram.len(), 5);
+        assert!(histogram.max() >= LONGEST_US && histogram.value_at_quantile(0.5).abs_diff(900) <= 1);
+        assert_eq!(parent.get(Stage::Written).len(), 0);
+    }
+}

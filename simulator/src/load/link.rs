@@ -1,0 +1,151 @@
+//! How a load vehicle connects, keeps alive, and leaves.
+
+use mio::{Interest, Registry, Token, net::TcpStream};
+use rand::RngExt;
+use socket2::SockRef;
+
+use super::{
+    engine::{Engine, Lost},
+    plan::Manners,
+    vehicle::{Link, Vehicle},
+    wire::{self, Greeting, Introduction},
+};
+use crate::outbox::doubled;
+
+/// How long the broker may take to close after a DISCONNECT, µs.
+pub(super) const GOODBYE_US: u64 = 2_000_000;
+
+impl Engine {
+    /// The clock asks for this vehicle.
+    pub(super) fn turn(&mut self, registry: &Registry, vehicle: &mut Vehicle, number: u32) -> Result<(), Lost> {
+        self.make(vehicle, number);
+        let now_us = self.now_us();
+        let attempt_us = self.plan.manners.attempt_ms * 1_000;
+        match vehicle.link {
+            Link::Down { at_us, paced: false } if at_us <= now_us => {
+                let turn = self.next_turn_us.max(now_us);
+                self.next_turn_us = turn + 1_000_000 / u64::from(self.plan.connect_rate.max(1));
+                vehicle.link = Link::Down { at_us: turn, paced: true };
+            }
+            Link::Down { at_us, paced: true } if at_us <= now_us => {
+                self.counts.attempts += 1;
+                vehicle.stream = Some(self.open(registry, vehicle, number)?);
+                vehicle.link = Link::Opening { since_us: now_us };
+            }
+            Link::Opening { since_us } | Link::Greeting { since_us } | Link::Subscribing { since_us }
+                if since_us + attempt_us <= now_us =>
+            {
+                return Err(Lost(format!("no session within {} ms", self.plan.manners.attempt_ms)));
+            }
+            Link::Leaving { since_us } if since_us + GOODBYE_US <= now_us => {
+                return Err(Lost("no end after DISCONNECT".to_owned()));
+            }
+            Link::Up => {
+                self.keep_alive(vehicle)?;
+                self.pump(vehicle, number)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn open(&self, registry: &Registry, vehicle: &Vehicle, number: u32) -> Result<TcpStream, Lost> {
+        let Manners { socket_buffer, .. } = self.plan.manners;
+        let broker = self.plan.brokers[vehicle.place as usize % self.plan.brokers.len()];
+        let mut stream = TcpStream::connect(broker)?;
+        stream.set_nodelay(true)?;
+        if socket_buffer > 0 {
+            let socket = SockRef::from(&stream);
+            socket.set_recv_buffer_size(socket_buffer)?;
+            socket.set_send_buffer_size(socket_buffer)?;
+        }
+        registry.register(&mut stream, Token(number as usize), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(stream)
+    }
+
+    /// The socket may be connected: then introduces the vehicle.
+    pub(super) fn opened(&mut self, vehicle: &mut Vehicle, since_us: u64) -> Result<(), Lost> {
+        let Some(stream) = &vehicle.stream else { return Ok(()) };
+        if let Some(error) = stream.take_error()? {
+            return Err(error.into());
+        }
+        if stream.peer_addr().is_err() {
+            // Not yet.
+            return Ok(());
+        }
+        let introduction = Introduction {
+            // Nothing is known of an earlier process: its session is not ours.
+            clean_start: !vehicle.known,
+            keep_alive_s: self.plan.manners.keep_alive_s,
+            session_expiry_s: self.plan.manners.session_expiry_s,
+        };
+        self.outgoing.clear();
+        wire::connect(&vehicle.id, introduction, &mut self.outgoing)?;
+        vehicle.link = Link::Greeting { since_us };
+        self.write(vehicle)
+    }
+
+    pub(super) fn greeted(&mut self, vehicle: &mut Vehicle, greeting: &Greeting, since_us: u64) -> Result<(), Lost> {
+        let longest = self.payloads.longest() + wire::PUBLISH_HEAD + "v1//telemetry".len() + vehicle.id.as_str().len();
+        let longest = longest + self.payloads.content_type().len();
+        if longest > greeting.max_packet as usize {
+            let most = greeting.max_packet;
+            return Err(Lost(format!("the broker takes packets of {most} bytes, a reading needs {longest}")));
+        }
+        vehicle.outbox.session(greeting.session_present && vehicle.known);
+        vehicle.known = true;
+        vehicle.receive_maximum = greeting.receive_maximum;
+        vehicle.keep_alive_s = greeting.keep_alive_s.unwrap_or(self.plan.manners.keep_alive_s);
+        self.outgoing.clear();
+        wire::subscribe(&vehicle.id, self.plan.judge, &mut self.outgoing)?;
+        vehicle.link = Link::Subscribing { since_us };
+        self.write(vehicle)
+    }
+
+    fn keep_alive(&mut self, vehicle: &mut Vehicle) -> Result<(), Lost> {
+        let Some((ping, silence)) = vehicle.keep_alive_ms() else { return Ok(()) };
+        let now = self.now_ms();
+        if silence <= now {
+            return Err(Lost("silent beyond the keep-alive".to_owned()));
+        }
+        if ping <= now {
+            self.counts.pings += 1;
+            self.outgoing.clear();
+            wire::ping(&mut self.outgoing)?;
+            self.write(vehicle)?;
+        }
+        Ok(())
+    }
+
+    /// The connection or the attempt has ended: counts why, and says when to try again.
+    pub(super) fn lost(&mut self, vehicle: &mut Vehicle, lost: &Lost) {
+        let was = vehicle.link;
+        vehicle.disconnect();
+        if let Link::Leaving { .. } | Link::Left = was {
+            vehicle.link = Link::Left;
+            return;
+        }
+        self.count_lost(was, &lost.0);
+        vehicle.outbox.disconnected(self.now_ms());
+        let (first, most) = self.plan.manners.reconnect_ms;
+        let pause = self.rules.rng.random_range(0..=doubled(first, most, u32::from(vehicle.failures)));
+        vehicle.failures = vehicle.failures.saturating_add(1);
+        vehicle.link = Link::Down { at_us: self.now_us() + pause * 1_000, paced: false };
+    }
+
+    /// Takes leave.
+    pub(super) fn leave(&mut self, vehicle: &mut Vehicle) {
+        vehicle.outbox.disconnected(self.now_ms());
+        if vehicle.link == Link::Up {
+            self.counts.connected -= 1;
+            self.outgoing.clear();
+            let said = wire::disconnect(&mut self.outgoing).map_err(Lost::from);
+            if said.and_then(|()| self.write(vehicle)).is_ok() {
+                vehicle.link = Link::Leaving { since_us: self.now_us() };
+                return;
+            }
+        }
+        vehicle.disconnect();
+        vehicle.link = Link::Left;
+    }
+}

@@ -1,0 +1,370 @@
+//! The outbox of a load vehicle: the rules of [`crate::outbox`] for readings of one boot, in 24 bytes a reading.
+//!
+//! A payload of the load is a pure function of what stands in [`Plan`](super::Plan), the vehicle, its seq and
+//! the time at which the reading was due: so only seq and time are kept, and a resend makes the same bytes again.
+//! What a whole worker has in common (settings, randomness, counts) is handed in. A test drives both outboxes
+//! through the same world and wants the same answers.
+
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use telemetry::event::Ack;
+
+use self::slot::{ANSWERED, GONE, NEVER, READY, SENT_BEFORE, Slot, State, TAKEN};
+use crate::outbox::{Counts, Quiet, Resent, Settings, Times, doubled};
+
+/// What the outboxes of a worker have in common.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) settings: Settings,
+    pub(super) boot: u32,
+    pub(super) rng: ChaCha8Rng,
+    pub(super) counts: Counts,
+}
+
+/// A reading that is to be sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Transmission {
+    pub(super) seq: u32,
+    /// When it was due, µs after the start of the load.
+    pub(super) due_us: u64,
+    /// Why it is sent again, if it is.
+    pub(super) again: Option<Resent>,
+}
+
+/// A reading that has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) seq: u32,
+    /// When it was due, µs after the start of the load.
+    pub(super) due_us: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    /// Ascending by seq, with gaps.
+    slots: VecDeque<Slot>,
+    next_seq: u32,
+    /// Seqs below it are sent, those from it on wait.
+    cursor: u32,
+    in_flight: u32,
+    /// Counts transmissions; tells which of two was later.
+    order: u32,
+    last_sent: u32,
+    /// How many are to be sent again now.
+    ready: u32,
+    /// The earliest planned resend, ms.
+    next_due: u32,
+    /// The latest transmission that an ack has covered: its seq (0: none) and order.
+    latest_covered: (u32, u32),
+    connected: bool,
+    quiet: Quiet,
+}
+
+impl Outbox {
+    pub(super) fn new(rules: &Rules) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            next_seq: 1,
+            cursor: 1,
+            in_flight: 0,
+            order: 0,
+            last_sent: 0,
+            ready: 0,
+            next_due: NEVER,
+            latest_covered: (0, 0),
+            connected: false,
+            quiet: Quiet::new(rules.settings.times.probe_ms),
+        }
+    }
+
+    /// Takes a new reading; it gets the next seq. If the outbox is full, the oldest goes, is counted and returned.
+    pub(super) fn offer(&mut self, rules: &mut Rules, due_us: u64) -> Option<Settled> {
+        rules.counts.offered += 1;
+        let full = self.slots.len() >= rules.settings.capacity;
+        let given_up = if full { self.slots.pop_front() } else { None };
+        if let Some(slot) = given_up {
+            rules.counts.given_up += 1;
+            self.forget(slot);
+            self.plan_resend();
+        }
+        self.slots.push_back(Slot::new(self.next_seq, due_us));
+        self.next_seq += 1;
+        given_up.map(|slot| Settled { seq: slot.seq, due_us: slot.due_us })
+    }
+
+    /// Takes a slot that is out of the queue out of the sums.
+    fn forget(&mut self, slot: Slot) {
+        self.ready -= u32::from(slot.state.is(READY));
+        self.in_flight -= u32::from(slot.seq < self.cursor);
+    }
+
+    fn plan_resend(&mut self) {
+        self.next_due = self.slots.iter().map(|slot| slot.resend_at).min().unwrap_or(NEVER);
+    }
+
+    fn find(&self, seq: u32) -> Option<usize> {
+        self.slots.binary_search_by_key(&seq, |slot| slot.seq).ok()
+    }
+
+    /// How many are sent: they stand first.
+    fn sent(&self) -> usize {
+        self.slots.partition_point(|slot| slot.seq < self.cursor)
+    }
+
+    /// The broker accepted a connection. Without a session everything unacknowledged is sent again (rule 1).
+    pub(super) fn session(&mut self, present: bool) {
+        if present {
+            return;
+        }
+        self.cursor = self.slots.front().map_or(self.next_seq, |slot| slot.seq);
+        (self.in_flight, self.ready, self.next_due) = (0, 0, NEVER);
+        for slot in &mut self.slots {
+            let mut state = State::default();
+            for kept in [SENT_BEFORE, ANSWERED] {
+                state.set(kept, slot.state.is(kept));
+            }
+            *slot = Slot { state, ..Slot::new(slot.seq, slot.due_us) };
+        }
+    }
+
+    /// The acks are subscribed to: sending may begin.
+    pub(super) fn connected(&mut self, now: u64) {
+        self.connected = true;
+        self.quiet.resume(now);
+    }
+
+    /// The connection has ended: what the broker has not taken is sent again on the next one.
+    pub(super) fn disconnected(&mut self, now: u64) {
+        if !self.connected {
+            return;
+        }
+        self.connected = false;
+        self.quiet.pause(now);
+        let sent = self.sent();
+        for slot in self.slots.range_mut(..sent).filter(|slot| !slot.state.is(TAKEN)) {
+            slot.resend_at = NEVER;
+            slot.state.because(Resent::ConnectionLost);
+            self.ready += u32::from(!slot.state.is(READY));
+            slot.state.set(READY, true);
+        }
+        self.plan_resend();
+    }
+
+    /// The next reading to send now, if any; it counts as sent from here on.
+    pub(super) fn next(&mut self, rules: &mut Rules, now: u64) -> Option<Transmission> {
+        if !self.connected {
+            return None;
+        }
+        self.probe(&rules.settings.times, now);
+        self.fall_due(now);
+        let at = if self.ready > 0 {
+            self.slots.iter().position(|slot| slot.state.is(READY))?
+        } else {
+            let at = self.sent();
+            if self.in_flight as usize >= rules.settings.window || at >= self.slots.len() {
+                return None;
+            }
+            if self.in_flight == 0 {
+                // Nothing was out that an ack could have named.
+                self.quiet.restart(now, rules.settings.times.probe_ms);
+            }
+            self.cursor = self.slots[at].seq + 1;
+            self.in_flight += 1;
+            at
+        };
+        self.order += 1;
+        let slot = &mut self.slots[at];
+        let again = slot.state.is(SENT_BEFORE).then(|| slot.state.why());
+        self.ready -= u32::from(slot.state.is(READY));
+        slot.order = self.order;
+        slot.strikes = 0;
+        slot.state.set(TAKEN | READY, false);
+        slot.state.set(SENT_BEFORE, true);
+        self.last_sent = self.last_sent.max(slot.seq);
+        rules.counts.sent += 1;
+        if let Some(why) = again {
+            rules.counts.resent[why as usize] += 1;
+        }
+        Some(Transmission { seq: slot.seq, due_us: slot.due_us, again })
+    }
+
+    fn fall_due(&mut self, now: u64) {
+        if self.next_due == NEVER || u64::from(self.next_due) > now {
+            return;
+        }
+        for slot in self.slots.iter_mut().filter(|slot| slot.resend_at != NEVER && u64::from(slot.resend_at) <= now) {
+            slot.resend_at = NEVER;
+            self.ready += u32::from(!slot.state.is(READY));
+            slot.state.set(READY, true);
+        }
+        self.plan_resend();
+    }
+
+    /// Rule 3.
+    fn probe(&mut self, times: &Times, now: u64) {
+        if self.in_flight == 0 || now < self.quiet.ends() {
+            return;
+        }
+        self.quiet.double(now, times.probe_max_ms);
+        if let Some(slot) = self.slots.front_mut().filter(|slot| slot.seq < self.cursor) {
+            slot.resend_at = NEVER;
+            slot.state.because(Resent::Probe);
+            self.ready += u32::from(!slot.state.is(READY));
+            slot.state.set(READY, true);
+            self.plan_resend();
+        }
+    }
+
+    /// The broker answered a transmission: it took the reading, or refused it (rule 4). Whether it is the broker's
+    /// first answer to this reading; none if the reading has left.
+    pub(super) fn puback(&mut self, rules: &mut Rules, seq: u32, taken: bool, now: u64) -> Option<bool> {
+        let at = self.find(seq)?;
+        let (cursor, slot) = (self.cursor, &mut self.slots[at]);
+        let first = !slot.state.is(ANSWERED);
+        slot.state.set(TAKEN | ANSWERED, true);
+        if taken {
+            slot.refusals = 0;
+            return Some(first);
+        }
+        rules.counts.refused += 1;
+        if seq >= cursor || slot.resend_at != NEVER || slot.state.is(READY) {
+            return Some(first);
+        }
+        let Times { refused_ms, refused_max_ms, .. } = rules.settings.times;
+        let pause = rules.rng.random_range(0..=doubled(refused_ms, refused_max_ms, u32::from(slot.refusals)));
+        slot.refusals = slot.refusals.saturating_add(1);
+        slot.resend_at = moment(now + pause);
+        slot.state.because(Resent::Refused);
+        self.next_due = self.next_due.min(slot.resend_at);
+        Some(first)
+    }
+
+    /// The broker's word ends it (`--judge puback`). None if it has left before.
+    pub(super) fn settle(&mut self, rules: &Rules, seq: u32, now: u64) -> Option<Settled> {
+        self.quiet.restart(now, rules.settings.times.probe_ms);
+        let at = self.find(seq)?;
+        let slot = self.slots.remove(at)?;
+        self.forget(slot);
+        if slot.resend_at != NEVER {
+            self.plan_resend();
+        }
+        Some(Settled { seq, due_us: slot.due_us })
+    }
+
+    /// Applies an ack of the edge; `left` is told what left the outbox, ascending.
+    ///
+    /// A range above the last seq sent is refused whole and counted, and so is a later boot; earlier boots are not
+    /// this vehicle's business.
+    pub(super) fn ack(&mut self, rules: &mut Rules, ack: &Ack, now: u64, mut left: impl FnMut(Settled)) {
+        rules.counts.acks += 1;
+        self.quiet.restart(now, rules.settings.times.probe_ms);
+        // The latest transmission that this ack shows to have arrived.
+        let (mut latest, mut covered) = (0, self.latest_covered);
+        let mut removed = 0;
+        for range in &ack.ranges {
+            if range.boot < rules.boot {
+                continue;
+            }
+            if range.boot > rules.boot || range.to > u64::from(self.last_sent) {
+                rules.counts.refused_ranges += 1;
+                continue;
+            }
+            let (seq, order) = self.latest_covered;
+            if seq > 0 && (range.from..=range.to).contains(&u64::from(seq)) {
+                latest = latest.max(order);
+            }
+            let first = self.slots.partition_point(|slot| u64::from(slot.seq) < range.from);
+            for slot in self.slots.range_mut(first..).take_while(|slot| u64::from(slot.seq) <= range.to) {
+                removed += u64::from(!slot.state.is(GONE));
+                slot.state.set(GONE, true);
+                latest = latest.max(slot.order);
+                if covered.0 == 0 || covered.1 < slot.order {
+                    covered = (slot.seq, slot.order);
+                }
+            }
+        }
+        self.latest_covered = covered;
+        rules.counts.acked += removed;
+        if removed > 0 {
+            self.remove_gone(&mut left);
+        }
+        self.strike(rules, latest, now);
+    }
+
+    fn remove_gone(&mut self, left: &mut impl FnMut(Settled)) {
+        let (mut ready, mut in_flight) = (self.ready, self.in_flight);
+        let cursor = self.cursor;
+        self.slots.retain(|slot| {
+            let gone = slot.state.is(GONE);
+            if gone {
+                ready -= u32::from(slot.state.is(READY));
+                in_flight -= u32::from(slot.seq < cursor);
+                left(Settled { seq: slot.seq, due_us: slot.due_us });
+            }
+            !gone
+        });
+        (self.ready, self.in_flight) = (ready, in_flight);
+        if self.next_due != NEVER {
+            self.plan_resend();
+        }
+        if self.slots.is_empty() {
+            // A backlog is rare, and its memory would stay with each vehicle that once had one.
+            self.slots.shrink_to(16);
+        }
+    }
+
+    /// Rule 2: this ack shows that transmission `latest` arrived, and left out what is still here.
+    fn strike(&mut self, rules: &mut Rules, latest: u32, now: u64) {
+        let Times { left_out_ms, left_out_max_ms, .. } = rules.settings.times;
+        let sent = self.sent();
+        for slot in self.slots.range_mut(..sent) {
+            if slot.resend_at != NEVER || slot.state.is(READY) {
+                continue;
+            }
+            slot.strikes = if slot.order < latest { slot.strikes + 1 } else { 0 };
+            if slot.strikes >= 2 {
+                let most = doubled(left_out_ms, left_out_max_ms, u32::from(slot.left_out));
+                slot.resend_at = moment(now + rules.rng.random_range(0..=most));
+                slot.left_out = slot.left_out.saturating_add(1);
+                slot.state.because(Resent::LeftOut);
+                self.next_due = self.next_due.min(slot.resend_at);
+            }
+        }
+    }
+
+    /// When [`Self::next`] may have something that it does not have now, by the clock alone, ms.
+    pub(super) fn wake_at(&self) -> Option<u64> {
+        if !self.connected {
+            return None;
+        }
+        let probe = (self.in_flight > 0).then(|| self.quiet.ends());
+        let due = (self.next_due != NEVER).then(|| u64::from(self.next_due));
+        probe.into_iter().chain(due).min()
+    }
+
+    /// How many readings are in hand.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Readings that were never sent, or whose turn has come again.
+    pub(super) fn waits(&self) -> bool {
+        self.ready > 0 || self.slots.back().is_some_and(|slot| slot.seq >= self.cursor)
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight as usize
+    }
+}
+
+/// Ms in 32 bits: good for 49 days of a run.
+fn moment(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(NEVER - 1).min(NEVER - 1)
+}

@@ -1,0 +1,82 @@
+//! One reading in the outbox of a load vehicle, in 24 bytes.
+
+use crate::outbox::Resent;
+
+/// No time at all.
+pub(super) const NEVER: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    /// When it was due, µs after the start of the load.
+    pub(super) due_us: u64,
+    pub(super) seq: u32,
+    /// The number of its last transmission in this session; 0 before.
+    pub(super) order: u32,
+    /// Ms; [`NEVER`] where none is planned.
+    pub(super) resend_at: u32,
+    pub(super) strikes: u8,
+    /// Resends by rule 2; saturates, long after the pause has.
+    pub(super) left_out: u8,
+    pub(super) refusals: u8,
+    pub(super) state: State,
+}
+
+impl Slot {
+    pub(super) fn new(seq: u32, due_us: u64) -> Self {
+        let state = State::default();
+        Self { due_us, seq, order: 0, resend_at: NEVER, strikes: 0, left_out: 0, refusals: 0, state }
+    }
+}
+
+/// Flags, and the rule that sends it next.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct State(u8);
+
+/// The broker has answered the last transmission.
+pub(super) const TAKEN: u8 = 1;
+/// At least once.
+pub(super) const SENT_BEFORE: u8 = 2;
+/// It is to be sent again now.
+pub(super) const READY: u8 = 4;
+/// The ack that is being read names it.
+pub(super) const GONE: u8 = 8;
+/// The broker has answered a transmission, the last one or an earlier one.
+pub(super) const ANSWERED: u8 = 128;
+const WHY_SHIFT: u8 = 4;
+const WHY: u8 = 7 << WHY_SHIFT;
+
+impl State {
+    pub(super) fn is(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(super) fn set(&mut self, flag: u8, on: bool) {
+        if on { self.0 |= flag } else { self.0 &= !flag }
+    }
+
+    pub(super) fn why(self) -> Resent {
+        Resent::ALL[usize::from((self.0 & WHY) >> WHY_SHIFT)]
+    }
+
+    pub(super) fn because(&mut self, why: Resent) {
+        self.0 = (self.0 & !WHY) | ((why as u8) << WHY_SHIFT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_takes_24_bytes_and_a_state_holds_flags_and_rule() {
+        assert_eq!(size_of::<Slot>(), 24);
+        for why in Resent::ALL {
+            let mut state = State::default();
+            state.set(TAKEN | GONE | ANSWERED, true);
+            state.because(Resent::Refused);
+            state.because(why);
+            state.set(GONE, false);
+            assert!(state.is(TAKEN) && state.is(ANSWERED) && !state.is(GONE) && !state.is(READY) && state.why() == why);
+        }
+    }
+}

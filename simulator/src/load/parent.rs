@@ -1,0 +1,228 @@
+//! A load as a whole: starts the workers, waits until the fleet is connected, lets it report, watches, and tells
+//! what came of it.
+
+use std::{
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use service::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    config::Config,
+    control::{Order, Word},
+    counts::{Counts, Stages},
+    crew::{Crew, Heard},
+    machine,
+    report::Report,
+    summary,
+};
+/// From the order to start until the first reading may be due: the order is with every worker by then.
+const LEAD: Duration = Duration::from_millis(300);
+/// How long workers may take to end beyond their drain and goodbyes.
+const SPARE: Duration = Duration::from_secs(20);
+
+/// The same where the fleet did not come to connect.
+const FAREWELL: Duration = Duration::from_secs(4);
+
+/// What the ramp showed.
+#[derive(Debug, Default)]
+pub(super) struct Ramp {
+    /// Until the last vehicle was connected; none: it never was.
+    pub(super) took: Option<Duration>,
+    /// Connections that stand, as the kernel counts them.
+    pub(super) established: u64,
+    /// Resident memory of all workers before there was a vehicle, and with all of them idle, bytes.
+    pub(super) memory: (u64, u64),
+    /// What rendering a payload takes, ns: the slowest worker.
+    pub(super) payload_ns: u64,
+}
+
+/// Runs a load to its end, or until `stop` fires; prints a summary and writes the report.
+///
+/// # Errors
+/// [`Error::Unavailable`] if the fleet can't connect, [`Error::VerdictFailed`] if a worker died or readings are
+/// not accounted for, [`Error::Usage`] for folders and files that can't be written.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+    config.validate()?;
+    let brokers = {
+        let config = config.clone();
+        tokio::task::spawn_blocking(move || config.brokers()).await.map_err(anyhow::Error::from)??
+    };
+    if let Some(dir) = &config.ledger {
+        std::fs::create_dir_all(dir)
+            .map_err(|error| Error::Usage { flag: "ledger", detail: format!("{}: {error}", dir.display()) })?;
+    }
+    let mut report = Report::new(&config.name);
+    let began = Instant::now();
+    let plans = (0..config.workers()).map(|worker| config.plan(worker, &brokers, report.started)).collect();
+    let (crew, words) = Crew::start(plans)?;
+    let mut load =
+        Load { config, brokers, crew, words, stages: Stages::new()?, ramp: Ramp::default(), stop, shown: None };
+    let ramped = load.ramp().await;
+    if ramped.is_ok() {
+        load.drive().await;
+    }
+    load.finish(&mut report, began, ramped).await
+}
+
+struct Load {
+    config: Config,
+    brokers: Vec<SocketAddr>,
+    crew: Crew,
+    words: mpsc::Receiver<Heard>,
+    stages: Stages,
+    ramp: Ramp,
+    stop: CancellationToken,
+    /// The counts of the last progress line.
+    shown: Option<Counts>,
+}
+
+impl Load {
+    /// Waits for a word, and takes it in; at most so long.
+    async fn hear(&mut self, within: Duration) {
+        let Ok(heard) = tokio::time::timeout(within, self.words.recv()).await else {
+            self.crew.watch();
+            return;
+        };
+        let Some((number, word)) = heard else {
+            // All threads have ended, so all workers are gone.
+            tokio::time::sleep(within).await;
+            return;
+        };
+        self.crew.hear(number, word.as_ref());
+        match word {
+            Some(Word::Tick(tick)) => self.stages.add(&tick.recorded),
+            Some(Word::Connected { memory, payload_ns }) => {
+                let (before, connected) = self.ramp.memory;
+                self.ramp.memory = (before + memory.0, connected + memory.1);
+                self.ramp.payload_ns = self.ramp.payload_ns.max(payload_ns);
+            }
+            Some(Word::Ended { .. }) | None => {}
+        }
+    }
+
+    /// Waits until every vehicle is connected.
+    async fn ramp(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let limit = Duration::from_millis(self.config.ramp_ms());
+        let mut show_at = began + Duration::from_secs(1);
+        while !self.crew.is_complete() {
+            let mut gone = self.crew.dead() > 0;
+            let stop = self.stop.clone();
+            tokio::select! {
+                () = self.hear(Duration::from_millis(500)) => {}
+                () = stop.cancelled() => gone = true,
+            }
+            if Instant::now() >= show_at {
+                show_at += Duration::from_secs(1);
+                self.show(began, "connecting");
+            }
+            if gone || began.elapsed() > limit {
+                return Err(self.unconnected(began).await);
+            }
+        }
+        self.ramp.took = Some(began.elapsed());
+        let brokers = self.brokers.clone();
+        // A table with a line for each connection: not on this thread.
+        let counted = tokio::task::spawn_blocking(move || machine::established(&brokers)).await;
+        self.ramp.established = counted.map_err(anyhow::Error::from)?;
+        Ok(())
+    }
+
+    /// Sends everybody home, and says how far they came and why no farther.
+    async fn unconnected(&mut self, began: Instant) -> Error {
+        let (took, connected) = (began.elapsed(), self.crew.counts().connected);
+        self.crew.tell(&Order::Stop { drain_ms: 0 });
+        let until = Instant::now() + FAREWELL;
+        while !self.crew.has_ended() && Instant::now() < until {
+            self.hear(Duration::from_millis(100)).await;
+        }
+        let failed = self.crew.counts().failed;
+        let failed: Vec<_> = failed.iter().map(|(reason, n)| format!("{n} × {reason}")).collect();
+        let detail = format!(
+            "{connected} of {} vehicles connected after {:.1} s{}{}",
+            self.config.vehicles,
+            took.as_secs_f64(),
+            if failed.is_empty() { "" } else { ": " },
+            failed.join(", "),
+        );
+        Error::Unavailable { flag: "mqtt", address: self.config.mqtt.clone(), detail }
+    }
+
+    /// Lets the fleet report until it has come to its end.
+    async fn drive(&mut self) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + LEAD;
+        self.crew.tell(&Order::Start { at_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX) });
+        let began = Instant::now() + LEAD;
+        let drain = Duration::from_millis(self.config.drain_ms);
+        let mut until = match self.config.duration_ms {
+            0 => None,
+            ms => Some(began + Duration::from_millis(ms) + drain + SPARE),
+        };
+        let mut stopping = false;
+        let mut show_at = Instant::now() + Duration::from_secs(1);
+        while !self.crew.has_ended() {
+            let stop = self.stop.clone();
+            tokio::select! {
+                () = self.hear(Duration::from_millis(200)) => {}
+                () = stop.cancelled(), if !stopping => {}
+            }
+            if !stopping && (self.stop.is_cancelled() || self.crew.dead() > 0) {
+                stopping = true;
+                let drain_ms = self.config.stop_drain_ms.min(self.config.drain_ms);
+                self.crew.tell(&Order::Stop { drain_ms });
+                until = Some(Instant::now() + Duration::from_millis(drain_ms) + SPARE);
+            }
+            if Instant::now() >= show_at {
+                show_at += Duration::from_secs(1);
+                self.show(began, "driving");
+            }
+            if until.is_some_and(|until| Instant::now() > until) {
+                self.crew.failures.push("workers did not come to their end".to_owned());
+                break;
+            }
+        }
+        // What was said before the end.
+        while let Ok((number, word)) = self.words.try_recv() {
+            self.crew.hear(number, word.as_ref());
+        }
+    }
+
+    /// One line on a terminal.
+    fn show(&mut self, began: Instant, what: &str) {
+        let counts = self.crew.counts();
+        let mut err = std::io::stderr().lock();
+        if err.is_terminal() {
+            let line = summary::progress(&counts, self.shown.as_ref(), &self.stages, self.config.vehicles);
+            // Whoever looked may have gone.
+            writeln!(err, "{:>5.0} s {what}: {line}", began.elapsed().as_secs_f64()).ok();
+        }
+        self.shown = Some(counts);
+    }
+
+    async fn finish(self, report: &mut Report, began: Instant, ramped: Result<(), Error>) -> Result<(), Error> {
+        let (counts, dead, workers) = (self.crew.counts(), self.crew.dead(), self.crew.len() as u64);
+        let failures = self.crew.close().await;
+        report.duration_s = began.elapsed().as_secs_f64();
+        summary::fill(report, &self.config, &counts, &self.stages, &self.ramp);
+        summary::judge(report, &self.config, &counts, &self.ramp, workers, dead, &failures);
+        if let Some(path) = &self.config.report {
+            report
+                .write(path)
+                .map_err(|error| Error::Usage { flag: "report", detail: format!("{}: {error}", path.display()) })?;
+        }
+        let text = summary::text(report, &counts);
+        writeln!(std::io::stdout().lock(), "{text}").ok();
+        ramped?;
+        if report.is_ok() {
+            return Ok(());
+        }
+        let bad: Vec<_> =
+            report.verdicts.iter().filter(|(_, verdict)| !verdict.ok).map(|(name, _)| name.as_str()).collect();
+        Err(Error::VerdictFailed(format!("{}: {}", bad.join(", "), failures.join("; "))))
+    }
+}

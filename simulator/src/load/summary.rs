@@ -1,0 +1,217 @@
+//! What a load tells: a line each second, and figures, verdicts and a text at its end.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use serde_json::Value;
+
+use super::{
+    config::Config,
+    counts::{Counts, Stage, Stages},
+    parent::Ramp,
+    report::{PERCENTILES, Report, Verdict},
+};
+use crate::outbox::Resent;
+
+/// Where a load stands; rates are since `before`, a second ago.
+pub(super) fn progress(counts: &Counts, before: Option<&Counts>, stages: &Stages, vehicles: u32) -> String {
+    let rate = |of: fn(&Counts) -> u64| of(counts) - before.map_or(0, |before| of(before).min(of(counts)));
+    let stage = if stages.get(Stage::Ack).is_empty() { Stage::Puback } else { Stage::Ack };
+    format!(
+        "{}/{vehicles} connected, {} readings (+{}), {} acknowledged (+{}), {} in outboxes, {} lost connections, {} p99 {:.0} ms",
+        counts.connected,
+        counts.made,
+        rate(|counts| counts.made),
+        counts.acked + counts.unheard,
+        rate(|counts| counts.acked + counts.unheard),
+        counts.in_outbox,
+        counts.lost.values().sum::<u64>(),
+        stage.as_str(),
+        ms(stages.get(stage).value_at_quantile(0.99)),
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times below an hour")]
+fn ms(us: u64) -> f64 {
+    us as f64 / 1_000.0
+}
+
+/// Enters parameters and figures.
+#[expect(clippy::cast_precision_loss, reason = "rates are read by people")]
+pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages: &Stages, ramp: &Ramp) {
+    report.parameters = parameters(config);
+    for (name, value) in [
+        ("vehicles_count", u64::from(config.vehicles)),
+        ("workers_count", u64::from(config.workers())),
+        ("established_sockets", ramp.established),
+        ("connect_attempts", counts.attempts),
+        ("connect_failures", counts.failed.values().sum()),
+        ("connections_lost", counts.lost.values().sum()),
+        ("reconnects", counts.connections.saturating_sub(u64::from(config.vehicles))),
+        ("made_readings", counts.made),
+        ("acked_readings", counts.acked),
+        ("unheard_readings", counts.unheard),
+        ("given_up_readings", counts.given_up),
+        ("in_outbox_readings", counts.in_outbox),
+        ("published_messages", counts.published),
+        ("pubacked_messages", counts.pubacks.values().sum()),
+        ("stray_pubacks", counts.stray_pubacks),
+        ("acks_messages", counts.acks),
+        ("refused_ranges", counts.refused_ranges),
+        ("unreadable_acks", counts.unreadable_acks),
+        ("received_messages", counts.messages),
+        ("pings", counts.pings),
+        ("sent_bytes", counts.bytes_out),
+        ("received_bytes", counts.bytes_in),
+        ("payload_encode_ns", ramp.payload_ns),
+        ("memory_per_vehicle_bytes", ramp.memory.1.saturating_sub(ramp.memory.0) / u64::from(config.vehicles.max(1))),
+    ] {
+        report.count(name, value);
+    }
+    for (why, n) in Resent::ALL.iter().zip(counts.resent) {
+        report.count(&format!("resent_{}_messages", why.as_str()), n);
+    }
+    for (reason, n) in &counts.pubacks {
+        report.count(&format!("puback_{reason:#04x}_messages"), *n);
+    }
+    if let Some(took) = ramp.took {
+        report.figures.insert("ramp_s".into(), took.as_secs_f64());
+        report.figures.insert("ramp_connections_per_s".into(), f64::from(config.vehicles) / took.as_secs_f64());
+    }
+    for (name, n, us) in [
+        ("made_readings_per_s", counts.made, counts.last_made_us),
+        ("settled_readings_per_s", counts.acked + counts.unheard, counts.last_settled_us),
+    ] {
+        if us > 0 {
+            report.figures.insert(name.into(), n as f64 * 1e6 / us as f64);
+        }
+    }
+    for stage in Stage::ALL {
+        report.latency(stage.as_str(), stages.get(stage));
+    }
+}
+
+fn parameters(config: &Config) -> BTreeMap<String, Value> {
+    let judge = serde_json::to_value(config.judge).unwrap_or_default();
+    [
+        ("mqtt", Value::from(config.mqtt.clone())),
+        ("vehicles", config.vehicles.into()),
+        ("workers", config.workers().into()),
+        ("seed", config.seed.into()),
+        ("payload", config.payload.to_string().into()),
+        ("rate", config.rate.into()),
+        ("interval_ms", config.interval_ms.into()),
+        ("blast", config.blast.into()),
+        ("messages", config.messages.into()),
+        ("duration_ms", config.duration_ms.into()),
+        ("connect_rate", config.connect_rate.into()),
+        ("drain_ms", config.drain_ms.into()),
+        ("judge", judge),
+        ("window", config.window.into()),
+        ("outbox_records", config.outbox_records.into()),
+        ("keep_alive_s", config.keep_alive_s.into()),
+        ("socket_buffer", config.socket_buffer.into()),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_null())
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// Enters the verdicts: all vehicles were connected, no worker died, and every reading is accounted for.
+pub(super) fn judge(
+    report: &mut Report,
+    config: &Config,
+    counts: &Counts,
+    ramp: &Ramp,
+    workers: u64,
+    dead: u64,
+    failures: &[String],
+) {
+    let connected = Verdict {
+        ok: ramp.took.is_some(),
+        checked: config.vehicles.into(),
+        counts: counts.failed.clone(),
+        ..Verdict::default()
+    };
+    let alive = Verdict {
+        ok: dead == 0 && failures.is_empty(),
+        checked: workers,
+        counts: [("dead".to_owned(), dead)].into(),
+        examples: failures.iter().take(10).cloned().collect(),
+    };
+    let sums = [
+        ("acked", counts.acked),
+        ("unheard", counts.unheard),
+        ("given_up", counts.given_up),
+        ("in_outbox", counts.in_outbox),
+    ];
+    let conservation = Verdict {
+        ok: counts.balances() && dead == 0,
+        checked: counts.made,
+        counts: sums.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
+        ..Verdict::default()
+    };
+    let verdicts = [("connected", connected), ("workers", alive), ("G4", conservation)];
+    report.verdicts.extend(verdicts.map(|(name, verdict)| (name.to_owned(), verdict)));
+}
+
+/// The end of a run, for people.
+pub(super) fn text(report: &Report, counts: &Counts) -> String {
+    let figure = |name: &str| report.figures.get(name).copied().unwrap_or(0.0);
+    let mut text = String::new();
+    // Writing to a text can't fail.
+    let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").unwrap_or(());
+    line(format_args!(
+        "{:.0} vehicles on {:.0} workers, ramp {:.1} s ({:.0} connections/s), {:.0} sockets, {:.0} bytes each",
+        figure("vehicles_count"),
+        figure("workers_count"),
+        figure("ramp_s"),
+        figure("ramp_connections_per_s"),
+        figure("established_sockets"),
+        figure("memory_per_vehicle_bytes"),
+    ));
+    line(format_args!(
+        "{} readings made = {} acknowledged + {} unheard + {} given up + {} in outboxes; {:.0}/s made, {:.0}/s settled",
+        counts.made,
+        counts.acked,
+        counts.unheard,
+        counts.given_up,
+        counts.in_outbox,
+        figure("made_readings_per_s"),
+        figure("settled_readings_per_s"),
+    ));
+    let resent: Vec<_> = Resent::ALL
+        .iter()
+        .zip(counts.resent)
+        .filter(|(_, n)| *n > 0)
+        .map(|(why, n)| format!("{n} {}", why.as_str()))
+        .collect();
+    let reasons: Vec<_> = counts.pubacks.iter().map(|(reason, n)| format!("{n} × {reason:#04x}")).collect();
+    line(format_args!(
+        "{} published, resent: {}; PUBACKs: {}; {} acks",
+        counts.published,
+        if resent.is_empty() { "none".to_owned() } else { resent.join(", ") },
+        if reasons.is_empty() { "none".to_owned() } else { reasons.join(", ") },
+        counts.acks,
+    ));
+    for (what, reasons) in [("connections lost", &counts.lost), ("attempts failed", &counts.failed)] {
+        for (reason, n) in reasons {
+            line(format_args!("{what}: {n} × {reason}"));
+        }
+    }
+    for stage in Stage::ALL {
+        let name = stage.as_str();
+        if report.figures.contains_key(&format!("{name}_max_ms")) {
+            let named = PERCENTILES.iter().map(|(percentile, _)| *percentile).chain(["max"]);
+            let values = named.map(|p| format!("{p} {:.1}", figure(&format!("{name}_{p}_ms"))));
+            line(format_args!("{name}, ms: {}", values.collect::<Vec<_>>().join("  ")));
+        }
+    }
+    for (name, verdict) in &report.verdicts {
+        let examples =
+            if verdict.examples.is_empty() { String::new() } else { format!(": {}", verdict.examples.join("; ")) };
+        line(format_args!("{name}: {}{examples}", if verdict.ok { "ok" } else { "FAILED" }));
+    }
+    text.truncate(text.trim_end().len());
+    text
+}

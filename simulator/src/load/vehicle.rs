@@ -1,0 +1,130 @@
+//! One load vehicle: its connection, what is out on it, and its outbox.
+
+use std::collections::VecDeque;
+
+use mio::net::TcpStream;
+use telemetry::VehicleId;
+
+use super::{
+    outbox::{Outbox, Rules},
+    plan::Manners,
+};
+
+/// How far its connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// None. It tries again at `at_us`; `paced`: its turn among the fleet is reserved.
+    Down { at_us: u64, paced: bool },
+    /// The socket connects, since `since_us`.
+    Opening { since_us: u64 },
+    /// CONNECT is sent.
+    Greeting { since_us: u64 },
+    /// SUBSCRIBE is sent.
+    Subscribing { since_us: u64 },
+    /// Readings may be sent.
+    Up,
+    /// DISCONNECT is sent, at `since_us`; the broker closes.
+    Leaving { since_us: u64 },
+    /// It will not come back.
+    Left,
+}
+
+/// A PUBLISH without its PUBACK.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outstanding {
+    /// When its reading was due, µs after the start of the load.
+    pub(super) due_us: u64,
+    pub(super) seq: u32,
+    pub(super) id: u16,
+    /// Its reading had been sent before.
+    pub(super) again: bool,
+    /// The kernel has it.
+    pub(super) written: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Vehicle {
+    pub(super) id: VehicleId,
+    /// In the fleet, from 0.
+    pub(super) place: u32,
+    /// The index of its name.
+    pub(super) index: u32,
+    pub(super) link: Link,
+    pub(super) stream: Option<TcpStream>,
+    pub(super) outbox: Outbox,
+    pub(super) outstanding: VecDeque<Outstanding>,
+    /// The beginning of a packet whose end has not come yet.
+    pub(super) inbound: Vec<u8>,
+    /// What the kernel had no room for.
+    pub(super) unsent: Vec<u8>,
+    /// Readings made so far.
+    pub(super) made: u32,
+    /// The broker's session is ours, until it says that it has none.
+    pub(super) known: bool,
+    /// Successive attempts that failed.
+    pub(super) failures: u8,
+    last_id: u16,
+    pub(super) receive_maximum: u16,
+    /// As the broker wants it.
+    pub(super) keep_alive_s: u16,
+    /// When it last sent and heard something, ms.
+    pub(super) sent_ms: u64,
+    pub(super) heard_ms: u64,
+}
+
+impl Vehicle {
+    pub(super) fn new(id: VehicleId, place: u32, index: u32, rules: &Rules, manners: &Manners, first_us: u64) -> Self {
+        Self {
+            id,
+            place,
+            index,
+            link: Link::Down { at_us: first_us, paced: true },
+            stream: None,
+            outbox: Outbox::new(rules),
+            outstanding: VecDeque::new(),
+            inbound: Vec::new(),
+            unsent: Vec::new(),
+            made: 0,
+            known: false,
+            failures: 0,
+            last_id: 0,
+            receive_maximum: u16::MAX,
+            keep_alive_s: manners.keep_alive_s,
+            sent_ms: 0,
+            heard_ms: 0,
+        }
+    }
+
+    /// Whether another PUBLISH may leave now.
+    pub(super) fn has_room(&self) -> bool {
+        let full_circle = self.outstanding.front().is_some_and(|oldest| oldest.id == following(self.last_id));
+        self.unsent.is_empty() && self.outstanding.len() < usize::from(self.receive_maximum) && !full_circle
+    }
+
+    /// The next packet id. Ids are given in a circle and those that are out lie behind each other in it, so that the
+    /// next one is free unless the oldest has it, which [`Self::has_room`] tells.
+    pub(super) fn next_id(&mut self) -> u16 {
+        self.last_id = following(self.last_id);
+        self.last_id
+    }
+
+    /// When the next PINGREQ is due, and when the silence of the broker means that it has gone, ms.
+    pub(super) fn keep_alive_ms(&self) -> Option<(u64, u64)> {
+        let keep_alive = u64::from(self.keep_alive_s) * 1_000;
+        (keep_alive > 0).then_some((self.sent_ms + keep_alive * 3 / 4, self.heard_ms + keep_alive * 3 / 2))
+    }
+
+    /// Forgets what belonged to a connection.
+    pub(super) fn disconnect(&mut self) {
+        self.stream = None;
+        self.outstanding = VecDeque::new();
+        self.inbound = Vec::new();
+        self.unsent = Vec::new();
+    }
+}
+
+fn following(id: u16) -> u16 {
+    // 1 is the SUBSCRIBE's, whose SUBACK comes before the first PUBLISH; 0 is none.
+    id.checked_add(1).unwrap_or(1)
+}

@@ -1,0 +1,82 @@
+//! A mosquitto of its own for a test, on a free port.
+
+use std::{
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A running broker, or only the address of one. Dropping it kills it.
+pub(crate) struct Broker {
+    port: u16,
+    folder: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl Broker {
+    /// An address that nobody listens on.
+    pub(crate) fn nowhere() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { port, folder: tempfile::tempdir().unwrap(), process: None }
+    }
+
+    /// Starts one and waits until it listens.
+    pub(crate) fn start() -> Self {
+        let mut broker = Self::nowhere();
+        let config = format!(
+            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_inflight_messages 100\n\
+             max_queued_messages 0\nset_tcp_nodelay true\nuse_username_as_clientid true\nlog_type none\n",
+            broker.port,
+        );
+        std::fs::write(broker.folder.path().join("mosquitto.conf"), config).unwrap();
+        broker.run();
+        broker
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// SIGKILL, and a new one that knows nothing of the old one's sessions.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.kill();
+        self.run();
+    }
+
+    fn run(&mut self) {
+        let program = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"].into_iter();
+        let program = program.filter(|path| std::path::Path::new(path).exists()).chain(["mosquitto"]).next().unwrap();
+        let process = Command::new(program)
+            .arg("-c")
+            .arg(self.folder.path().join("mosquitto.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("make deps installs mosquitto");
+        self.process = Some(process);
+        let until = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(self.address()).is_err() {
+            assert!(Instant::now() < until, "mosquitto does not listen on port {}", self.port);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().ok();
+            process.wait().ok();
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,174 @@
+//! `motorcade-simulator load` against a real mosquitto: what it reports, what it enters, and what it survives.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking; figures are small"
+)]
+
+mod broker;
+mod edge;
+
+use std::{
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use simulator::{ledger, outbox::Key};
+use telemetry::{Encoding, PayloadHash};
+
+use self::{broker::Broker, edge::Edge};
+
+/// Beyond it something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn load(broker: &Broker, folder: &Path, arguments: &str) -> Child {
+    let (report, ledger) = (folder.join("report.json"), folder.join("ledger"));
+    Command::new(env!("CARGO_BIN_EXE_motorcade-simulator"))
+        .args(["load", "--mqtt", &broker.address(), "--report"])
+        .arg(report)
+        .arg("--ledger")
+        .arg(ledger)
+        .args(arguments.split(' '))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits for its end; kills it and fails if that does not come.
+fn end(mut child: Child) -> (Option<i32>, Output) {
+    let until = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            panic!("the load hangs: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), output)
+}
+
+fn report(folder: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(folder.join("report.json")).unwrap()).unwrap()
+}
+
+fn figure(report: &Value, name: &str) -> u64 {
+    let figure = report["figures"][name].as_f64().unwrap_or_else(|| panic!("{name} is not in {report:#}"));
+    assert!(figure >= 0.0 && figure.fract() == 0.0, "{name} = {figure}");
+    figure as u64
+}
+
+/// Waits until a condition holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn every_reading_is_made_when_it_is_due_and_settled_by_the_broker() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let arguments = "--vehicles 300 --workers 2 --rate 1000 --duration-ms 2000 --judge puback --payload kib";
+    let (code, output) = end(load(&broker, folder.path(), arguments));
+    assert_eq!(code, Some(0), "{output:?}");
+    let report = report(folder.path());
+    assert_eq!(figure(&report, "made_readings"), 2_000);
+    // Nobody subscribes, and the broker says so.
+    assert_eq!((figure(&report, "unheard_readings"), figure(&report, "puback_0x10_messages")), (2_000, 2_000));
+    assert_eq!((figure(&report, "published_messages"), figure(&report, "in_outbox_readings")), (2_000, 0));
+    assert_eq!(figure(&report, "established_sockets"), 300);
+    for name in ["connect_p99_ms", "schedule_to_written_max_ms", "schedule_to_puback_p999_ms", "ramp_s"] {
+        assert!(report["figures"][name].as_f64().unwrap() > 0.0, "{name}");
+    }
+    let ledger = ledger::read(&folder.path().join("ledger")).unwrap();
+    assert_eq!((ledger.files, ledger.len(), ledger.vehicles().len()), (2, 2_000, 300));
+    let (first, last) = ledger.iter().fold((i64::MAX, 0), |(first, last), (_, _, sent)| {
+        assert_eq!(sent.acked, None, "0x10 is no acknowledgement");
+        (first.min(sent.scheduled), last.max(sent.scheduled))
+    });
+    assert_eq!(last - first, 1_999, "one each ms");
+}
+
+#[test]
+fn what_an_edge_acknowledges_is_what_it_got_and_what_it_leaves_out_is_sent_again() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    // It takes the fifth reading of each vehicle only when it comes again.
+    let edge = Edge::start(&broker, |seq, again| seq != 5 || again);
+    let arguments = "--vehicles 40 --rate 800 --duration-ms 2000 --resend-ms 50 --probe-ms 500 --drain-ms 20000";
+    let (code, output) = end(load(&broker, folder.path(), arguments));
+    assert_eq!(code, Some(0), "{output:?}");
+    let report = report(folder.path());
+    assert_eq!((figure(&report, "made_readings"), figure(&report, "acked_readings")), (1_600, 1_600));
+    assert!(figure(&report, "resent_left_out_messages") >= 40, "{report:#}");
+    assert_eq!((figure(&report, "refused_ranges"), figure(&report, "unreadable_acks")), (0, 0));
+    let ledger = ledger::read(&folder.path().join("ledger")).unwrap();
+    let received = edge.stop();
+    assert_eq!(ledger.len(), 1_600);
+    for payload in received {
+        // A resend has the same bytes.
+        let record = telemetry::decode(&payload, Encoding::Json, None).unwrap();
+        let key = Key::Seq { boot: record.boot, seq: record.seq };
+        let sent = ledger.get(record.vehicle.as_str(), key).unwrap();
+        assert_eq!((sent.hash, sent.scheduled), (PayloadHash::of(&payload), record.time));
+        assert!(sent.acked.is_some_and(|at| at >= sent.scheduled));
+    }
+}
+
+#[test]
+fn a_broker_that_dies_is_survived_and_nothing_goes_missing() {
+    let (mut broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let arguments = "--vehicles 100 --rate 500 --duration-ms 4000 --judge puback --reconnect-ms 100 --drain-ms 20000";
+    let child = load(&broker, folder.path(), arguments);
+    let ledger = folder.path().join("ledger");
+    until("a second of readings", || ledger::read(&ledger).is_ok_and(|ledger| ledger.len() > 500));
+    broker.kill_and_restart();
+    let (code, output) = end(child);
+    assert_eq!(code, Some(0), "{output:?}");
+    let report = report(folder.path());
+    assert_eq!((figure(&report, "made_readings"), figure(&report, "unheard_readings")), (2_000, 2_000));
+    assert_eq!((figure(&report, "connections_lost"), figure(&report, "reconnects")), (100, 100));
+    assert_eq!(report["verdicts"]["G4"]["checked"], 2_000);
+}
+
+#[test]
+fn a_worker_that_dies_fails_the_run() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let arguments = "--vehicles 50 --workers 2 --interval-ms 100 --duration-ms 30000 --judge puback --drain-ms 500";
+    let child = load(&broker, folder.path(), arguments);
+    let workers = format!("/proc/{0}/task/{0}/children", child.id());
+    let ledger = folder.path().join("ledger");
+    until("readings of both workers", || {
+        ledger::read(&ledger)
+            .is_ok_and(|ledger| ledger.files == 2 && ledger.vehicles().len() == 50 && ledger.len() > 100)
+    });
+    let workers = std::fs::read_to_string(workers).unwrap();
+    let workers: Vec<_> = workers.split_whitespace().collect();
+    assert_eq!(workers.len(), 2);
+    assert!(Command::new("kill").args(["-9", workers[1]]).status().unwrap().success());
+    let (code, output) = end(child);
+    assert_eq!(code, Some(1), "{output:?}");
+    let verdicts = &report(folder.path())["verdicts"];
+    assert_eq!((&verdicts["workers"]["ok"], &verdicts["workers"]["dead"]), (&false.into(), &1.into()));
+    assert_eq!(verdicts["G4"]["ok"], false, "what a dead worker had in hand is not known");
+    until("the other worker has gone, too", || !Path::new(&format!("/proc/{}", workers[0])).exists());
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::nowhere();
+    let (code, output) = end(load(&broker, folder.path(), "--vehicles 3 --blast --ramp-ms 1000"));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(code, Some(69), "{error}");
+    assert!(
+        error.contains(&broker.address()) && error.contains("0 of 3 vehicles") && error.contains("refused"),
+        "{error}"
+    );
+}
