@@ -21,6 +21,7 @@ mod producer;
 pub mod release;
 mod session;
 pub mod spool;
+mod standby;
 
 use service::Error;
 
@@ -28,7 +29,7 @@ pub use bridge::Edge;
 pub use config::Config;
 pub use release::{AfterDelivery, Release};
 
-use crate::session::{Identity, Session};
+use crate::session::Session;
 
 /// Reaches Kafka and the MQTT broker; returns when the subscription is confirmed.
 ///
@@ -46,8 +47,7 @@ pub async fn connect(config: Config) -> Result<Edge, Error> {
 pub async fn connect_with<R: Release>(config: Config, release: R) -> Result<Edge<R>, Error> {
     config.validate()?;
     let connected = tokio::task::spawn_blocking(move || {
-        let identity = Identity { client_id: config.id.clone(), will: None, subscribes: true };
-        let session = Session::new(&config, identity)?;
+        let session = Session::new(&config, bridge::identity(&config))?;
         Edge::connect(config, session, release)
     });
     connected.await.map_err(|error| Error::Internal(error.into()))?

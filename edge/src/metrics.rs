@@ -10,6 +10,8 @@ pub(crate) const KAFKA_REFUSED: &str = "kafka_refused";
 /// A publish of QoS 0, which nobody sends again, when there was no room for it.
 pub(crate) const QOS0_OVERFLOW: &str = "qos0_overflow";
 
+/// The vehicle sends more than it may; it keeps the reading and sends it again.
+pub(crate) const RATE_LIMITED: &str = "rate_limited";
 /// Spooled, and spoilt on the disk; not acknowledged to its vehicle, which sends it again.
 pub(crate) const SPOOL_SPOILT: &str = "spool_spoilt";
 /// Spooled by a program that this one does not understand; as above.
@@ -30,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) window_exceeded: Counter,
     pub(crate) vehicles: Gauge,
     pub(crate) connected: Gauge,
+    pub(crate) active: Gauge,
     pub(crate) spool_mode: Gauge,
     pub(crate) spool_bytes: Gauge,
     pub(crate) spool_records: Gauge,
@@ -57,6 +60,7 @@ impl Metrics {
         );
         describe_gauge!("edge_vehicles", "Vehicles whose acknowledged ranges are remembered");
         describe_gauge!("edge_mqtt_connected", "1 while connected to the MQTT broker");
+        describe_gauge!("edge_active", "0 while another edge with the same id bridges and this one stands by");
         describe_gauge!("edge_spool_mode", "0 live, 1 spooling, 2 catching up");
         describe_gauge!("edge_spool_bytes", "Bytes of the spool's files");
         describe_gauge!("edge_spool_records", "Spooled records that Kafka has not confirmed");
@@ -83,6 +87,7 @@ impl Metrics {
             window_exceeded: counter!("edge_receive_maximum_exceeded_total"),
             vehicles: gauge!("edge_vehicles"),
             connected: gauge!("edge_mqtt_connected"),
+            active: gauge!("edge_active"),
             spool_mode: gauge!("edge_spool_mode"),
             spool_bytes: gauge!("edge_spool_bytes"),
             spool_records: gauge!("edge_spool_records"),

@@ -160,7 +160,7 @@ impl Producer {
     /// [`Error::Usage`] for settings that librdkafka refuses, [`Error::Unavailable`] otherwise.
     pub(crate) fn connect(config: &Config) -> Result<Self, Error> {
         let reports = Arc::new(Reports { away: AtomicBool::new(true), ..Reports::default() });
-        let inner: BaseProducer<Context> = settings(config)
+        let inner: BaseProducer<Context> = settings(config)?
             .create_with_context(Context(Arc::clone(&reports)))
             .map_err(|error| Error::Usage { flag: "kafka", detail: error.to_string() })?;
         let unavailable = |detail: String| Error::Unavailable { flag: "kafka", address: config.kafka.clone(), detail };
@@ -246,7 +246,7 @@ impl Drop for Producer {
     }
 }
 
-fn settings(config: &Config) -> ClientConfig {
+fn settings(config: &Config) -> Result<ClientConfig, Error> {
     let mut settings = ClientConfig::new();
     let queue = 4 * u32::from(config.receive_maximum);
     for (name, value) in [
@@ -271,7 +271,10 @@ fn settings(config: &Config) -> ClientConfig {
     ] {
         settings.set(name, value);
     }
-    settings
+    for (name, value) in config.secure.kafka()? {
+        settings.set(name, value);
+    }
+    Ok(settings)
 }
 
 /// Asks for all topics: asking for one by name may create it.
@@ -313,7 +316,8 @@ mod tests {
             let config = Cli::try_parse_from(["edge", "--kafka", &server]).unwrap().config;
             config.validate().unwrap();
             let reports = Arc::new(Reports::default());
-            let producer: BaseProducer<Context> = settings(&config).create_with_context(Context(reports)).unwrap();
+            let producer: BaseProducer<Context> =
+                settings(&config).unwrap().create_with_context(Context(reports)).unwrap();
             let (sender, knocked) = std::sync::mpsc::channel();
             std::thread::spawn(move || sender.send(listener.accept().map(|_| ())));
             assert!(matches!(knocked.recv_timeout(Duration::from_secs(10)), Ok(Ok(()))), "{server}");

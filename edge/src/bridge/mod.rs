@@ -4,9 +4,13 @@
 //! does everything that has gathered: a message costs no wake-up, neither here nor in a polling thread of the
 //! producer. Without work it sleeps until the socket wakes it.
 
+mod arrivals;
+mod ending;
 mod handover;
 mod rest;
+mod showing;
 mod spooling;
+mod watch;
 
 use std::{
     collections::VecDeque,
@@ -23,26 +27,26 @@ use crate::{
     ack::Acks,
     config::Config,
     delivery::Ticket,
-    intake,
-    metrics::{Metrics, QOS0_OVERFLOW},
+    limit::Limit,
+    metrics::Metrics,
     producer::{Fate, Producer},
-    release::{AfterDelivery, Books, Item, Release},
+    release::{AfterDelivery, Books, Release},
     session::{Happening, Session},
-    spool::Entry,
 };
 use rest::Rest;
+use showing::Shown;
 use spooling::Spooling;
-
-/// With a broker that keeps to Receive Maximum at most two windows are in hand: one of a lost connection and one
-/// of this one.
-const MOST_WINDOWS: usize = 3;
-/// A goodbye spares the broker the wait for our keep-alive.
-const GOODBYE: Duration = Duration::from_millis(500);
+use watch::Watch;
+pub(crate) use watch::identity;
 
 /// A connected edge.
 pub struct Edge<R = AfterDelivery> {
     config: Config,
     session: Session,
+    /// Of an edge that shares its client id.
+    watch: Option<Watch>,
+    /// None: vehicles may send what they like.
+    limit: Option<Limit>,
     producer: Producer,
     release: R,
     rest: Rest,
@@ -67,21 +71,11 @@ pub struct Edge<R = AfterDelivery> {
     /// The broker is beyond Receive Maximum, and the log says so.
     exceeded: bool,
     tally: Tally,
-    /// What the metrics know of the tally.
     shown: Shown,
     pubacks: u64,
     acks_sent: u64,
     late_reports: u64,
     metrics: Metrics,
-}
-
-#[derive(Default)]
-struct Shown {
-    received: u64,
-    sent: u64,
-    pubacks: u64,
-    acks_sent: u64,
-    late_reports: u64,
 }
 
 impl<R: Release> Edge<R> {
@@ -95,6 +89,8 @@ impl<R: Release> Edge<R> {
             rest: Rest::new(Duration::from_micros(u64::from(config.beat_us)))?,
             books: Books::new(Acks::new(config.pace(), config.max_vehicles as usize)),
             session,
+            watch: Watch::new(&config)?,
+            limit: config.allowance().map(|allowance| Limit::new(allowance, config.max_vehicles as usize)),
             producer,
             release,
             waiting: VecDeque::new(),
@@ -134,6 +130,9 @@ impl<R: Release> Edge<R> {
                 Some(Changed::Refused(why)) => return Err(self.unavailable(why)),
                 Some(Changed::Lost(why)) => last = why,
                 None => {}
+            }
+            if self.watch.as_ref().is_some_and(Watch::is_standing_by) {
+                return Ok(());
             }
             // A session that brings so much was subscribed before.
             if self.arrivals > 2 * u64::from(self.config.receive_maximum) {
@@ -187,76 +186,17 @@ impl<R: Release> Edge<R> {
         self.drain()
     }
 
-    /// No more intake; wait for Kafka; acknowledge; say goodbye. Not unsubscribed: the session goes on collecting.
-    fn drain(&mut self) -> Result<(), Error> {
-        self.stopping = true;
-        let deadline = Instant::now() + self.config.drain_timeout();
-        while self.books.tracker.in_hand() > 0 && Instant::now() < deadline {
-            let step = self.step()?;
-            self.rest(&step, Some(deadline));
-        }
-        self.books.acks.all_due();
-        self.tell(Instant::now());
-        while self.session.connected() && !self.told() && Instant::now() < deadline {
-            let step = self.step()?;
-            self.rest(&step, Some(deadline));
-        }
-        if !self.session.disconnect(Instant::now() + GOODBYE) {
-            tracing::warn!("the MQTT broker did not take our DISCONNECT");
-        }
-        self.show(Instant::now());
-        let (unsafe_yet, spooled) = self.in_hand();
-        if unsafe_yet > 0 {
-            tracing::warn!(unsafe_yet, "stopped before Kafka confirmed these; the broker will send them again");
-        }
-        if let Some(spooling) = &self.spooling {
-            if spooled > 0 {
-                tracing::warn!(spooled, "stopped before Kafka confirmed these; the next process delivers them");
-            }
-            spooling.close();
-            while !spooling.is_closed() && Instant::now() < deadline + GOODBYE {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        Ok(())
-    }
-
-    /// What nobody has confirmed, and what the spool answers for.
-    fn in_hand(&self) -> (u64, u64) {
-        let unsafe_yet = self.books.tracker.iter().filter(|(_, item)| item.position.is_none()).count();
-        (unsafe_yet as u64, self.spooling.as_ref().map_or(0, Spooling::undelivered))
-    }
-
-    fn told(&mut self) -> bool {
-        self.session.written() && self.books.tracker.next_puback().is_none() && self.books.acks.next_due().is_none()
-    }
-
-    fn tally(&self) -> Tally {
-        let mut tally = self.tally.clone();
-        let (unsafe_yet, spooled) = self.in_hand();
-        tally.in_hand = unsafe_yet + spooled;
-        let reconnects = self.connections.saturating_sub(1);
-        let (restored, ever_spooled) =
-            self.spooling.as_ref().map_or((0, 0), |spooling| (spooling.restored, spooling.spooled));
-        for (name, count) in [
-            ("restored", restored),
-            ("spooled", ever_spooled),
-            ("in_spool", spooled),
-            ("acks_sent", self.acks_sent),
-            ("pubacks_released", self.pubacks),
-            ("late_reports", self.late_reports),
-            ("reconnects", reconnects),
-        ] {
-            tally.further.insert(name.to_owned(), count);
-        }
-        tally
-    }
-
     /// Does everything that can be done now.
     fn step(&mut self) -> Result<Step, Error> {
         let now = Instant::now();
+        let mut may_connect = true;
+        if let Some(watch) = &mut self.watch {
+            watch.advance(now);
+            watch.say(&mut self.session, now);
+            may_connect = watch.standby.may_connect(now);
+        }
         let listen = self.may_listen();
-        let came = self.session.advance(now, listen);
+        let came = self.session.advance(now, may_connect && listen, listen);
         let mut step = Step { came, worked: came > 0, link: None };
         let ingest = unix_millis();
         while let Some(happening) = self.session.next(now, ingest, self.may_listen()) {
@@ -279,7 +219,8 @@ impl<R: Release> Edge<R> {
         // What failed waits for what waits for room.
         let failed = self.failed.front().filter(|_| self.waiting.is_empty()).map(|(at, _)| *at);
         let timers = [until, self.books.acks.next_check(), self.retry_at, failed];
-        let wake_at = timers.into_iter().flatten().fold(self.session.wanted_at(now), Instant::min);
+        let sessions = self.watch.iter().fold(self.session.wanted_at(now), |at, watch| at.min(watch.wanted_at(now)));
+        let wake_at = timers.into_iter().flatten().fold(sessions, Instant::min);
         self.rest.until(wake_at, now, self.session.socket(), step, at_work);
     }
 
@@ -293,6 +234,9 @@ impl<R: Release> Edge<R> {
                     self.metrics.reconnects.increment(1);
                 }
                 self.connections += 1;
+                if let Some(watch) = &mut self.watch {
+                    watch.standby.connected();
+                }
                 tracing::info!(resumed, "connected to the MQTT broker");
             }
             Happening::Subscribed => {
@@ -310,8 +254,12 @@ impl<R: Release> Edge<R> {
                 self.lost(&why);
                 step.link = Some(Changed::Refused(why));
             }
+            Happening::Pong => {}
             Happening::TakenOver => {
-                self.lost("taken over");
+                self.lost("another edge has taken over");
+                if self.watch.is_some() {
+                    return Ok(());
+                }
                 return Err(self.unavailable("another edge connected with this --id".to_owned()));
             }
             Happening::Fatal(why) => {
@@ -325,66 +273,10 @@ impl<R: Release> Edge<R> {
     fn lost(&mut self, why: &str) {
         self.books.tracker.lost();
         self.metrics.connected.set(0.0);
+        if let Some(watch) = &mut self.watch {
+            watch.standby.lost();
+        }
         tracing::warn!(why, "the MQTT broker is away");
-    }
-
-    /// Whether more may be taken in. Three cases say no, and all end when Kafka confirms or the spool has fsynced:
-    /// - the connection is gone and more than a window is in hand, for the next one brings another;
-    /// - the broker does not keep to Receive Maximum. mosquitto 2.0.11 sends a whole window of what it has queued
-    ///   for every PUBACK. Then the socket is not read, and TCP holds the broker up; pings go on;
-    /// - what is in hand takes as much memory as it may.
-    fn may_listen(&self) -> bool {
-        let in_hand = match &self.spooling {
-            // What is safe there, and still with the producer, holds nobody up.
-            Some(spooling) if spooling.is_on() => spooling.unsafe_yet(),
-            _ => self.books.tracker.in_hand(),
-        };
-        let windows = if self.session.connected() { MOST_WINDOWS } else { 1 };
-        in_hand <= windows * usize::from(self.config.receive_maximum)
-            && self.bytes_in_hand <= 1024 * self.config.in_hand_kib as usize
-    }
-
-    fn watch_window(&mut self) {
-        let (unacknowledged, window) = (self.books.tracker.unacknowledged(), usize::from(self.config.receive_maximum));
-        if unacknowledged > window && !self.exceeded {
-            tracing::warn!(unacknowledged, window, "the MQTT broker sends more ahead than Receive Maximum allows");
-            self.metrics.window_exceeded.increment(1);
-        }
-        // Warned of again only after it has been half empty.
-        self.exceeded = if self.exceeded { unacknowledged > window / 2 } else { unacknowledged > window };
-    }
-
-    fn take_in(&mut self, packet_id: Option<u16>, entry: Entry, now: Instant) -> Result<(), Error> {
-        if self.stopping {
-            // Not taken in, not acknowledged: the broker keeps it.
-            return Ok(());
-        }
-        self.arrivals += 1;
-        self.tally.received += 1;
-        if entry.qos0 {
-            if self.qos0_in_hand >= usize::from(self.config.receive_maximum) {
-                self.count_discarded(QOS0_OVERFLOW);
-                return Ok(());
-            }
-            self.qos0_in_hand += 1;
-        }
-        let sorted = intake::sort(entry);
-        self.bytes_in_hand += sorted.size();
-        if let Some(reason) = sorted.discarded() {
-            tracing::debug!(reason, vehicle = sorted.vehicle(), "refused");
-        }
-        let spooling = self.spooling.as_mut().filter(|spooling| spooling.is_on());
-        let item = Item { sorted, arrival: self.arrivals, with_producer: spooling.is_none(), position: None };
-        let ticket = self.books.tracker.arrived(packet_id, item);
-        self.release.arrived(&mut self.books, ticket, now);
-        match spooling {
-            Some(spooling) => spooling.take(ticket),
-            None if self.waiting.is_empty() => {
-                self.hand_over(ticket)?;
-            }
-            None => self.waiting.push_back(ticket),
-        }
-        Ok(())
     }
 
     /// Says what may be said: PUBACKs that are due in order, then acks as far as there is room.
@@ -397,43 +289,20 @@ impl<R: Release> Edge<R> {
             self.pubacks += 1;
         }
         self.books.acks.tick(now);
-        while self.session.has_room() {
+        // An edge whose place another has taken still says what Kafka confirmed to it.
+        let session = match &mut self.watch {
+            Some(watch) if watch.is_standing_by() => watch.session(),
+            _ => &mut self.session,
+        };
+        while session.has_room() {
             let Some((vehicle, ack)) = self.books.acks.next_due() else { break };
-            if !self.session.publish(&Channel::Ack.topic(&vehicle), ack.encode(), None) {
+            if !session.publish(&Channel::Ack.topic(&vehicle), ack.encode(), None) {
                 break;
             }
             self.books.acks.left();
             self.acks_sent += 1;
         }
         self.session.flush(now);
-    }
-
-    fn count_discarded(&mut self, reason: &'static str) {
-        self.tally.discard(reason, 1);
-        self.metrics.discarded(reason, 1);
-    }
-
-    /// Brings the metrics up to date: once in a step, not once for each message.
-    #[expect(clippy::cast_precision_loss, reason = "gauges; far below 2^53")]
-    fn show(&mut self, now: Instant) {
-        let Shown { received, sent, pubacks, acks_sent, late_reports } = &mut self.shown;
-        for (counter, shown, now) in [
-            (&self.metrics.received, received, self.tally.received),
-            (&self.metrics.sent, sent, self.tally.sent),
-            (&self.metrics.pubacks_released, pubacks, self.pubacks),
-            (&self.metrics.acks_sent, acks_sent, self.acks_sent),
-            (&self.metrics.late_reports, late_reports, self.late_reports),
-        ] {
-            counter.increment(now - *shown);
-            *shown = now;
-        }
-        self.metrics.in_flight.set(self.books.tracker.in_hand() as f64);
-        self.metrics.vehicles.set(self.books.acks.vehicles() as f64);
-        if let Some(spooling) = &self.spooling {
-            self.metrics.spool_mode.set(f64::from(self.mode(now) as u8));
-            self.metrics.spool_bytes.set(spooling.level().bytes as f64);
-            self.metrics.spool_records.set(spooling.undelivered() as f64);
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 
 use native_tls::TlsConnector;
 use service::{Address, Backoff, Error};
-use telemetry::UnixMillis;
+use telemetry::{UnixMillis, mqtt_topic::Channel};
 
 use crate::{config::Config, spool::Entry};
 use packets::Came;
@@ -54,6 +54,8 @@ pub(crate) enum Happening {
     Lost(String),
     /// The broker does not want us; it will be tried again.
     Refused(String),
+    /// The answer to a ping.
+    Pong,
     /// Another client connected with our name.
     TakenOver,
     /// Another try would only do harm.
@@ -70,10 +72,25 @@ pub(crate) struct Will {
 
 /// Who connects, and how.
 pub(crate) struct Identity {
-    pub(crate) client_id: String,
-    pub(crate) will: Option<Will>,
-    /// Whether it takes what vehicles publish.
-    pub(crate) subscribes: bool,
+    client_id: String,
+    will: Option<Will>,
+    /// What it takes, at QoS 1.
+    filters: Vec<String>,
+    /// The broker keeps the session, and what waits in it.
+    persistent: bool,
+}
+
+impl Identity {
+    /// Takes everything that vehicles send.
+    pub(crate) fn bridge(client_id: String, will: Option<Will>) -> Self {
+        let filters = [Channel::Telemetry, Channel::Status, Channel::CommandReply].map(Channel::filter).into();
+        Self { client_id, will, filters, persistent: true }
+    }
+
+    /// Takes one topic, while it is there.
+    pub(crate) fn observer(client_id: String, mqtt_topic: String) -> Self {
+        Self { client_id, will: None, filters: vec![mqtt_topic], persistent: false }
+    }
 }
 
 enum Link {
@@ -113,7 +130,7 @@ impl Session {
         config.password()?;
         Ok(Self {
             broker: config.broker()?,
-            tls: config.mqtt_tls()?,
+            tls: config.secure.mqtt()?,
             config: config.clone(),
             identity,
             link: Link::Down { retry_at: Instant::now() },
@@ -160,10 +177,10 @@ impl Session {
         }
     }
 
-    /// Does what can be done now: connects and reads if `listen`, pings. Returns how many bytes came.
-    pub(crate) fn advance(&mut self, now: Instant, listen: bool) -> usize {
+    /// Does what can be done now: connects if it may, reads if `listen`, pings. Returns how many bytes came.
+    pub(crate) fn advance(&mut self, now: Instant, may_connect: bool, listen: bool) -> usize {
         match &mut self.link {
-            Link::Down { retry_at } if *retry_at <= now && listen => {
+            Link::Down { retry_at } if *retry_at <= now && may_connect => {
                 self.link = self.open();
                 0
             }
@@ -209,8 +226,7 @@ impl Session {
             Ok(password) => password,
             Err(error) => return self.lost(error.to_string(), now),
         };
-        let Identity { client_id, will, .. } = &self.identity;
-        packets::connect(&self.config, password, client_id, KEEP_ALIVE_S, will.as_ref(), wire.outbox());
+        packets::connect(&self.config, password, &self.identity, KEEP_ALIVE_S, wire.outbox());
         let up = Up { wire, since: now, greeted: false, heard_at: now, listened_at: now, pinged_at: now };
         self.link = Link::Up(up);
         self.opened += 1;
@@ -244,7 +260,7 @@ impl Session {
             match packets::next(up.wire.inbox(), ingest) {
                 Ok(None) => return None,
                 Ok(Some(Came::Happening(happening))) => return Some(self.digest(happening, now)),
-                Ok(Some(Came::Pong | Came::Other)) => {}
+                Ok(Some(Came::Nothing)) => {}
                 Err(why) => self.lost(why, now),
             }
         }
@@ -257,15 +273,13 @@ impl Session {
                     up.greeted = true;
                     // After every CONNACK, whatever it says of the session: a broker that lost it says so, one
                     // that was upgraded or whose access list was mended may not.
-                    if self.identity.subscribes {
-                        packets::subscribe(up.wire.outbox());
-                    }
+                    packets::subscribe(&self.identity.filters, up.wire.outbox());
                 }
             }
             Happening::Lost(_) | Happening::Refused(_) | Happening::Fatal(_) | Happening::TakenOver => {
                 self.go_down(now);
             }
-            Happening::Subscribed | Happening::Publish { .. } | Happening::Puback { .. } => {}
+            Happening::Subscribed | Happening::Publish { .. } | Happening::Puback { .. } | Happening::Pong => {}
         }
         happening
     }
@@ -285,9 +299,28 @@ impl Session {
             return false;
         }
         if let Link::Up(up) = &mut self.link {
-            packets::publish(mqtt_topic, payload, packet_id, up.wire.outbox());
+            packets::publish(mqtt_topic, payload, packet_id, false, up.wire.outbox());
         }
         true
+    }
+
+    /// Adds a retained publish of QoS 0; false if there is no room now.
+    #[must_use]
+    pub(crate) fn retain(&mut self, mqtt_topic: &str, payload: Vec<u8>) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        if let Link::Up(up) = &mut self.link {
+            packets::publish(mqtt_topic, payload, None, true, up.wire.outbox());
+        }
+        true
+    }
+
+    /// Adds a ping beside the regular ones.
+    pub(crate) fn ping(&mut self) {
+        if let Link::Up(up) = &mut self.link {
+            packets::ping(up.wire.outbox());
+        }
     }
 
     /// Writes what has gathered, as far as the socket takes it.

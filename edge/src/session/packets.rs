@@ -9,9 +9,9 @@ use rumqttc::v5::mqttbytes::{
         Packet, PingReq, PubAck, PubAckReason, Publish, RetainForwardRule, Subscribe, SubscribeReasonCode,
     },
 };
-use telemetry::{UnixMillis, mqtt_topic::Channel};
+use telemetry::UnixMillis;
 
-use super::{Happening, Will};
+use super::{Happening, Identity};
 use crate::{
     config::{Config, MAX_PACKET_BYTES},
     intake::content_type,
@@ -24,9 +24,8 @@ const SUBSCRIBE_ID: u16 = 1;
 /// What a packet from the broker means to the session.
 pub(super) enum Came {
     Happening(Happening),
-    Pong,
     /// Nothing that we asked for.
-    Other,
+    Nothing,
 }
 
 /// Takes the next packet out of the buffer; none if it is not complete.
@@ -65,8 +64,8 @@ fn came(packet: Packet, now: UnixMillis) -> Result<Came, String> {
         Packet::Disconnect(disconnect) => {
             return Err(format!("the broker ends the connection: {:?}", disconnect.reason_code));
         }
-        Packet::PingResp(_) => return Ok(Came::Pong),
-        _ => return Ok(Came::Other),
+        Packet::PingResp(_) => Happening::Pong,
+        _ => return Ok(Came::Nothing),
     }))
 }
 
@@ -108,13 +107,12 @@ fn write(packet: &Packet, outbox: &mut BytesMut) {
 pub(super) fn connect(
     config: &Config,
     password: Option<String>,
-    client_id: &str,
+    identity: &Identity,
     keep_alive_s: u16,
-    will: Option<&Will>,
     outbox: &mut BytesMut,
 ) {
     let properties = ConnectProperties {
-        session_expiry_interval: Some(u32::MAX),
+        session_expiry_interval: Some(if identity.persistent { u32::MAX } else { 0 }),
         receive_maximum: Some(config.receive_maximum),
         max_packet_size: Some(MAX_PACKET_BYTES),
         topic_alias_max: None,
@@ -126,20 +124,23 @@ pub(super) fn connect(
     };
     let connect = Connect {
         keep_alive: keep_alive_s,
-        client_id: client_id.to_owned(),
-        clean_start: false,
+        client_id: identity.client_id.clone(),
+        clean_start: !identity.persistent,
         properties: Some(properties),
     };
     let login = config.mqtt_user.as_deref().zip(password).map(|(user, password)| Login::new(user, password));
-    let will =
-        will.map(|will| LastWill::new(&will.mqtt_topic, will.payload.clone(), QoS::AtLeastOnce, will.retain, None));
+    let will = identity
+        .will
+        .as_ref()
+        .map(|will| LastWill::new(&will.mqtt_topic, will.payload.clone(), QoS::AtLeastOnce, will.retain, None));
     write(&Packet::Connect(connect, will, login), outbox);
 }
 
-/// Everything that the edge takes from vehicles.
-pub(super) fn subscribe(outbox: &mut BytesMut) {
-    let filters = [Channel::Telemetry, Channel::Status, Channel::CommandReply].map(|channel| {
-        let mut filter = Filter::new(channel.filter(), QoS::AtLeastOnce);
+/// Asks for everything that matches one of the filters.
+pub(super) fn subscribe(filters: &[String], outbox: &mut BytesMut) {
+    let filters = filters.iter().map(|filter| {
+        let mut filter = Filter::new(filter, QoS::AtLeastOnce);
+        // What is retained comes with a new subscription; sessions that are kept have no use for it again.
         filter.retain_forward_rule = RetainForwardRule::OnNewSubscribe;
         filter
     });
@@ -153,10 +154,11 @@ pub(super) fn puback(packet_id: u16, outbox: &mut BytesMut) {
 }
 
 /// QoS 1 with a packet id, QoS 0 without.
-pub(super) fn publish(mqtt_topic: &str, payload: Vec<u8>, packet_id: Option<u16>, outbox: &mut BytesMut) {
+pub(super) fn publish(mqtt_topic: &str, payload: Vec<u8>, packet_id: Option<u16>, retain: bool, outbox: &mut BytesMut) {
     let qos = if packet_id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
     let mut publish = Publish::new(mqtt_topic, qos, payload, None);
     publish.pkid = packet_id.unwrap_or(0);
+    publish.retain = retain;
     write(&Packet::Publish(publish), outbox);
 }
 

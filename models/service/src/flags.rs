@@ -4,12 +4,15 @@ use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Du
 
 use clap::{Args, FromArgMatches, ValueEnum, builder::Resettable, error::ErrorKind};
 
-use crate::Error;
+use crate::{Error, file};
 
 /// Flags that every executable has.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Process")]
 pub struct Flags {
+    /// TOML file with flags by their names, without dashes; the environment and the command line go before it.
+    #[arg(long = file::FLAG, id = file::FLAG, env = "MOTORCADE_CONFIG", value_name = "FILE", global = true)]
+    pub config_file: Option<PathBuf>,
     /// Address of /healthz, /readyz and /metrics while a role runs; port 0 takes a free one.
     #[arg(long, env = "MOTORCADE_ADMIN_LISTEN", default_value = "127.0.0.1:0", global = true)]
     pub admin_listen: SocketAddr,
@@ -66,7 +69,7 @@ impl Grace {
 }
 
 /// The executable's own command with [`Flags`]; these would put their description in the place of its own.
-fn command<A: clap::CommandFactory>() -> clap::Command {
+pub(crate) fn command<A: clap::CommandFactory>() -> clap::Command {
     let own = A::command();
     let (about, long_about) = (own.get_about().cloned(), own.get_long_about().cloned());
     Flags::augment_args(own).about(Resettable::from(about)).long_about(Resettable::from(long_about))
@@ -74,8 +77,13 @@ fn command<A: clap::CommandFactory>() -> clap::Command {
 
 /// The parsed command line, or the code to exit with after what was to be said has been said.
 pub(crate) fn parse<A: clap::Parser>(name: &str) -> Result<(Flags, A), ExitCode> {
-    let parsed = command::<A>()
-        .try_get_matches()
+    let command = command::<A>();
+    let arguments = file::with_file(&command, std::env::args_os().collect()).map_err(|error| {
+        writeln!(std::io::stderr().lock(), "{name}: {error}").ok();
+        ExitCode::from(error.exit_code())
+    })?;
+    let parsed = command
+        .try_get_matches_from(arguments)
         .and_then(|matches| Ok((Flags::from_arg_matches(&matches)?, A::from_arg_matches(&matches)?)));
     parsed.map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

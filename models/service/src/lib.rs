@@ -8,6 +8,7 @@ mod address;
 mod admin;
 mod backoff;
 mod error;
+mod file;
 mod flags;
 mod shell;
 mod tally;

@@ -1,12 +1,16 @@
 //! What an operator may set: flags, each with an environment variable. [`Config::validate`] checks them before
 //! the edge reaches for the broker or for Kafka.
 
+mod secure;
+
 use std::{path::PathBuf, time::Duration};
+
+pub use secure::Secure;
 
 use service::{Address, Error};
 use telemetry::VehicleId;
 
-use crate::ack::Pace;
+use crate::{ack::Pace, limit::Allowance};
 
 /// The largest packet that the edge accepts, in bytes. The broker's limit lies below it, Kafka's above.
 pub const MAX_PACKET_BYTES: u32 = 128 * 1024;
@@ -49,6 +53,9 @@ pub struct Config {
     /// MQTT client id: the broker keeps the session, and what waits in it, under this name.
     #[arg(long, env = "MOTORCADE_EDGE_ID", value_name = "NAME", default_value = "edge.1")]
     pub id: String,
+    /// Share --id with another edge: one of the two bridges, the other takes over when it goes.
+    #[arg(long, env = "MOTORCADE_EDGE_HOT_STANDBY")]
+    pub hot_standby: bool,
     /// Kafka's bootstrap servers, separated by commas.
     #[arg(long, env = "MOTORCADE_KAFKA", value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
     pub kafka: String,
@@ -75,6 +82,13 @@ pub struct Config {
     /// not listened to.
     #[arg(long, env = "MOTORCADE_EDGE_IN_HAND_KIB", value_name = "KIB", default_value_t = 32_768)]
     pub in_hand_kib: u32,
+    /// Readings that a vehicle may send in a second, in the long run; 0: no limit. What is above it is not taken: the
+    /// vehicle keeps it, is asked to slow down, and sends it again.
+    #[arg(long, env = "MOTORCADE_EDGE_VEHICLE_RATE", value_name = "N", default_value_t = 0.0)]
+    pub vehicle_rate: f64,
+    /// Readings that a vehicle may send at once after a silence: what it kept while it was away.
+    #[arg(long, env = "MOTORCADE_EDGE_VEHICLE_BURST", value_name = "N", default_value_t = 1_000)]
+    pub vehicle_burst: u32,
     /// Folder of the spool, which takes what arrives while Kafka is away. Without one the broker keeps it, unless it
     /// restarts. One edge per folder.
     #[arg(long, env = "MOTORCADE_EDGE_SPOOL", value_name = "DIR")]
@@ -103,6 +117,9 @@ pub struct Config {
     /// and comes again. Less than --grace-ms.
     #[arg(long, env = "MOTORCADE_EDGE_DRAIN_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000)]
     pub drain_timeout_ms: u64,
+    /// TLS and accounts.
+    #[command(flatten)]
+    pub secure: Secure,
 }
 
 impl Config {
@@ -140,11 +157,18 @@ impl Config {
                 return usage(flag, "must be above 0".into());
             }
         }
+        self.secure.validate()?;
         if self.ack_min_ms > self.ack_max_ms {
             return usage("ack-min-ms", format!("{} is above --ack-max-ms {}", self.ack_min_ms, self.ack_max_ms));
         }
         if !(64..=16 << 20).contains(&self.spool_limit_mib) {
             return usage("spool-limit-mib", format!("{} is not 64 to {}", self.spool_limit_mib, 16 << 20));
+        }
+        if !(self.vehicle_rate >= 0.0 && self.vehicle_rate <= 1e6) {
+            return usage("vehicle-rate", format!("{} is not 0 to 1000000", self.vehicle_rate));
+        }
+        if !(1..=1_000_000).contains(&self.vehicle_burst) {
+            return usage("vehicle-burst", format!("{} is not 1 to 1000000", self.vehicle_burst));
         }
         if self.linger_ms > 10_000 {
             return usage("linger-ms", format!("{} is above 10000", self.linger_ms));
@@ -167,9 +191,8 @@ impl Config {
         Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 
-    /// How TLS to the broker is spoken; none: not at all.
-    pub(crate) fn mqtt_tls(&self) -> Result<Option<native_tls::TlsConnector>, Error> {
-        Ok(None)
+    pub(crate) fn allowance(&self) -> Option<Allowance> {
+        (self.vehicle_rate > 0.0).then_some(Allowance { per_second: self.vehicle_rate, burst: self.vehicle_burst })
     }
 
     pub(crate) fn pace(&self) -> Pace {
@@ -228,6 +251,22 @@ mod tests {
             (&["--mqtt-user", "edge"], Some("mqtt-user")),
             (&["--mqtt-password-file", "x"], Some("mqtt-password-file")),
             (&["--receive-maximum", "0"], Some("receive-maximum")),
+            (&["--mqtt-ca", "ca.pem"], Some("mqtt-ca")),
+            (&["--mqtt-tls", "--mqtt-ca", "/nowhere/ca.pem"], Some("mqtt-ca")),
+            (&["--mqtt-tls", "--mqtt-ca", "Cargo.toml"], Some("mqtt-ca")),
+            (&["--mqtt-tls", "--mqtt-cert", "Cargo.toml"], Some("mqtt-cert")),
+            (&["--mqtt-tls", "--mqtt-cert", "Cargo.toml", "--mqtt-key", "Cargo.toml"], Some("mqtt-cert")),
+            (&["--kafka-tls", "--kafka-key", "Cargo.toml"], Some("kafka-key")),
+            (&["--kafka-user", "edge"], Some("kafka-user")),
+            (&["--kafka-user", "edge", "--kafka-password-file", "Cargo.toml"], Some("kafka-user")),
+            (
+                &["--kafka-tls", "--kafka-user", "edge", "--kafka-password-file", "/nowhere"],
+                Some("kafka-password-file"),
+            ),
+            (&["--vehicle-rate=-1"], Some("vehicle-rate")),
+            (&["--vehicle-rate", "NaN"], Some("vehicle-rate")),
+            (&["--vehicle-burst", "0"], Some("vehicle-burst")),
+            (&["--spool-limit-mib", "1"], Some("spool-limit-mib")),
             (&["--ack-min-ms", "5", "--ack-max-ms", "4"], Some("ack-min-ms")),
         ] {
             assert_eq!(refused_flag(flags), refused, "{flags:?}");

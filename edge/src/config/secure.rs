@@ -1,0 +1,139 @@
+//! TLS to both sides, and who we are to Kafka.
+
+use std::path::{Path, PathBuf};
+
+use native_tls::{Certificate, Identity, Protocol, TlsConnector};
+use service::Error;
+
+/// Flags of TLS and of Kafka's accounts.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Security")]
+pub struct Secure {
+    /// Speak TLS to the MQTT broker.
+    #[arg(long, env = "MOTORCADE_EDGE_MQTT_TLS")]
+    pub mqtt_tls: bool,
+    /// PEM file with the authorities of the broker's certificate [default: the system's].
+    #[arg(long, env = "MOTORCADE_EDGE_MQTT_CA", value_name = "FILE")]
+    pub mqtt_ca: Option<PathBuf>,
+    /// PEM file with our certificate for the broker; needs --mqtt-key.
+    #[arg(long, env = "MOTORCADE_EDGE_MQTT_CERT", value_name = "FILE")]
+    pub mqtt_cert: Option<PathBuf>,
+    /// PEM file with its key, PKCS#8.
+    #[arg(long, env = "MOTORCADE_EDGE_MQTT_KEY", value_name = "FILE")]
+    pub mqtt_key: Option<PathBuf>,
+    /// Speak TLS to Kafka.
+    #[arg(long, env = "MOTORCADE_EDGE_KAFKA_TLS")]
+    pub kafka_tls: bool,
+    /// PEM file with the authorities of Kafka's certificates [default: the system's].
+    #[arg(long, env = "MOTORCADE_EDGE_KAFKA_CA", value_name = "FILE")]
+    pub kafka_ca: Option<PathBuf>,
+    /// PEM file with our certificate for Kafka; needs --kafka-key.
+    #[arg(long, env = "MOTORCADE_EDGE_KAFKA_CERT", value_name = "FILE")]
+    pub kafka_cert: Option<PathBuf>,
+    /// PEM file with its key.
+    #[arg(long, env = "MOTORCADE_EDGE_KAFKA_KEY", value_name = "FILE")]
+    pub kafka_key: Option<PathBuf>,
+    /// User name at Kafka (SCRAM-SHA-512); needs --kafka-password-file and --kafka-tls.
+    #[arg(long, env = "MOTORCADE_EDGE_KAFKA_USER", value_name = "NAME")]
+    pub kafka_user: Option<String>,
+    /// File with the password of --kafka-user.
+    #[arg(long, env = "MOTORCADE_EDGE_KAFKA_PASSWORD_FILE", value_name = "FILE")]
+    pub kafka_password_file: Option<PathBuf>,
+}
+
+impl Secure {
+    /// Checks that what belongs together is there, and that files can be read and understood.
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        for (flag, given, needs, there) in [
+            ("mqtt-ca", self.mqtt_ca.is_some(), "--mqtt-tls", self.mqtt_tls),
+            ("mqtt-cert", self.mqtt_cert.is_some(), "--mqtt-tls", self.mqtt_tls),
+            ("mqtt-cert", self.mqtt_cert.is_some(), "--mqtt-key", self.mqtt_key.is_some()),
+            ("mqtt-key", self.mqtt_key.is_some(), "--mqtt-cert", self.mqtt_cert.is_some()),
+            ("kafka-ca", self.kafka_ca.is_some(), "--kafka-tls", self.kafka_tls),
+            ("kafka-cert", self.kafka_cert.is_some(), "--kafka-tls", self.kafka_tls),
+            ("kafka-cert", self.kafka_cert.is_some(), "--kafka-key", self.kafka_key.is_some()),
+            ("kafka-key", self.kafka_key.is_some(), "--kafka-cert", self.kafka_cert.is_some()),
+            ("kafka-user", self.kafka_user.is_some(), "--kafka-password-file", self.kafka_password_file.is_some()),
+            // A password does not travel in the clear.
+            ("kafka-user", self.kafka_user.is_some(), "--kafka-tls", self.kafka_tls),
+            ("kafka-password-file", self.kafka_password_file.is_some(), "--kafka-user", self.kafka_user.is_some()),
+        ] {
+            if given && !there {
+                return Err(Error::Usage { flag, detail: format!("needs {needs}") });
+            }
+        }
+        self.mqtt()?;
+        self.kafka().map(|_| ())
+    }
+
+    /// How TLS to the broker is spoken; none: not at all.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a file that can't be used.
+    pub(crate) fn mqtt(&self) -> Result<Option<TlsConnector>, Error> {
+        if !self.mqtt_tls {
+            return Ok(None);
+        }
+        let refused = |flag, path: &Path, error: native_tls::Error| Error::Usage {
+            flag,
+            detail: format!("{}: {error}", path.display()),
+        };
+        let mut builder = TlsConnector::builder();
+        builder.min_protocol_version(Some(Protocol::Tlsv12));
+        if let Some(path) = &self.mqtt_ca {
+            let pem = read("mqtt-ca", path)?;
+            let authorities = Certificate::stack_from_pem(&pem).map_err(|error| refused("mqtt-ca", path, error))?;
+            if authorities.is_empty() {
+                let detail = format!("{}: no certificate in it", path.display());
+                return Err(Error::Usage { flag: "mqtt-ca", detail });
+            }
+            builder.disable_built_in_roots(true);
+            for authority in authorities {
+                builder.add_root_certificate(authority);
+            }
+        }
+        if let (Some(cert), Some(key)) = (&self.mqtt_cert, &self.mqtt_key) {
+            let (cert_pem, key_pem) = (read("mqtt-cert", cert)?, read("mqtt-key", key)?);
+            let identity =
+                Identity::from_pkcs8(&cert_pem, &key_pem).map_err(|error| refused("mqtt-cert", cert, error))?;
+            builder.identity(identity);
+        }
+        let connector = builder.build();
+        connector.map(Some).map_err(|error| Error::Usage { flag: "mqtt-tls", detail: error.to_string() })
+    }
+
+    /// librdkafka's settings.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a file that can't be read.
+    pub(crate) fn kafka(&self) -> Result<Vec<(&'static str, String)>, Error> {
+        let mut settings = Vec::new();
+        let protocol = match (self.kafka_tls, &self.kafka_user) {
+            (false, _) => return Ok(settings),
+            (true, None) => "ssl",
+            (true, Some(_)) => "sasl_ssl",
+        };
+        settings.push(("security.protocol", protocol.to_owned()));
+        for (flag, name, path) in [
+            ("kafka-ca", "ssl.ca.location", &self.kafka_ca),
+            ("kafka-cert", "ssl.certificate.location", &self.kafka_cert),
+            ("kafka-key", "ssl.key.location", &self.kafka_key),
+        ] {
+            if let Some(path) = path {
+                read(flag, path)?;
+                settings.push((name, path.display().to_string()));
+            }
+        }
+        if let (Some(user), Some(path)) = (&self.kafka_user, &self.kafka_password_file) {
+            let password = String::from_utf8_lossy(&read("kafka-password-file", path)?).into_owned();
+            settings.push(("sasl.mechanism", "SCRAM-SHA-512".to_owned()));
+            settings.push(("sasl.username", user.clone()));
+            settings.push(("sasl.password", password.trim_end_matches(['\r', '\n']).to_owned()));
+        }
+        Ok(settings)
+    }
+}
+
+fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| Error::Usage { flag, detail: format!("{}: {error}", path.display()) })
+}
