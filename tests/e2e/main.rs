@@ -8,4 +8,5 @@ mod dependency_rules;
 mod kubernetes;
 mod page;
 mod scenarios;
+mod standby;
 mod tidy;

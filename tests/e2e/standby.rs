@@ -1,0 +1,100 @@
+//! Two edges with one client id: the second one takes over within ten seconds, however the first one goes, and
+//! nothing that was acknowledged is lost.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use services::Kind;
+use tests::{
+    demo::stages,
+    poll,
+    process::Program,
+    scenario::{Fleet, Scenario},
+};
+
+/// G6.
+const ACTIVE_WITHIN: Duration = Duration::from_secs(10);
+const UNDER_LOAD: u64 = 1500;
+
+fn edge(scenario: &Scenario, name: &str) -> Program {
+    let spool = scenario.folder().join(format!("spool-{name}"));
+    let flags = ["--hot-standby", "--ack-min-ms", "500", "--ack-max-ms", "2000", "--spool"];
+    Program::new(name, "motorcade-edge", flags).with([spool])
+}
+
+async fn metric(scenario: &mut Scenario, name: &str, metric: &str) -> Option<f64> {
+    let counters = stages::read(&mut scenario.stack, &reqwest::Client::new()).await;
+    counters.get(name)?.get(metric).copied()
+}
+
+/// Whether this edge is connected with the shared client id.
+async fn connected(scenario: &mut Scenario, name: &str) -> bool {
+    metric(scenario, name, "edge_mqtt_connected").await == Some(1.0)
+}
+
+/// Waits until this edge bridges; how long that took.
+async fn takes_over(scenario: &mut Scenario, name: &str, within: Duration) -> Duration {
+    let since = Instant::now();
+    poll::until("the standby bridges", within, async || Ok(connected(scenario, name).await.then_some(())))
+        .await
+        .unwrap();
+    since.elapsed()
+}
+
+async fn pair(name: &'static str) -> Scenario {
+    let mut scenario = Scenario::bare(name).await.unwrap();
+    for name in ["first", "second"] {
+        let program = edge(&scenario, name);
+        scenario.stack.launch(program).await.unwrap();
+    }
+    assert!(connected(&mut scenario, "first").await && !connected(&mut scenario, "second").await);
+    scenario.drive(Fleet { faults: false, ..Fleet::default() }).await.unwrap();
+    scenario.acknowledged(UNDER_LOAD).await.unwrap();
+    scenario
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_standby_takes_over_from_an_edge_that_is_killed_and_the_killed_one_stands_by() {
+    let mut scenario = pair("standby-killed").await;
+    let first = scenario.stack.kill("first").await.unwrap();
+    takes_over(&mut scenario, "second", ACTIVE_WITHIN).await;
+    scenario.stack.launch(first).await.unwrap();
+    scenario.acknowledged(2 * UNDER_LOAD).await.unwrap();
+    assert!(!connected(&mut scenario, "first").await, "the one that was killed stands by");
+    // In good order it goes at once.
+    scenario.stack.stop("second").await.unwrap();
+    takes_over(&mut scenario, "first", ACTIVE_WITHIN).await;
+    let verdict = scenario.finish_with_ledger_only().await.unwrap();
+    assert!(verdict.ok && verdict.checked > 0, "{verdict:?}");
+}
+
+/// It is not dead: it stands still, longer than the broker waits, and then goes on. It must not kick the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_stood_still_finds_its_place_taken_and_leaves_it() {
+    let mut scenario = pair("standby-frozen").await;
+    scenario.stack.running("first").unwrap().signal(Signal::SIGSTOP).unwrap();
+    takes_over(&mut scenario, "second", ACTIVE_WITHIN).await;
+    scenario.stack.running("first").unwrap().signal(Signal::SIGCONT).unwrap();
+    scenario.acknowledged(2 * UNDER_LOAD).await.unwrap();
+    poll::until("the first one has noticed", Duration::from_secs(10), async || {
+        Ok((!connected(&mut scenario, "first").await).then_some(()))
+    })
+    .await
+    .unwrap();
+    let reconnects = metric(&mut scenario, "second", "edge_reconnects_total").await;
+    assert_eq!(reconnects, Some(0.0), "nobody kicked the second one");
+    let verdict = scenario.finish_with_ledger_only().await.unwrap();
+    assert!(verdict.ok && verdict.checked > 0, "{verdict:?}");
+}
+
+/// The broker's restart takes the retained name with it: the two must agree again, without kicking each other in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_edges_agree_again_after_the_brokers_restart() {
+    let mut scenario = pair("standby-broker").await;
+    scenario.stack.kill_and_restart_service(Kind::Mosquitto).await.unwrap();
+    takes_over(&mut scenario, "first", ACTIVE_WITHIN).await;
+    scenario.acknowledged(2 * UNDER_LOAD).await.unwrap();
+    assert!(connected(&mut scenario, "first").await && !connected(&mut scenario, "second").await);
+    let verdict = scenario.finish_with_ledger_only().await.unwrap();
+    assert!(verdict.ok && verdict.checked > 0, "{verdict:?}");
+}
