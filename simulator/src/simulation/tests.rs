@@ -80,7 +80,11 @@ async fn a_fleet_of_the_default_flags_makes_the_bytes_that_it_always_made() {
     for (flags, readings, expected) in [
         (&[][..], 100, "4f5513276b60ea1f"),
         (&["--seed", "7", "--interval-ms", "10000", "--faults", "demo"], 200, "4b64edb6a504ba7b"),
-        (&["--encoding", "protobuf", "--changes", "10", "--poison", "7", "--interval-ms", "700"], 60, "00ba4fc2fd4752cf"),
+        (
+            &["--encoding", "protobuf", "--changes", "10", "--poison", "7", "--interval-ms", "700"],
+            60,
+            "00ba4fc2fd4752cf",
+        ),
     ] {
         assert_eq!(bytes_of(flags, readings).await, expected, "{flags:?}");
     }
