@@ -223,6 +223,11 @@ impl Signals {
         Self::default()
     }
 
+    /// No values, with room for so many catalogued ones.
+    pub fn with_capacity(known: usize) -> Self {
+        Self { known: Vec::with_capacity(known), unknown: BTreeMap::new() }
+    }
+
     /// Adds a catalogued signal; a number that the catalogue lacks is kept as unknown, under `#<number>`.
     pub fn insert(&mut self, number: Number, value: Value) -> Result<(), Duplicate> {
         if lookup(number).is_none() {

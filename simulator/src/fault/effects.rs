@@ -92,7 +92,7 @@ impl Effects {
 
     /// Share of the coolant's flow that is left: below three quarters of the coolant the pump draws air.
     pub(crate) fn coolant_flow(&self) -> f64 {
-        ((self.coolant - 0.40) / 0.35).clamp(0.05, 1.0)
+        ((self.coolant - 0.40) * 2.9).clamp(0.05, 1.0)
     }
 
     /// Share of the loop's heat capacity that is left: metal stays.

@@ -24,7 +24,8 @@ pub(super) struct Chassis {
     loads: Wander,
     /// Sum of squares over the reporting interval, (m/s²)² s, and its length, s.
     shaking: (f64, f64),
-    /// Sums of squares over the same interval, (m/s²)² s: of all hubs by the road, and of the weak one by its bearing.
+    /// Sums of squares over the same interval: of the speed on the surface, (m/s)² s, which shakes all hubs, and of
+    /// what the weak one adds by its bearing, (m/s²)² s.
     hubs: (f64, f64),
 }
 
@@ -44,9 +45,9 @@ impl Chassis {
         self.hubs = (0.0, 0.0);
     }
 
-    pub(super) fn advance(&mut self, drive: &Drive, rpm: f64, now: Moment, draws: &mut ChaCha8Rng) {
-        let Moment { seconds, effects, .. } = now;
-        if drive.activity() == Activity::Parked {
+    pub(super) fn advance(&mut self, drive: &Drive, rpm: f64, now: &Moment, draws: &mut ChaCha8Rng) {
+        let Moment { seconds, effects, .. } = *now;
+        if drive.activity == Activity::Parked {
             // Nothing shakes, and the tyres cool to the air.
             self.tyre_warmth -= self.tyre_warmth * seconds / TYRE_TIME;
             self.shaking.1 += seconds;
@@ -62,11 +63,13 @@ impl Chassis {
             + VIBRATION_PER_SPEED * drive.speed * surface;
         self.shaking.0 += shaking * shaking * seconds;
         self.shaking.1 += seconds;
-        let wheels = HUB_PER_SPEED * drive.speed * surface;
-        // A pitted race rings in proportion to the speed at which the balls run over it, on any road.
-        let race = effects.hub_per_speed * drive.speed;
-        self.hubs.0 += wheels * wheels * seconds;
-        self.hubs.1 += race * race * seconds;
+        let road = drive.speed * surface;
+        self.hubs.0 += road * road * seconds;
+        if effects.hub_per_speed > 0.0 {
+            // A pitted race rings in proportion to the speed at which the balls run over it, on any road.
+            let race = effects.hub_per_speed * drive.speed;
+            self.hubs.1 += race * race * seconds;
+        }
     }
 
     /// Root mean square over the reporting interval, m/s².
@@ -77,7 +80,8 @@ impl Chassis {
     /// Of one hub, root mean square over the reporting interval, m/s²; `weak` is the one whose bearing may fail.
     pub(super) fn hub_vibration(&self, weak: bool, wear: &Wear) -> f64 {
         let race = if weak { self.hubs.1 } else { 0.0 };
-        HUB_IDLE + ((wear.vibration * wear.vibration * self.hubs.0 + race) / self.shaking.1.max(1e-3)).sqrt()
+        let per_speed = HUB_PER_SPEED * wear.vibration;
+        HUB_IDLE + ((per_speed * per_speed * self.hubs.0 + race) / self.shaking.1.max(1e-3)).sqrt()
     }
 
     /// Deviations of the wandering consumers of the 12 V net.

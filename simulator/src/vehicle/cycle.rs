@@ -53,10 +53,10 @@ impl Phase {
     /// The next target speed (m/s) and how long it holds (s); 0 is a stop.
     fn leg(self, draws: &mut ChaCha8Rng) -> (f64, f64) {
         let (stop, stop_s, kmh, hold_s) = match self {
-            Self::Low => (0.40, (8.0, 34.0), (14.0, 50.0), (10.0, 40.0)),
-            Self::Medium => (0.22, (6.0, 30.0), (32.0, 72.0), (15.0, 50.0)),
-            Self::High => (0.16, (5.0, 26.0), (44.0, 94.0), (20.0, 60.0)),
-            Self::ExtraHigh => (0.05, (4.0, 16.0), (76.0, 130.0), (25.0, 80.0)),
+            Self::Low => (0.32, (6.0, 32.0), (9.0, 50.0), (10.0, 40.0)),
+            Self::Medium => (0.22, (6.0, 26.0), (29.0, 71.0), (15.0, 50.0)),
+            Self::High => (0.17, (6.0, 26.0), (41.0, 92.0), (20.0, 60.0)),
+            Self::ExtraHigh => (0.08, (10.0, 30.0), (71.0, 129.0), (25.0, 80.0)),
         };
         if chance(draws, stop) {
             // Slowing down takes some 8 s of it.
@@ -147,11 +147,13 @@ impl Itinerary {
             until: 0.0,
             burns,
         };
-        let busy = if (6.0..20.0).contains(&hour) { 0.5 } else { 0.06 };
+        let busy = if (6.0..20.0).contains(&hour) { 0.25 } else { 0.04 };
         if chance(draws, busy) {
             itinerary.depart(draws);
         } else {
-            itinerary.left_s = pause_s(hour, draws) * uniform(draws, 0.0, 1.0);
+            // One looks in at any moment of a pause, and meets the long ones more often.
+            let longer = pause_s(hour, draws).max(pause_s(hour, draws));
+            itinerary.left_s = longer * uniform(draws, 0.0, 1.0);
         }
         itinerary
     }
@@ -175,7 +177,7 @@ impl Itinerary {
         self.left_s += phase.facts().seconds * uniform(draws, 0.6, 1.4);
         if phase == Phase::ExtraHigh {
             // Motorways lead further than 8 km.
-            self.left_s += uniform(draws, 0.0, 2_400.0);
+            self.left_s += uniform(draws, 0.0, 1_200.0);
         }
     }
 
@@ -200,27 +202,28 @@ impl Itinerary {
     }
 
     /// The next target speed, m/s, if one is due. `energy` is what battery or tank hold, percent.
-    pub(super) fn advance(&mut self, energy: f64, speed: f64, now: Moment, draws: &mut ChaCha8Rng) -> Option<f64> {
-        let Moment { seconds, sky, build, .. } = now;
+    pub(super) fn advance(&mut self, energy: f64, speed: f64, now: &Moment, draws: &mut ChaCha8Rng) -> Option<f64> {
+        let Moment { seconds, sky, build, .. } = *now;
         self.left_s -= seconds;
         if self.activity != Activity::Trip {
             return self.pause(energy, draws).then_some(0.0);
         }
         self.leg_left_s -= seconds;
         if self.left_s <= 0.0 {
-            let end = (!self.outward || self.phase == self.turning) && self.phase.below().is_none();
-            if end || energy < RESERVE {
-                // Roll to a halt before the key is turned.
-                if speed == 0.0 {
-                    self.arrive(energy, build.charge_below, sky, draws);
-                }
+            // As in the WLTC, every phase ends with a halt.
+            if speed > 0.0 {
                 return Some(0.0);
             }
-            if self.phase == self.turning {
-                self.outward = false;
+            self.outward &= self.phase != self.turning;
+            let next = if self.outward { Some(self.phase.above()) } else { self.phase.below() };
+            match next.filter(|_| energy >= RESERVE) {
+                Some(next) => {
+                    self.leg_left_s = uniform(draws, 2.0, 8.0);
+                    self.enter(next, draws);
+                }
+                None => self.arrive(energy, build.charge_below, sky, draws),
             }
-            let next = if self.outward { self.phase.above() } else { self.phase.below().unwrap_or(Phase::Low) };
-            self.enter(next, draws);
+            return Some(0.0);
         }
         if self.leg_left_s > 0.0 {
             return None;

@@ -131,6 +131,8 @@ enum Targets {
 #[derive(Debug, Clone)]
 pub(super) struct Drive {
     targets: Targets,
+    /// What is being done with it.
+    pub(super) activity: Activity,
     /// m/s.
     target: f64,
     /// m/s.
@@ -167,6 +169,7 @@ impl Drive {
 
     fn with(targets: Targets, draws: &mut ChaCha8Rng) -> Self {
         Self {
+            activity: Activity::Trip,
             targets,
             target: 0.0,
             speed: 0.0,
@@ -185,13 +188,14 @@ impl Drive {
     }
 
     /// One sub-step; `energy` is what battery or tank hold in percent.
-    pub(super) fn advance(&mut self, energy: f64, now: Moment, draws: &mut ChaCha8Rng) {
-        let Moment { seconds, build, .. } = now;
+    pub(super) fn advance(&mut self, energy: f64, now: &Moment, draws: &mut ChaCha8Rng) {
+        let Moment { seconds, build, .. } = *now;
         let next = match &mut self.targets {
             Targets::Classic(roads) => roads.plan(seconds, energy, build, draws),
             Targets::Wltp(itinerary) => {
                 let next = itinerary.advance(energy, self.speed, now, draws);
-                if itinerary.activity != Activity::Trip {
+                self.activity = itinerary.activity;
+                if self.activity != Activity::Trip {
                     // Left alone: nothing moves.
                     (self.target, self.speed, self.acceleration) = (0.0, 0.0, 0.0);
                     return;
@@ -227,6 +231,9 @@ impl Drive {
             self.heading =
                 (self.heading + self.lateral() / self.speed.max(3.0) * seconds).rem_euclid(std::f64::consts::TAU);
         }
+        if let Targets::Classic(roads) = &self.targets {
+            self.activity = roads.activity(self.speed > 0.0);
+        }
     }
 
     /// Moves the position along the heading by what was driven since the last call.
@@ -249,12 +256,11 @@ impl Drive {
         self.speed > 0.0
     }
 
-    /// What is being done with it.
-    pub(super) fn activity(&self) -> Activity {
-        match &self.targets {
-            Targets::Classic(roads) => roads.activity(self.moving()),
-            Targets::Wltp(itinerary) => itinerary.activity,
-        }
+    /// Under way at a constant speed, m/s, on a level road without wind.
+    #[cfg(test)]
+    pub(super) fn calm(&mut self, speed: f64) {
+        (self.activity, self.speed, self.acceleration) = (Activity::Trip, speed, 0.0);
+        (self.hills, self.wind) = (Wander::default(), Wander::default());
     }
 
     /// The phase of the cycle, where it has phases and a trip is under way.

@@ -58,10 +58,10 @@ impl Electric {
         }
     }
 
-    pub(super) fn advance(&mut self, drive: &Drive, now: Moment) {
-        let Moment { sky: Sky { air, .. }, build, effects, .. } = now;
+    pub(super) fn advance(&mut self, drive: &Drive, now: &Moment) {
+        let Moment { sky: Sky { air, .. }, build, effects, .. } = *now;
         self.drive(drive, now);
-        let activity = drive.activity();
+        let activity = drive.activity;
         let heat = if drive.moving() {
             let rpm_and_torque = LOSS_PER_RPM * self.motor_rpm() + LOSS_PER_TORQUE_SQUARED * self.torque * self.torque;
             (LOSS_IDLE + rpm_and_torque) * build.loss * effects.loss
@@ -88,13 +88,13 @@ impl Electric {
     }
 
     /// From motion to torque and pedals: the driver asks for whatever the motion needs.
-    fn drive(&mut self, drive: &Drive, now: Moment) {
-        let Moment { build, wear, effects, .. } = now;
+    fn drive(&mut self, drive: &Drive, now: &Moment) {
+        let Moment { build, wear, effects, .. } = *now;
         let wheel_radius = build.wheel_radius * wear.radius;
         self.motor_speed = drive.speed / wheel_radius * GEAR_RATIO;
         if !drive.moving() {
             (self.torque, self.accelerator) = (0.0, 0.0);
-            self.brake = if drive.activity() == Activity::Trip { 12.0 } else { 0.0 };
+            self.brake = if drive.activity == Activity::Trip { 12.0 } else { 0.0 };
             return;
         }
         let force = resistance::force(drive, build.mass, build, wear) + effects.drag_n;
@@ -113,8 +113,8 @@ impl Electric {
         }
     }
 
-    fn cool(&mut self, heat: f64, speed: f64, now: Moment) {
-        let Moment { seconds, sky: Sky { air, .. }, build, effects, .. } = now;
+    fn cool(&mut self, heat: f64, speed: f64, now: &Moment) {
+        let Moment { seconds, sky: Sky { air, .. }, build, effects, .. } = *now;
         let flow = effects.coolant_flow();
         let jacket = JACKET_CONDUCTANCE * effects.jacket * flow;
         let to_coolant = jacket * (self.motor_temperature - self.coolant_temperature);
@@ -125,8 +125,8 @@ impl Electric {
     }
 
     /// The battery delivers `power` (W, negative while charging).
-    fn supply(&mut self, power: f64, now: Moment) {
-        let Moment { seconds, sky: Sky { air, .. }, build, wear, effects } = now;
+    fn supply(&mut self, power: f64, now: &Moment) {
+        let Moment { seconds, sky: Sky { air, .. }, build, wear, effects } = *now;
         let weak_cell_v = CELL_RISE * effects.cell_deficit;
         let open_circuit = CELLS * (CELL_EMPTY + CELL_RISE * self.charge) + build.open_circuit_v - weak_cell_v;
         let cold = (1.0 + RESISTANCE_PER_KELVIN * (25.0 - self.battery_temperature)).clamp(0.7, 1.7);

@@ -100,9 +100,9 @@ impl Engine {
         }
     }
 
-    pub(super) fn advance(&mut self, drive: &Drive, wander: f64, now: Moment) {
-        let Moment { seconds, sky, build, wear, .. } = now;
-        let activity = drive.activity();
+    pub(super) fn advance(&mut self, drive: &Drive, wander: f64, now: &Moment) {
+        let Moment { seconds, sky, build, wear, .. } = *now;
+        let activity = drive.activity;
         let running = activity == Activity::Trip;
         if running {
             self.pull(drive, now);
@@ -127,8 +127,8 @@ impl Engine {
     }
 
     /// From motion to speed, torque and pedals.
-    fn pull(&mut self, drive: &Drive, now: Moment) {
-        let Moment { build, wear, effects, .. } = now;
+    fn pull(&mut self, drive: &Drive, now: &Moment) {
+        let Moment { build, wear, effects, .. } = *now;
         let radius = build.wheel_radius * wear.radius;
         let wheel = drive.speed / radius;
         self.gearbox.shift(wheel, drive.speed, self.accelerator, true);

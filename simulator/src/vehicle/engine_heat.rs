@@ -9,7 +9,7 @@ const OIL_CAPACITY: f64 = 24_000.0;
 /// Between coolant and oil, W/K.
 const COOLANT_TO_OIL: f64 = 120.0;
 /// Share of the fuel's heat that goes into the coolant.
-const TO_COOLANT: f64 = 0.27;
+const TO_COOLANT: f64 = 0.30;
 /// Where the thermostat begins to open, °C.
 const OPENS: f64 = 87.0;
 /// From there to fully open, K.
@@ -33,7 +33,7 @@ const SKIN_PER_SPEED: f64 = 0.8;
 /// Oil pan to the air at standstill, W/K.
 const PAN: f64 = 3.0;
 /// Added by the air stream, W/K per m/s.
-const PAN_PER_SPEED: f64 = 0.6;
+const PAN_PER_SPEED: f64 = 0.5;
 
 /// Where heat comes from and goes to at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +70,8 @@ impl EngineHeat {
         self.fan
     }
 
-    pub(super) fn advance(&mut self, heat: Heat, speed: f64, now: Moment) {
-        let Moment { seconds, sky: Sky { air, .. }, build, effects, .. } = now;
+    pub(super) fn advance(&mut self, heat: Heat, speed: f64, now: &Moment) {
+        let Moment { seconds, sky: Sky { air, .. }, build, effects, .. } = *now;
         let goal = ((self.coolant - OPENS) / OPENING_SPAN).clamp(0.0, 1.0);
         self.opening += (goal - self.opening) * (seconds / WAX_TIME).min(1.0);
         // A stuck valve does not close beyond its lift.
@@ -85,10 +85,10 @@ impl EngineHeat {
         let heater = if heat.running { heat.heater.min(90.0 * flow * (self.coolant - 25.0).max(0.0)) } else { 0.0 };
         let skin = SKIN + SKIN_PER_SPEED * speed;
         let to_oil = COOLANT_TO_OIL * (self.coolant - self.oil);
-        let in_coolant = TO_COOLANT * heat.fuel + 0.5 * heat.friction;
+        let in_coolant = TO_COOLANT * heat.fuel + 0.35 * heat.friction;
         let out = (radiator + skin) * (self.coolant - air) + heater + to_oil;
         let pan = (PAN + PAN_PER_SPEED * speed) * (self.oil - air);
         self.coolant += (in_coolant - out) / (COOLANT_CAPACITY * effects.coolant_mass()) * seconds;
-        self.oil += (0.5 * heat.friction + to_oil - pan) / OIL_CAPACITY * seconds;
+        self.oil += (0.65 * heat.friction + to_oil - pan) / OIL_CAPACITY * seconds;
     }
 }

@@ -63,8 +63,8 @@ impl LowVoltage {
     }
 
     /// One sub-step; `rpm` is 0 while the engine stands. Returns the mechanical power that the alternator takes, W.
-    pub(super) fn advance(&mut self, rpm: f64, consumers: Consumers, now: Moment) -> f64 {
-        let Moment { seconds, sky, build, wear, effects } = now;
+    pub(super) fn advance(&mut self, rpm: f64, consumers: Consumers, now: &Moment) -> f64 {
+        let Moment { seconds, sky, build, wear, effects } = *now;
         let open_circuit = EMPTY + RISE * self.charge;
         let resistance = RESISTANCE * wear.low_voltage_resistance;
         if rpm <= 0.0 {

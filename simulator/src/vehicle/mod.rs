@@ -14,6 +14,8 @@ mod chassis;
 mod climate;
 mod constants;
 mod cycle;
+#[cfg(test)]
+mod cycle_tests;
 mod drive;
 mod electric;
 mod engine;
@@ -21,6 +23,8 @@ mod engine_heat;
 mod gearbox;
 mod low_voltage;
 mod noise;
+#[cfg(test)]
+mod plausibility_tests;
 mod powertrain;
 mod resistance;
 pub(crate) mod sensors;
@@ -277,8 +281,8 @@ impl Vehicle {
     /// One sub-step of at most 1 s.
     fn advance(&mut self, seconds: f64, effects: &Effects) {
         let now = Moment { seconds, sky: self.sky, build: &self.build, wear: &self.wear, effects };
-        self.drive.advance(self.powertrain.energy(), now, &mut self.draws);
-        self.powertrain.advance(&self.drive, self.chassis.loads(), now);
-        self.chassis.advance(&self.drive, self.powertrain.rpm(), now, &mut self.draws);
+        self.drive.advance(self.powertrain.energy(), &now, &mut self.draws);
+        self.powertrain.advance(&self.drive, self.chassis.loads(), &now);
+        self.chassis.advance(&self.drive, self.powertrain.rpm(), &now, &mut self.draws);
     }
 }

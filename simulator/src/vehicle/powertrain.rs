@@ -22,7 +22,7 @@ impl Powertrain {
     }
 
     /// One sub-step; `loads` are the wandering consumers of the 12 V net, in deviations.
-    pub(super) fn advance(&mut self, drive: &Drive, loads: f64, now: Moment) {
+    pub(super) fn advance(&mut self, drive: &Drive, loads: f64, now: &Moment) {
         match self {
             Self::Electric(electric) => electric.advance(drive, now),
             Self::Combustion(engine) => engine.advance(drive, loads, now),

@@ -62,6 +62,9 @@ pub(crate) fn reports(model: Model, number: Number) -> bool {
     }
 }
 
+/// Sensors of a vehicle at most.
+const SENSORS: usize = 32;
+
 /// Where a frozen sensor stopped.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Held(Option<f64>);
@@ -134,8 +137,8 @@ pub(super) fn read(vehicle: &mut Vehicle, effects: &Effects) -> Sample {
     if frozen.is_none() {
         *held = Held::default();
     }
-    let mut to = Readout { signals: Signals::new(), noise, frozen, held };
-    let activity = drive.activity();
+    let mut to = Readout { signals: Signals::with_capacity(SENSORS), noise, frozen, held };
+    let activity = drive.activity;
     let on = |yes: bool| f64::from(u8::from(yes));
 
     to.measure(SPEED, drive.speed * 3.6 * effects.speed, on(drive.moving()), POSITIVE);
