@@ -29,7 +29,7 @@ pub struct Truth {
     /// How strong it gets, for people, with units.
     pub severity: String,
     /// How strong it is over time: corners of straight lines, ascending by time; of two at one moment the second
-    /// one holds from there on.
+    /// one holds from there on. A fault that comes and goes is told for its first 1,000 bursts.
     #[serde(default)]
     pub course: Vec<Corner>,
     /// Unit of the corners' magnitudes.

@@ -61,7 +61,7 @@ pub struct Bursts {
 pub enum Course {
     /// As the kind's row of the table begins; it stays to the end.
     Onset,
-    /// It grows, stays, and heals.
+    /// It grows, stays, and heals, all within its time: what is too long for it is shortened, healing first.
     Episode {
         /// From nothing to full strength, ms; 0: at once.
         grow_ms: i64,
@@ -82,6 +82,9 @@ pub struct Corner {
     pub strength: f64,
 }
 
+/// A fault that comes and goes for years is not told to its end.
+const MOST_BURSTS: i64 = 1_000;
+
 impl Course {
     /// The strength at an age of a fault that lasts `length_ms`; nothing before and after.
     pub(super) fn strength(self, onset: Onset, age_ms: i64, length_ms: i64) -> f64 {
@@ -91,10 +94,7 @@ impl Course {
         match self {
             Self::Onset => onset.strength(age_ms),
             Self::Episode { bursts: Some(bursts), .. } if age_ms % bursts.period_ms >= bursts.on_ms => 0.0,
-            Self::Episode { grow_ms, heal_ms, .. } => {
-                let share = |of: i64, all: i64| if of >= all { 1.0 } else { of as f64 / all as f64 };
-                share(age_ms, grow_ms).min(share(length_ms - age_ms, heal_ms))
-            }
+            Self::Episode { grow_ms, heal_ms, .. } => line(grow_ms, heal_ms, age_ms, length_ms),
         }
     }
 
@@ -106,12 +106,16 @@ impl Course {
             (Self::Onset, Onset::Intermittent { ramp_ms, period_ms, on_ms }) => {
                 (vec![ramp_ms], Some(Bursts { period_ms, on_ms }))
             }
-            (Self::Episode { grow_ms, heal_ms, bursts }, _) => (vec![grow_ms, length_ms - heal_ms], bursts),
+            (Self::Episode { grow_ms, heal_ms, bursts }, _) => {
+                let (grow_ms, heal_ms) = fitted(grow_ms, heal_ms, length_ms);
+                (vec![grow_ms, length_ms - heal_ms], bursts)
+            }
         };
         let mut bends = vec![0, length_ms];
         bends.extend(kinks);
         if let Some(Bursts { period_ms, on_ms }) = bursts {
-            bends.extend((0..length_ms / period_ms + 1).flat_map(|n| [n * period_ms, n * period_ms + on_ms]));
+            let bursts = (length_ms / period_ms + 1).min(MOST_BURSTS);
+            bends.extend((0..bursts).flat_map(|n| [n * period_ms, n * period_ms + on_ms]));
         }
         bends.retain(|age| (0..=length_ms).contains(age));
         bends.sort_unstable();
@@ -119,7 +123,8 @@ impl Course {
         bends
     }
 
-    /// The corners of a fault that begins at `from` and lasts `length_ms`, ascending by time.
+    /// The corners of a fault that begins at `from` and lasts `length_ms`, ascending by time; of bursts the first
+    /// 1,000.
     pub(super) fn corners(self, onset: Onset, from: UnixMillis, length_ms: i64) -> Vec<Corner> {
         let strength = |age: i64| self.strength(onset, age, length_ms);
         let mut corners = Vec::new();
@@ -150,11 +155,20 @@ impl Course {
                 }
                 steady => steady.strength(age),
             },
-            Self::Episode { grow_ms, heal_ms, .. } => {
-                let share = |of: i64, all: i64| if of >= all { 1.0 } else { of as f64 / all as f64 };
-                let heal = if heal_ms == 0 { 1.0 } else { share(length_ms - age, heal_ms) };
-                share(age, grow_ms).min(heal)
-            }
+            Self::Episode { grow_ms, heal_ms, .. } => line(grow_ms, heal_ms, age, length_ms),
         }
     }
+}
+
+/// Growing and healing that fit into so many ms.
+fn fitted(grow_ms: i64, heal_ms: i64, length_ms: i64) -> (i64, i64) {
+    let grow_ms = grow_ms.min(length_ms);
+    (grow_ms, heal_ms.min(length_ms - grow_ms))
+}
+
+/// Up, along, and down again; without the jump at the end of what does not heal gradually.
+fn line(grow_ms: i64, heal_ms: i64, age_ms: i64, length_ms: i64) -> f64 {
+    let (grow_ms, heal_ms) = fitted(grow_ms, heal_ms, length_ms);
+    let share = |of: i64, all: i64| if of >= all { 1.0 } else { of as f64 / all as f64 };
+    share(age_ms, grow_ms).min(share(length_ms - age_ms, heal_ms))
 }

@@ -9,6 +9,8 @@ mod effect;
 mod effects;
 mod plan;
 mod prevalence;
+#[cfg(test)]
+mod prevalence_tests;
 mod severity;
 #[cfg(test)]
 mod tests;
@@ -114,6 +116,21 @@ impl FaultKind {
         Self::AcceleratorDrift,
         Self::BrakeDrag,
         Self::SpeedSensorLow,
+    ];
+
+    /// The kinds that workshops see, in all fleets: those of a prevalence plan.
+    pub const WORKSHOP: [Self; 11] = [
+        Self::CoolantLeak,
+        Self::ThermostatStuck,
+        Self::SlowTyreLeak,
+        Self::WheelBearing,
+        Self::CellImbalance,
+        Self::Alternator,
+        Self::BrakeDrag,
+        Self::SensorDrift,
+        Self::SensorFreeze,
+        Self::IntermittentConnector,
+        Self::FirmwareRegression,
     ];
 
     /// The stable name, as written in the truth file.

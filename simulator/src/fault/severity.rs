@@ -29,7 +29,7 @@
 //! | slow tyre leak | A nail: 45 kPa in a day or two, until somebody pumps it up |
 //! | wheel bearing | A pitted race rings in its hub, the louder the faster |
 //! | cell imbalance | One cell leaks charge: 8 % less than the others, until balancing has caught up |
-//! | alternator | Worn brushes: 125 of 150 A are gone; the battery carries the rest and the net sags |
+//! | alternator | Worn brushes: 105 of 150 A are gone; the battery carries the rest and the net sags |
 //! | sensor drift | A corroded contact puts 150 ohm in series with the coolant's thermistor: it reads low |
 //! | sensor freeze | A converter hangs: the thermistor of motor or oil repeats its last value |
 //! | intermittent connector | The plug of the coolant's thermistor is loose: 2 kilohm in bursts, until it is reseated |
@@ -89,7 +89,14 @@ pub const SEVERITIES: [Severity; 20] = [
         effect: Effect::Resistance { percent: 120.0 },
         onset: Onset::Ramp { ramp_ms: 12 * MINUTE_MS },
         signals: &[BATTERY_VOLTAGE],
-        side_effects: &[BATTERY_CURRENT, BATTERY_TEMPERATURE, BATTERY_CHARGE, LOW_VOLTAGE],
+        side_effects: &[
+            BATTERY_CURRENT,
+            BATTERY_TEMPERATURE,
+            BATTERY_CHARGE,
+            LOW_VOLTAGE,
+            CELL_VOLTAGE_MIN,
+            CELL_VOLTAGE_MAX,
+        ],
         shift: (BATTERY_VOLTAGE, 6.7),
         text: "battery internal resistance +120 %, over 12 min",
     },
@@ -116,7 +123,14 @@ pub const SEVERITIES: [Severity; 20] = [
         effect: Effect::Loss { percent: 60.0 },
         onset: Onset::Ramp { ramp_ms: 12 * MINUTE_MS },
         signals: &[MOTOR_TEMPERATURE, COOLANT_TEMPERATURE, BATTERY_CURRENT],
-        side_effects: &[BATTERY_VOLTAGE, BATTERY_TEMPERATURE, BATTERY_CHARGE, LOW_VOLTAGE],
+        side_effects: &[
+            BATTERY_VOLTAGE,
+            BATTERY_TEMPERATURE,
+            BATTERY_CHARGE,
+            LOW_VOLTAGE,
+            CELL_VOLTAGE_MIN,
+            CELL_VOLTAGE_MAX,
+        ],
         shift: (MOTOR_TEMPERATURE, 13.0),
         text: "motor and inverter heat +60 %, over 12 min",
     },
@@ -182,7 +196,7 @@ pub const SEVERITIES: [Severity; 20] = [
         onset: Onset::Ramp { ramp_ms: 12 * MINUTE_MS },
         signals: &[COOLANT_TEMPERATURE, MOTOR_TEMPERATURE, ENGINE_COOLANT_TEMPERATURE],
         side_effects: ENGINE_RUNS_OTHERWISE,
-        shift: (COOLANT_TEMPERATURE, 15.0),
+        shift: (COOLANT_TEMPERATURE, 10.0),
         text: "2.5 l of 5.5 l of coolant lost",
     },
     Severity {
@@ -191,7 +205,7 @@ pub const SEVERITIES: [Severity; 20] = [
         onset: Onset::Step,
         signals: &[ENGINE_COOLANT_TEMPERATURE, OIL_TEMPERATURE],
         side_effects: ENGINE_RUNS_OTHERWISE,
-        shift: (ENGINE_COOLANT_TEMPERATURE, 25.0),
+        shift: (ENGINE_COOLANT_TEMPERATURE, 19.0),
         text: "thermostat stays 2 mm of 8 mm open",
     },
     Severity {
@@ -230,12 +244,12 @@ pub const SEVERITIES: [Severity; 20] = [
     },
     Severity {
         kind: FaultKind::Alternator,
-        effect: Effect::Alternator { lost_a: 125.0 },
+        effect: Effect::Alternator { lost_a: 105.0 },
         onset: Onset::Ramp { ramp_ms: 12 * MINUTE_MS },
         signals: &[LOW_VOLTAGE, LOW_VOLTAGE_CURRENT],
         side_effects: ENGINE_RUNS_OTHERWISE,
-        shift: (LOW_VOLTAGE, 1.5),
-        text: "125 A of 150 A of the alternator's output lost",
+        shift: (LOW_VOLTAGE, 2.6),
+        text: "105 A of 150 A of the alternator's output lost",
     },
     Severity {
         kind: FaultKind::SensorDrift,
@@ -252,7 +266,7 @@ pub const SEVERITIES: [Severity; 20] = [
         onset: Onset::Step,
         signals: &[MOTOR_TEMPERATURE, OIL_TEMPERATURE],
         side_effects: &[],
-        shift: (MOTOR_TEMPERATURE, 8.0),
+        shift: (MOTOR_TEMPERATURE, 10.0),
         text: "the temperature of motor or oil repeats its last value",
     },
     Severity {
@@ -313,11 +327,8 @@ pub(super) struct Table;
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<23}{:<50}{:>9} {:<9}{:>7}{:>8}  {}",
-            "fault", "at full strength", "shift", "unit", "noise", "ratio", "clearest signal"
-        )?;
+        let [fault, size, shift, unit, noise, ratio] = ["fault", "at full strength", "shift", "unit", "noise", "ratio"];
+        writeln!(f, "{fault:<23}{size:<50}{shift:>9} {unit:<9}{noise:>7}{ratio:>8}  clearest signal")?;
         for row in &SEVERITIES {
             let (magnitude, unit) = row.effect.magnitude();
             let (number, shift) = row.shift;

@@ -78,7 +78,8 @@ impl EngineHeat {
         let opening = self.opening.max(effects.thermostat_lift_mm / LIFT_MM).min(1.0);
         self.fan = heat.running && (self.coolant > FAN_ON || self.fan && self.coolant > FAN_ON - 6.0);
 
-        let flow = if heat.running { effects.coolant_flow() } else { 0.15 };
+        // Where the pump draws air, steam stands in the head: an engine needs its coolant more than a motor does.
+        let flow = if heat.running { effects.coolant_flow() * effects.coolant_flow() } else { 0.15 };
         let fan = if self.fan { RADIATOR_FAN } else { 0.0 };
         let radiator =
             opening * flow * build.radiator * effects.radiator * (RADIATOR + RADIATOR_PER_SPEED * speed + fan);

@@ -13,7 +13,7 @@ const SET_POINT_RANGE: (f64, f64) = (13.7, 14.7);
 /// Largest current at endless speed, A.
 const ALTERNATOR: f64 = 150.0;
 /// Speed of the engine at which it gives half of that, rpm.
-const ALTERNATOR_HALF: f64 = 800.0;
+const ALTERNATOR_HALF: f64 = 600.0;
 /// Voltage of an empty battery at rest, V.
 const EMPTY: f64 = 11.7;
 /// Rise to a full one, V.
@@ -31,7 +31,7 @@ const LIGHT_LOAD: f64 = 11.0;
 /// The largest fan of the cabin, A.
 const BLOWER_LOAD: f64 = 14.0;
 /// Heated pane and seats in frost, A.
-const HEATED_LOAD: f64 = 22.0;
+const HEATED_LOAD: f64 = 18.0;
 /// The radiator's fan, A.
 const FAN_LOAD: f64 = 22.0;
 /// Alarm, receivers and the telemetry unit of a locked car, A.

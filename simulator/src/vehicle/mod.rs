@@ -20,6 +20,8 @@ mod drive;
 mod electric;
 mod engine;
 mod engine_heat;
+#[cfg(test)]
+mod fault_tests;
 mod gearbox;
 mod low_voltage;
 mod noise;
@@ -30,6 +32,8 @@ mod resistance;
 pub(crate) mod sensors;
 #[cfg(test)]
 mod severity_tests;
+#[cfg(test)]
+mod shift_tests;
 #[cfg(test)]
 mod tests;
 mod wear;

@@ -77,16 +77,22 @@ pub(crate) fn freezing(drivetrain: Drivetrain) -> Number {
     }
 }
 
+/// The thermistor in the loop of an electric motor, which is never hot, at 20 °C, Ω.
+const MOTOR_LOOP_OHMS: f64 = 500.0;
+/// The thermistor in an engine's coolant at 20 °C, Ω.
+const ENGINE_OHMS: f64 = 2_500.0;
+
 /// What the control unit takes a thermistor's temperature for, °C, if `ohms` of a bad contact lie in series with it.
 ///
-/// A thermistor of 2.5 kΩ at 20 °C, 310 Ω at 80 °C: its resistance falls with the third power of the distance
-/// from -40 °C.
-fn read_thermistor(celsius: f64, ohms: f64) -> f64 {
+/// A thermistor of `at_20` Ω at 20 °C has an eighth of that at 80 °C: its resistance falls with the third power of the
+/// distance from -40 °C.
+fn read_thermistor(celsius: f64, ohms: f64, at_20: f64) -> f64 {
     if ohms == 0.0 {
         return celsius;
     }
     let distance = (celsius + 40.0).max(1.0);
-    let resistance = 2_500.0 * (60.0 / distance).powi(3);
+    let ratio = 60.0 / distance;
+    let resistance = at_20 * ratio * ratio * ratio;
     let share = resistance / (resistance + ohms);
     // The cube root by Newton's method, so that every machine gets the same bits.
     let mut root = 1.0;
@@ -153,7 +159,7 @@ pub(super) fn read(vehicle: &mut Vehicle, effects: &Effects) -> Sample {
             to.measure(MOTOR_SPEED, electric.motor_rpm(), on(drive.moving()), POSITIVE);
             to.measure(MOTOR_TORQUE, electric.torque, on(drive.moving()), ANY);
             to.measure(MOTOR_TEMPERATURE, electric.motor_temperature, 1.0, ANY);
-            let coolant = read_thermistor(electric.coolant_temperature, effects.contact_ohms);
+            let coolant = read_thermistor(electric.coolant_temperature, effects.contact_ohms, MOTOR_LOOP_OHMS);
             to.measure(COOLANT_TEMPERATURE, coolant, 1.0, ANY);
             to.measure(BATTERY_CHARGE, electric.charge(), 1.0, PERCENT);
             to.measure(BATTERY_VOLTAGE, electric.voltage, 1.0, ANY);
@@ -190,7 +196,7 @@ pub(super) fn read(vehicle: &mut Vehicle, effects: &Effects) -> Sample {
         let running = on(engine.rpm > 0.0);
         to.measure(ENGINE_SPEED, engine.rpm, running, POSITIVE);
         to.measure(ENGINE_TORQUE, engine.torque, running, ANY);
-        let coolant = read_thermistor(engine.heat.coolant, effects.contact_ohms);
+        let coolant = read_thermistor(engine.heat.coolant, effects.contact_ohms, ENGINE_OHMS);
         to.measure(ENGINE_COOLANT_TEMPERATURE, coolant, 1.0, ANY);
         to.measure(OIL_TEMPERATURE, engine.heat.oil, 1.0, ANY);
         to.measure(OIL_PRESSURE, engine.oil_kpa(wear), running, POSITIVE);

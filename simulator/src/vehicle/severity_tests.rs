@@ -68,7 +68,7 @@ fn features(readings: &[[f64; NUMERIC]], target: usize) -> Vec<Vec<f64>> {
 }
 
 /// Least squares by normal equations with a touch of ridge.
-fn fit(rows: &[Vec<f64>], targets: &[f64]) -> Vec<f64> {
+pub(super) fn fit(rows: &[Vec<f64>], targets: &[f64]) -> Vec<f64> {
     let width = rows[0].len();
     let scale: Vec<f64> = (0..width)
         .map(|at| (rows.iter().map(|row| row[at] * row[at]).sum::<f64>() / rows.len() as f64).sqrt().max(1e-9))
@@ -103,12 +103,12 @@ fn fit(rows: &[Vec<f64>], targets: &[f64]) -> Vec<f64> {
     weights.iter().zip(scale).map(|(weight, scale)| weight / scale).collect()
 }
 
-fn deviation(values: &[f64]) -> f64 {
+pub(super) fn deviation(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
 }
 
-fn root_mean_square(values: &[f64]) -> f64 {
+pub(super) fn root_mean_square(values: &[f64]) -> f64 {
     (values.iter().map(|value| value * value).sum::<f64>() / values.len().max(1) as f64).sqrt()
 }
 
