@@ -16,8 +16,8 @@ use crate::fault::{Course, FaultKind};
 const START: UnixMillis = 1_736_920_800_000;
 const INTERVAL_MS: i64 = 10_000;
 const STEPS: i64 = 8 * 360;
-const FITTED: u32 = 50;
-const JUDGED: u32 = 16;
+const FITTED: u32 = 30;
+const JUDGED: u32 = 12;
 const FIRST_JUDGED: u32 = 1_000;
 
 /// One reading, by the place of a signal in its vehicle's list; the last one says whether it moves.
@@ -107,13 +107,15 @@ fn shifts(drivetrain: Drivetrain) -> Vec<Shift> {
         let broken: Vec<_> =
             (FIRST_JUDGED..FIRST_JUDGED + JUDGED).map(|index| drive(drivetrain, index, &[fault(index)])).collect();
         let mut signals = kind.severity().signals.to_vec();
-        signals.retain(|number| numbers.contains(number));
+        // One wheel is like the other.
+        signals
+            .retain(|number| numbers.contains(number) && !TYRES[1..].contains(number) && !HUBS[1..].contains(number));
         for signal in signals {
             let target = numbers.iter().position(|number| *number == signal).unwrap();
             let (mut rows, mut targets) = (Vec::new(), Vec::new());
             for readings in &fleet {
                 let known = features(readings, &numbers, target).into_iter().zip(readings);
-                for (row, reading) in known.filter(|(_, reading)| moves(reading)).step_by(3) {
+                for (row, reading) in known.filter(|(_, reading)| moves(reading)).step_by(4) {
                     rows.push(row);
                     targets.push(reading[target]);
                 }
