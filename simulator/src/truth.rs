@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::{UnixMillis, VehicleId, signal};
 
 use crate::{
-    fault::{self, Fault, FaultPlan},
+    fault::{self, Course, Fault, FaultPlan},
     vehicle::{World, vehicle_id},
 };
 
@@ -66,7 +66,11 @@ impl Truth {
             from: fault.from,
             to: fault.to,
             full_from: fault.full_from(),
-            severity: severity.text.to_owned(),
+            severity: match fault.course {
+                Course::Onset => severity.text.to_owned(),
+                // It takes its own time, not that of the table.
+                Course::Episode { .. } => format!("{largest} {unit}"),
+            },
             course: course.collect(),
             unit: unit.to_owned(),
             signals: paths.collect(),

@@ -64,6 +64,16 @@ const HABITS: [Habit; 11] = [
     habit(FaultKind::FirmwareRegression, 7.0, 6.0, (0.0, 0.0)),
 ];
 
+/// For people: how long a fault lasts, and how it grows and heals. None for kinds that the plan lacks.
+pub(super) fn goes(kind: FaultKind) -> Option<String> {
+    let Habit { hours, grow, heal, intermittent, .. } = HABITS.iter().find(|habit| habit.kind == kind)?;
+    let percent = |share: f64| (100.0 * share).round();
+    let grows = if *grow == 0.0 { "at once".to_owned() } else { format!("grows for {} %", percent(*grow)) };
+    let heals = if *heal == 0.0 { "mended at once".to_owned() } else { format!("heals for {} %", percent(*heal)) };
+    let bursts = if *intermittent { ", in bursts" } else { "" };
+    Some(format!("{hours} h: {grows}, {heals}{bursts}"))
+}
+
 /// What a prevalence plan is drawn for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prevalence {

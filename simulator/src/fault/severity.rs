@@ -2,15 +2,17 @@
 //!
 //! # How the sizes were chosen
 //!
-//! Every one of the first ten faults, which the demo shows, is a *conditional* anomaly: at full strength it is some 4 to 8 times the spread that the
-//! signal still has when everything else about the vehicle is known, yet below about 2.5 standard deviations
-//! of what the healthy fleet shows anyway. A range check or a detector that ignores the relations between
-//! the signals can't find it; one that knows them can. A test (`vehicle/severity_tests.rs`) measures both
-//! sizes and prints them: 4.9 (current sensor) to 8.4 (speed sensor) residual deviations in the clearest signal,
+//! Every one of the first ten faults, which the demo shows, is a *conditional* anomaly: at full strength it is some 4
+//! to 8 times the spread that the signal still has when everything else about the vehicle is known, yet below about
+//! 2.5 standard deviations of what the healthy fleet shows anyway. A range check or a detector that ignores the
+//! relations between the signals can't find it; one that knows them can. A test (`vehicle/severity_tests.rs`) measures
+//! both sizes and prints them: 4.9 (current sensor) to 8.4 (speed sensor) residual deviations in the clearest signal,
 //! 0.1 (speed sensor) to 2.2 (converter) deviations of the fleet.
 //!
 //! The others are what workshops see most. They are sized by their cause (a worn part, litres lost, a bad contact),
-//! not by what a detector could find; some show only in the cold, at idle or under load, as they do in life.
+//! not by what a detector could find: some show only in the cold, at idle or under load, as they do in life, and some
+//! are obvious once they are fully grown. `vehicle/shift_tests.rs` measures them on a winter's morning. How long they
+//! last, grow and heal stands in [`super::prevalence`].
 //!
 //! | Fault | What a technician would find |
 //! |---|---|
@@ -39,8 +41,8 @@ use std::fmt;
 
 use telemetry::signal::{self, *};
 
-use super::{Effect, FaultKind, Onset};
-use crate::vehicle::sensors::accuracy;
+use super::{Effect, FaultKind, Onset, prevalence};
+use crate::vehicle::{Cycle, Drivetrain, Model, sensors::accuracy};
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -327,16 +329,34 @@ pub(super) struct Table;
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [fault, size, shift, unit, noise, ratio] = ["fault", "at full strength", "shift", "unit", "noise", "ratio"];
-        writeln!(f, "{fault:<23}{size:<50}{shift:>9} {unit:<9}{noise:>7}{ratio:>8}  clearest signal")?;
+        let [fault, whom, size, shift, unit] = ["fault", "befalls", "at full strength", "shift", "unit"];
+        let [noise, ratio, goes] = ["noise", "ratio", "how it goes where faults are as rare as in life"];
+        writeln!(
+            f,
+            "{fault:<23}{whom:<12}{size:<43}{shift:>6} {unit:<9}{noise:>7}{ratio:>7}  {goes:<50}clearest signal"
+        )?;
         for row in &SEVERITIES {
+            let befalls = |burns: bool| {
+                let drivetrain = if burns { Drivetrain::Combustion } else { Drivetrain::Electric };
+                row.kind.befalls(Model { drivetrain, cycle: Cycle::Wltp })
+            };
+            let whom = match (befalls(false), befalls(true)) {
+                (true, true) => "all",
+                (true, false) => "electric",
+                _ => "combustion",
+            };
+            let goes = prevalence::goes(row.kind).unwrap_or_default();
             let (magnitude, unit) = row.effect.magnitude();
             let (number, shift) = row.shift;
             let (path, signal_unit) = signal::lookup(number).map_or(("", ""), |signal| (signal.path, signal.unit));
             let noise = accuracy(number).noise;
             let at_full = format!("{magnitude} {unit}");
             let kind = row.kind.as_str();
-            writeln!(f, "{kind:<23}{at_full:<50}{shift:>9} {signal_unit:<9}{noise:>7}{:>8.0}  {path}", shift / noise)?;
+            writeln!(
+                f,
+                "{kind:<23}{whom:<12}{at_full:<43}{shift:>6} {signal_unit:<9}{noise:>7}{:>7.0}  {goes:<50}{path}",
+                shift / noise
+            )?;
         }
         Ok(())
     }

@@ -88,6 +88,8 @@ pub(super) const STANDBY_POWER: f64 = 12.0;
 pub(super) const CELL_SPREAD: f64 = 0.004;
 /// What a current adds to it, V/A.
 pub(super) const CELL_SPREAD_PER_AMPERE: f64 = 2.0e-5;
+/// Conductance from the pack to the air while nothing conditions it, W/K.
+pub(super) const PACK_LEAK: f64 = 7.0;
 /// Charging power of a roadside charger, W.
 pub(super) const CHARGING_POWER: f64 = 70_000.0;
 

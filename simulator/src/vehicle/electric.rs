@@ -79,7 +79,7 @@ impl Electric {
             Activity::Charging(charger) => AUXILIARY_POWER + cabin - self.taken(charger),
             Activity::Trip => self.torque * self.motor_speed + heat + AUXILIARY_POWER + cabin,
         };
-        self.supply(power, now);
+        self.supply(power, activity == Activity::Parked, now);
     }
 
     /// What the battery takes of a charger's power, W: less and less in the last fifth.
@@ -124,8 +124,8 @@ impl Electric {
         self.coolant_temperature += (to_coolant - to_air) / (COOLANT_CAPACITY * effects.coolant_mass()) * seconds;
     }
 
-    /// The battery delivers `power` (W, negative while charging).
-    fn supply(&mut self, power: f64, now: &Moment) {
+    /// The battery delivers `power` (W, negative while charging). A locked vehicle does not condition it.
+    fn supply(&mut self, power: f64, locked: bool, now: &Moment) {
         let Moment { seconds, sky: Sky { air, .. }, build, wear, effects } = *now;
         let weak_cell_v = CELL_RISE * effects.cell_deficit;
         let open_circuit = CELLS * (CELL_EMPTY + CELL_RISE * self.charge) + build.open_circuit_v - weak_cell_v;
@@ -139,7 +139,11 @@ impl Electric {
         self.charge =
             (self.charge - open_circuit * self.discharge * seconds / (ENERGY * wear.capacity)).clamp(0.0, 1.0);
         let heat = resistance * self.discharge * self.discharge;
-        let cooling = PACK_CONDUCTANCE * (self.battery_temperature - conditioned(air));
+        let cooling = if locked {
+            PACK_LEAK * (self.battery_temperature - air)
+        } else {
+            PACK_CONDUCTANCE * (self.battery_temperature - conditioned(air))
+        };
         self.battery_temperature += (heat - cooling) / PACK_CAPACITY * seconds;
     }
 
