@@ -11,6 +11,7 @@ use crate::{
     clock,
     fleet::BUILD_DATE,
     outbox::{Settings, Times},
+    vehicle::{Cycle, Drivetrains, World},
 };
 
 /// Which faults the fleet has.
@@ -18,8 +19,10 @@ use crate::{
 pub enum Faults {
     /// A healthy fleet.
     None,
-    /// Some of every kind, as the demo shows them.
+    /// Some of every kind that electric vehicles of the classic cycle have, as the demo shows them.
     Demo,
+    /// As rare as in life: kinds in proportion, in --fault-share of the vehicle-hours. They grow and heal.
+    Prevalence,
 }
 
 /// Whether progress is told on standard output.
@@ -60,6 +63,12 @@ pub struct Config {
     /// How long the fleet drives, simulated ms; 0: until stopped.
     #[arg(long, env = "MOTORCADE_SIMULATOR_DURATION_MS", value_name = "MS", default_value_t = 0)]
     pub duration_ms: u64,
+    /// What turns the wheels.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_DRIVETRAIN", default_value = "electric")]
+    pub drivetrain: Drivetrains,
+    /// How the vehicles are driven and how old they are.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_CYCLE", default_value = "classic")]
+    pub cycle: Cycle,
     /// Encoding of the readings: json or protobuf.
     #[arg(long, env = "MOTORCADE_SIMULATOR_ENCODING", value_name = "NAME", default_value = "json")]
     pub encoding: Encoding,
@@ -72,6 +81,9 @@ pub struct Config {
     /// What breaks.
     #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS", default_value = "none")]
     pub faults: Faults,
+    /// With --faults prevalence: the largest share of all vehicle-hours in which there is a fault.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULT_SHARE", value_name = "X", default_value_t = 0.01)]
+    pub fault_share: f64,
     /// When faults begin at the earliest, simulated ms after the start.
     #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FROM_MS", value_name = "MS", default_value_t = 0)]
     pub faults_from_ms: u64,
@@ -176,6 +188,13 @@ impl Config {
         if !(self.speed > 0.0 && self.speed <= 100_000.0) {
             return usage("speed", format!("{} is not above 0 and at most 100000", self.speed));
         }
+        if !(self.fault_share > 0.0 && self.fault_share <= 0.5) {
+            return usage("fault-share", format!("{} is not above 0 and at most 0.5", self.fault_share));
+        }
+        if self.faults == Faults::Demo && self.world() != World::default() {
+            let detail = "demo is for electric vehicles of the classic cycle; take prevalence".to_owned();
+            return usage("faults", detail);
+        }
         if let Some(start) = self.start {
             let now = clock::wall_now();
             if start > now {
@@ -196,6 +215,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What the fleet consists of.
+    pub(crate) fn world(&self) -> World {
+        World { drivetrains: self.drivetrain, cycle: self.cycle }
     }
 
     /// Where the broker listens.
@@ -246,6 +270,9 @@ mod tests {
     #[test]
     fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
         assert_eq!(verdict(&[]), Ok(()));
+        assert_eq!(verdict(&["--drivetrain", "mixed", "--cycle", "wltp", "--faults", "prevalence"]), Ok(()));
+        let error = verdict(&["--drivetrain", "combustion", "--faults", "demo"]).unwrap_err();
+        assert!(error.contains("--faults"), "{error}");
         assert_eq!(verdict(&["--start", "2025-10-09T08:53:20Z", "--speed", "60", "--encoding", "protobuf"]), Ok(()));
         for (flag, value) in [
             ("--mqtt", "localhost"),
@@ -262,6 +289,10 @@ mod tests {
             ("--interval-ms", "0"),
             ("--probe-max-ms", "5"),
             ("--faults", "many"),
+            ("--fault-share", "0"),
+            ("--fault-share", "NaN"),
+            ("--drivetrain", "steam"),
+            ("--cycle", "nedc"),
         ] {
             let error = verdict(&[flag, value]).unwrap_err();
             assert!(error.contains(flag), "{flag} {value}: {error}");

@@ -16,7 +16,7 @@ use crate::{
     fault::FaultPlan,
     outbox::{self, Key},
     poison::{self, Context},
-    vehicle::{FleetSeed, Sample, Vehicle, vehicle_id},
+    vehicle::{FleetSeed, Sample, Vehicle, World, vehicle_id},
 };
 
 /// A sensible clock of a unit is later than this: 2020-01-01T00:00:00Z, when its software was built. A unit
@@ -28,6 +28,8 @@ pub const BUILD_DATE: UnixMillis = 1_577_836_800_000;
 pub struct Fleet {
     /// The physics.
     pub seed: FleetSeed,
+    /// What the vehicles are and how they are driven.
+    pub world: World,
     /// Simulated ms between two readings of a vehicle.
     pub interval_ms: i64,
     /// Simulated time at which no more readings are made.
@@ -92,7 +94,7 @@ impl Readings {
         let n = late / fleet.interval_ms + i64::from(late % fleet.interval_ms > 0);
         Self {
             id: vehicle_id(index),
-            physics: Vehicle::new(fleet.seed, index),
+            physics: Vehicle::of_world(fleet.seed, index, fleet.world),
             fleet,
             index,
             boot,
@@ -130,8 +132,7 @@ impl Readings {
     /// Makes the next reading, and what malformed follows it. Empty after the end.
     pub fn make(&mut self) -> Made {
         let Some(time) = self.next_time() else { return Made::default() };
-        let faults = self.fleet.faults.active(self.index, time);
-        let sample = self.physics.step(time, &faults);
+        let sample = self.physics.step(time, self.fleet.faults.of_vehicle(self.index));
         let mut made = Made::default();
         let record = self.record(time, &sample);
         let payload = encode(&record, self.fleet.encoding).ok().filter(|payload| payload.len() <= self.limit);

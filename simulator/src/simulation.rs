@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::{self, Anchor, Clock},
     config::{Config, Faults},
-    fault::FaultPlan,
+    fault::{FaultPlan, Prevalence},
     fleet::{Fleet, Readings},
     journal::{self, Journal, Note},
     ledger,
@@ -79,7 +79,8 @@ fn prepare(config: &Config) -> Result<Prepared, Error> {
     let from = if earlier.is_some() { clock.simulated() } else { anchor.start };
     let plan = Arc::new(plan(config, anchor.start));
     if let Some(path) = &config.truth {
-        let written = File::create(path).and_then(|file| truth::write(&plan, &mut BufWriter::new(file)));
+        let written =
+            File::create(path).and_then(|file| truth::write(&plan, config.world(), &mut BufWriter::new(file)));
         written.map_err(|error| usage("truth", path, &error))?;
     }
     let ledger =
@@ -119,12 +120,18 @@ fn earlier_anchor(config: &Config, outbox: Option<&OutboxFile>) -> Result<Option
 fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
     let ms = |ms: u64| UnixMillis::try_from(ms).unwrap_or(UnixMillis::MAX / 4);
     let from = start.saturating_add(ms(config.faults_from_ms));
+    let to = from.saturating_add(ms(config.faults_for_ms));
+    let fleet = FleetSeed { seed: config.seed, start };
     match config.faults {
         Faults::None => FaultPlan::none(),
-        Faults::Demo => {
-            let fleet = FleetSeed { seed: config.seed, start };
-            FaultPlan::demo(fleet, config.indices(), from, from.saturating_add(ms(config.faults_for_ms)))
-        }
+        Faults::Demo => FaultPlan::demo(fleet, config.indices(), from, to),
+        Faults::Prevalence => FaultPlan::prevalence(&Prevalence {
+            fleet,
+            world: config.world(),
+            indices: config.indices(),
+            span: from..to,
+            share: config.fault_share,
+        }),
     }
 }
 
@@ -221,6 +228,7 @@ fn fleet(config: &Config, start: UnixMillis, faults: Arc<FaultPlan>) -> Fleet {
     let duration = UnixMillis::try_from(config.duration_ms).unwrap_or(UnixMillis::MAX / 4);
     Fleet {
         seed: FleetSeed { seed: config.seed, start },
+        world: config.world(),
         interval_ms: i64::from(config.interval_ms),
         end: (duration > 0).then(|| start.saturating_add(duration)),
         encoding: config.encoding,

@@ -59,7 +59,7 @@ pub struct Signal {
     pub number: Number,
     /// VSS path, or a path of the private overlay.
     pub path: &'static str,
-    /// VSS unit; empty for booleans and texts.
+    /// VSS unit; empty for booleans, texts and numbers without one.
     pub unit: &'static str,
     /// What values it takes.
     pub domain: Domain,
@@ -126,6 +126,48 @@ catalogue! {
     IS_MOVING = 22 "Vehicle.IsMoving" "" Domain::Boolean;
     /// State of the low-voltage system, for example `ON` or `LOCK`.
     LOW_VOLTAGE_STATE = 23 "Vehicle.LowVoltageSystemState" "" Domain::Text;
+    /// Combustion engine speed, rpm.
+    ENGINE_SPEED = 24 "Vehicle.Powertrain.CombustionEngine.Speed" "rpm" number(0.0, 12_000.0);
+    /// Combustion engine torque at the clutch, Nm; negative while the engine brakes.
+    ENGINE_TORQUE = 25 "Vehicle.Powertrain.CombustionEngine.Torque" "Nm" number(-500.0, 3_000.0);
+    /// Combustion engine coolant temperature, Celsius.
+    ENGINE_COOLANT_TEMPERATURE = 26 "Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature" "celsius" number(-50.0, 200.0);
+    /// Combustion engine oil temperature, Celsius.
+    OIL_TEMPERATURE = 27 "Vehicle.Powertrain.CombustionEngine.EngineOil.Temperature" "celsius" number(-50.0, 220.0);
+    /// Combustion engine oil pressure above atmosphere, kPa.
+    OIL_PRESSURE = 28 "Vehicle.Powertrain.CombustionEngine.EOP" "kPa" number(0.0, 1_500.0);
+    /// Pressure in the intake manifold, absolute, kPa.
+    INTAKE_PRESSURE = 29 "Vehicle.Powertrain.CombustionEngine.MAP" "kPa" number(0.0, 500.0);
+    /// Air that the combustion engine draws, grams in a second.
+    AIR_FLOW = 30 "Vehicle.Powertrain.CombustionEngine.MAF" "g/s" number(0.0, 1_500.0);
+    /// Engaged gear; 0 is neutral, -1 the first reverse gear.
+    GEAR = 31 "Vehicle.Powertrain.Transmission.CurrentGear" "" number(-8.0, 18.0);
+    /// Air-fuel ratio over the stoichiometric one, before the catalyst (VSS overlay OBD).
+    LAMBDA = 32 "Vehicle.OBD.O2WR.Sensor1.Lambda" "" number(0.0, 16.0);
+    /// Fuel in the tank, percent of its capacity.
+    FUEL_LEVEL = 33 "Vehicle.Powertrain.FuelSystem.RelativeLevel" "percent" number(0.0, 100.0);
+    /// Fuel that the combustion engine burns, litres in an hour (VSS overlay OBD).
+    FUEL_RATE = 34 "Vehicle.OBD.FuelRate" "l/h" number(0.0, 1_000.0);
+    /// 12 V battery current, A; positive while charging (VSS).
+    LOW_VOLTAGE_CURRENT = 35 "Vehicle.LowVoltageBattery.CurrentCurrent" "A" number(-2_000.0, 1_000.0);
+    /// Voltage of the traction battery's lowest cell, V.
+    CELL_VOLTAGE_MIN = 36 "Vehicle.Powertrain.TractionBattery.CellVoltage.Min" "V" number(0.0, 10.0);
+    /// Voltage of the traction battery's highest cell, V.
+    CELL_VOLTAGE_MAX = 37 "Vehicle.Powertrain.TractionBattery.CellVoltage.Max" "V" number(0.0, 10.0);
+    /// Traction battery state of health, percent of the capacity when new.
+    BATTERY_HEALTH = 38 "Vehicle.Powertrain.TractionBattery.StateOfHealth" "percent" number(0.0, 100.0);
+    /// Vibration of the front left hub, root mean square over the reporting interval, m/s² (overlay: VSS has none).
+    HUB_FRONT_LEFT = 39 "Motorcade.Chassis.Axle.Row1.Wheel.Left.Hub.Vibration" "m/s^2" number(0.0, 500.0);
+    /// Vibration of the front right hub, as of the left one.
+    HUB_FRONT_RIGHT = 40 "Motorcade.Chassis.Axle.Row1.Wheel.Right.Hub.Vibration" "m/s^2" number(0.0, 500.0);
+    /// Vibration of the rear left hub, as of the front left one.
+    HUB_REAR_LEFT = 41 "Motorcade.Chassis.Axle.Row2.Wheel.Left.Hub.Vibration" "m/s^2" number(0.0, 500.0);
+    /// Vibration of the rear right hub, as of the front left one.
+    HUB_REAR_RIGHT = 42 "Motorcade.Chassis.Axle.Row2.Wheel.Right.Hub.Vibration" "m/s^2" number(0.0, 500.0);
+    /// Whether the combustion engine runs.
+    IS_ENGINE_RUNNING = 43 "Vehicle.Powertrain.CombustionEngine.IsRunning" "" Domain::Boolean;
+    /// Whether energy flows from a charger into the traction battery.
+    IS_CHARGING = 44 "Vehicle.Powertrain.TractionBattery.Charging.IsCharging" "" Domain::Boolean;
 }
 
 impl Signal {
@@ -179,6 +221,11 @@ impl Signals {
     /// No values.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No values, with room for so many catalogued ones.
+    pub fn with_capacity(known: usize) -> Self {
+        Self { known: Vec::with_capacity(known), unknown: BTreeMap::new() }
     }
 
     /// Adds a catalogued signal; a number that the catalogue lacks is kept as unknown, under `#<number>`.

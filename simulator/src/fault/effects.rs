@@ -1,6 +1,11 @@
 //! What the faults of a vehicle amount to at one moment, as the physics and the sensors take it.
 
-use super::{ActiveFault, Effect};
+use telemetry::UnixMillis;
+
+use super::{
+    Effect, Fault,
+    effect::{ALTERNATOR_A, COOLANT_L},
+};
 
 /// The sum of all active faults. The default is a healthy vehicle.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +32,22 @@ pub struct Effects {
     pub drag_n: f64,
     /// Factor on the reported speed.
     pub speed: f64,
+    /// Share of the coolant that is left.
+    pub coolant: f64,
+    /// By how much the thermostat stays open, mm.
+    pub thermostat_lift_mm: f64,
+    /// Vibration of the weak hub, m/s² per m/s.
+    pub hub_per_speed: f64,
+    /// Share of its charge that the weak cell lacks.
+    pub cell_deficit: f64,
+    /// Share of the alternator's output that is left.
+    pub alternator: f64,
+    /// In series with the coolant's thermistor, Ω.
+    pub contact_ohms: f64,
+    /// Whether a sensor repeats its last value.
+    pub frozen: bool,
+    /// The 12 V set point below what it ought to be, V.
+    pub set_point_drop_v: f64,
 }
 
 impl Default for Effects {
@@ -43,19 +64,40 @@ impl Default for Effects {
             accelerator_offset_percent: 0.0,
             drag_n: 0.0,
             speed: 1.0,
+            coolant: 1.0,
+            thermostat_lift_mm: 0.0,
+            hub_per_speed: 0.0,
+            cell_deficit: 0.0,
+            alternator: 1.0,
+            contact_ohms: 0.0,
+            frozen: false,
+            set_point_drop_v: 0.0,
         }
     }
 }
 
 impl Effects {
-    /// Adds up the faults, each by its row of the table at its age.
-    pub fn of(faults: &[ActiveFault]) -> Self {
+    /// Adds up the faults of one vehicle at a moment, ms since the epoch; those that are not there yet or no more
+    /// add nothing.
+    pub fn at(faults: &[Fault], time: UnixMillis) -> Self {
         let mut sum = Self::default();
         for fault in faults {
-            let severity = fault.kind.severity();
-            sum.add(severity.effect, severity.onset.strength(fault.age_ms));
+            let strength = fault.strength(time);
+            if strength > 0.0 {
+                sum.add(fault.kind.severity().effect, strength);
+            }
         }
         sum
+    }
+
+    /// Share of the coolant's flow that is left: below three quarters of the coolant the pump draws air.
+    pub(crate) fn coolant_flow(&self) -> f64 {
+        ((self.coolant - 0.40) * 2.9).clamp(0.05, 1.0)
+    }
+
+    /// Share of the loop's heat capacity that is left: metal stays.
+    pub(crate) fn coolant_mass(&self) -> f64 {
+        0.4 + 0.6 * self.coolant
     }
 
     fn add(&mut self, effect: Effect, strength: f64) {
@@ -74,6 +116,14 @@ impl Effects {
             Effect::Accelerator { offset_percent } => self.accelerator_offset_percent += strength * offset_percent,
             Effect::Drag { force_n } => self.drag_n += strength * force_n,
             Effect::Speed { low_percent } => self.speed *= 1.0 - share(low_percent),
+            Effect::CoolantLeak { lost_l } => self.coolant -= strength * lost_l / COOLANT_L,
+            Effect::ThermostatOpen { lift_mm } => self.thermostat_lift_mm += strength * lift_mm,
+            Effect::Race { per_speed } => self.hub_per_speed += strength * per_speed,
+            Effect::WeakCell { deficit_percent } => self.cell_deficit += share(deficit_percent),
+            Effect::Alternator { lost_a } => self.alternator -= strength * lost_a / ALTERNATOR_A,
+            Effect::Contact { ohms } => self.contact_ohms += strength * ohms,
+            Effect::Frozen => self.frozen = true,
+            Effect::SetPoint { drop_v } => self.set_point_drop_v += strength * drop_v,
         }
     }
 }

@@ -6,11 +6,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use telemetry::UnixMillis;
 
-use super::{ActiveFault, Fault, FaultKind};
+use super::{Course, Fault, FaultKind};
 use crate::vehicle::FleetSeed;
 
 /// The stream of the plan's draws; vehicles use the streams of their 32-bit indices.
-const STREAM: u64 = u64::MAX;
+pub(super) const STREAM: u64 = u64::MAX;
 /// Vehicles per kind of fault, where the fleet is large enough.
 const VEHICLES_PER_KIND: usize = 2;
 
@@ -32,7 +32,7 @@ impl FaultPlan {
         Self { faults }
     }
 
-    /// Two distinct vehicles of `indices` per kind, each fault from a moment in the first half of
+    /// Faults for people to see: two distinct vehicles of `indices` per kind, each fault from a moment in the first half of
     /// `from` to `to` (ms since the epoch) and until `to`.
     ///
     /// No vehicle has two faults, and at least half of the fleet stays healthy: a fleet of fewer than four
@@ -40,7 +40,7 @@ impl FaultPlan {
     pub fn demo(fleet: FleetSeed, indices: Range<u32>, from: UnixMillis, to: UnixMillis) -> Self {
         let mut draws = ChaCha8Rng::seed_from_u64(fleet.seed);
         draws.set_stream(STREAM);
-        let wanted = VEHICLES_PER_KIND * FaultKind::ALL.len();
+        let wanted = VEHICLES_PER_KIND * FaultKind::DEMO.len();
         let vehicles = indices.end.saturating_sub(indices.start);
         let count = wanted.min(vehicles as usize / 2);
         // Staggered: one slot per fault in the first half of the span, kinds in turn, with a draw inside it.
@@ -54,7 +54,8 @@ impl FaultPlan {
             let at = faults.len();
             let share = f64::from(below(&mut draws, 1 << 20)) / f64::from(1 << 20);
             let begin = from + ((at as f64 + share) * slot) as i64;
-            faults.push(Fault { kind: FaultKind::ALL[at % FaultKind::ALL.len()], vehicle_index, from: begin, to });
+            let kind = FaultKind::DEMO[at % FaultKind::DEMO.len()];
+            faults.push(Fault { kind, vehicle_index, from: begin, to, course: Course::Onset });
         }
         Self::of(faults)
     }
@@ -64,19 +65,15 @@ impl FaultPlan {
         &self.faults
     }
 
-    /// The faults of a vehicle at a moment. Does not allocate for a healthy one.
-    pub fn active(&self, index: u32, time: UnixMillis) -> Vec<ActiveFault> {
+    /// The faults of a vehicle at any time, ascending by their beginning.
+    pub fn of_vehicle(&self, index: u32) -> &[Fault] {
         let first = self.faults.partition_point(|fault| fault.vehicle_index < index);
-        self.faults[first..]
-            .iter()
-            .take_while(|fault| fault.vehicle_index == index)
-            .filter(|fault| (fault.from..fault.to).contains(&time))
-            .map(|fault| ActiveFault { kind: fault.kind, age_ms: time - fault.from })
-            .collect()
+        let count = self.faults[first..].partition_point(|fault| fault.vehicle_index == index);
+        &self.faults[first..first + count]
     }
 }
 
 /// A draw from 0 to `bound` (exclusive). The bias of the multiplication is below 2⁻³².
-fn below(draws: &mut ChaCha8Rng, bound: u32) -> u32 {
+pub(super) fn below(draws: &mut ChaCha8Rng, bound: u32) -> u32 {
     ((u128::from(draws.next_u64()) * u128::from(bound)) >> 64) as u32
 }

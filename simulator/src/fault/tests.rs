@@ -14,7 +14,7 @@ fn the_table_stands_in_the_order_of_the_kinds() {
         assert_eq!((at, kind), (kind as usize, severity.kind));
         assert_eq!(kind.as_str().parse(), Ok(kind));
         assert!(!severity.signals.is_empty() && !severity.text.is_empty());
-        assert!(severity.signals.iter().all(|number| !severity.side_effects.contains(number)), "{kind}");
+        assert!(severity.signals.contains(&severity.shift.0) && severity.shift.1 > 0.0, "{kind}");
         assert!(severity.signals.iter().chain(severity.side_effects).all(|n| signal::lookup(*n).is_some()), "{kind}");
     }
     assert!("rust".parse::<FaultKind>().is_err());
@@ -31,26 +31,27 @@ fn faults_grow_or_come_and_go() {
 
 #[test]
 fn a_fault_of_no_age_and_no_fault_are_healthy() {
-    assert_eq!(Effects::of(&[]), Effects::default());
+    assert_eq!(Effects::at(&[], 0), Effects::default());
     for kind in FaultKind::ALL {
-        let young = Effects::of(&[ActiveFault { kind, age_ms: -1 }]);
-        assert_eq!(young, Effects::default(), "{kind}");
-        let full = Effects::of(&[ActiveFault { kind, age_ms: kind.severity().onset.full_after_ms() * 10 }]);
-        let ramped = matches!(kind.severity().onset, Onset::Ramp { .. });
-        assert!(!ramped || full != Effects::default(), "{kind}");
+        let fault = Fault { kind, vehicle_index: 1, from: 0, to: i64::MAX, course: Course::Onset };
+        assert_eq!(Effects::at(&[fault], -1), Effects::default(), "{kind}");
+        let full = Effects::at(&[fault], kind.severity().onset.full_after_ms() * 10);
+        let intermittent = matches!(kind.severity().onset, Onset::Intermittent { .. });
+        assert!(intermittent || full != Effects::default(), "{kind}");
     }
 }
 
 #[test]
-fn active_faults_are_half_open_and_of_their_vehicle() {
-    let fault = Fault { kind: FaultKind::BrakeDrag, vehicle_index: 7, from: 1_000, to: 2_000 };
-    let plan = FaultPlan::of(vec![fault, Fault { vehicle_index: 3, ..fault }]);
-    assert_eq!(plan.active(7, 999), []);
-    assert_eq!(plan.active(7, 1_000), [ActiveFault { kind: FaultKind::BrakeDrag, age_ms: 0 }]);
-    assert_eq!(plan.active(7, 1_999), [ActiveFault { kind: FaultKind::BrakeDrag, age_ms: 999 }]);
-    assert_eq!(plan.active(7, 2_000), []);
-    assert_eq!(plan.active(4, 1_500), []);
-    assert_eq!(FaultPlan::none().active(7, 1_500), []);
+fn faults_are_half_open_and_of_their_vehicle() {
+    let course = Course::Episode { grow_ms: 0, heal_ms: 0, bursts: None };
+    let fault = Fault { kind: FaultKind::BrakeDrag, vehicle_index: 7, from: 1_000, to: 2_000, course };
+    assert_eq!([999, 1_000, 1_999, 2_000].map(|time| fault.strength(time)), [0.0, 1.0, 1.0, 0.0]);
+    let later = Fault { from: 5_000, to: 6_000, ..fault };
+    let plan = FaultPlan::of(vec![later, fault, Fault { vehicle_index: 3, ..fault }]);
+    assert_eq!(plan.of_vehicle(7), [fault, later]);
+    assert_eq!(plan.of_vehicle(3).len(), 1);
+    assert_eq!(plan.of_vehicle(4), []);
+    assert_eq!(FaultPlan::none().of_vehicle(7), []);
 }
 
 proptest! {
@@ -74,8 +75,8 @@ proptest! {
             prop_assert!(fault.from >= from && fault.from <= from + span / 2 && fault.to == from + span);
             *per_kind.entry(fault.kind).or_default() += 1;
         }
-        if vehicles as usize >= 4 * FaultKind::ALL.len() {
-            prop_assert!(FaultKind::ALL.iter().all(|kind| per_kind[kind] == 2));
+        if vehicles as usize >= 4 * FaultKind::DEMO.len() {
+            prop_assert!(FaultKind::DEMO.iter().all(|kind| per_kind[kind] == 2));
         }
     }
 }

@@ -11,6 +11,7 @@ const START: UnixMillis = 1_760_000_000_000;
 fn fleet() -> Fleet {
     Fleet {
         seed: FleetSeed { seed: 5, start: START },
+        world: World::default(),
         interval_ms: 500,
         end: Some(START + 60_000),
         encoding: Encoding::Json,

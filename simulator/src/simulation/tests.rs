@@ -55,6 +55,92 @@ async fn the_same_flags_give_the_same_boots_and_readings_however_long_the_start_
     assert!(next.iter().zip(&first).all(|((_, made), (_, before))| time(made) >= time(before)));
 }
 
+/// The hash of everything that the first vehicles of a fleet report, in order.
+async fn bytes_of(flags: &[&str], readings: usize) -> String {
+    let config = config(&[&["--start", "2025-10-09T08:53:20Z", "--vehicles", "50"], flags].concat());
+    config.validate().unwrap();
+    let prepared = prepare(&config).unwrap();
+    let Simulator { units, writer, .. } = assemble(config, prepared, usize::MAX).await.unwrap();
+    let mut bytes = Vec::new();
+    for mut unit in units {
+        for _ in 0..readings {
+            for reading in unit.readings.make().readings {
+                bytes.extend_from_slice(&reading.record.payload);
+            }
+        }
+    }
+    writer.close().await.unwrap();
+    telemetry::PayloadHash::of(&bytes).to_string()
+}
+
+/// Detectors are trained on these bytes, demos and their figures follow from them: whoever changes them changes
+/// those. New physics comes by new flags.
+#[tokio::test]
+async fn a_fleet_of_the_default_flags_makes_the_bytes_that_it_always_made() {
+    for (flags, readings, expected) in [
+        (&[][..], 100, "4f5513276b60ea1f"),
+        (&["--seed", "7", "--interval-ms", "10000", "--faults", "demo"], 200, "4b64edb6a504ba7b"),
+        (
+            &["--encoding", "protobuf", "--changes", "10", "--poison", "7", "--interval-ms", "700"],
+            60,
+            "00ba4fc2fd4752cf",
+        ),
+    ] {
+        assert_eq!(bytes_of(flags, readings).await, expected, "{flags:?}");
+    }
+    // Not everything has one hash.
+    assert_ne!(bytes_of(&["--seed", "2"], 1).await, bytes_of(&["--seed", "3"], 1).await);
+}
+
+const MIXED: [&str; 12] = [
+    "--drivetrain",
+    "mixed",
+    "--cycle",
+    "wltp",
+    "--faults",
+    "prevalence",
+    "--fault-share",
+    "0.05",
+    "--interval-ms",
+    "60000",
+    "--faults-for-ms",
+    "20000000",
+];
+
+/// This hash may change with the physics of the new worlds; what it shows is that another process, and another machine,
+/// make the same bytes.
+#[tokio::test]
+async fn a_mixed_fleet_makes_the_same_bytes_in_every_process() {
+    let bytes = bytes_of(&MIXED, 250).await;
+    assert_eq!(bytes, bytes_of(&MIXED, 250).await);
+    assert_eq!(bytes, "14f1c9beb55c3d74");
+}
+
+#[test]
+fn the_faults_of_others_change_nothing_and_ones_own_nothing_before_they_begin() {
+    let start = 1_760_000_000_000;
+    let flags: Vec<_> = MIXED.into_iter().chain(["--start", "2025-10-09T08:53:20Z", "--vehicles", "60"]).collect();
+    let config = config(&flags);
+    let plan = Arc::new(plan(&config, start));
+    let healthy = fleet(&config, start, Arc::new(FaultPlan::none()));
+    let faulty = fleet(&config, start, plan.clone());
+    let (mut untouched, mut touched) = (0, 0);
+    for index in config.indices() {
+        let begins = plan.of_vehicle(index).iter().map(|fault| fault.from).min().unwrap_or(UnixMillis::MAX);
+        let [mut expected, mut readings] = [&healthy, &faulty].map(|of| Readings::new(of.clone(), index, 1, start));
+        for _ in 0..330 {
+            let (expected, made) = (expected.make(), readings.make());
+            if made.readings[0].time < begins {
+                untouched += 1;
+                assert_eq!(expected, made, "vehicle {index}");
+            } else {
+                touched += i32::from(expected != made);
+            }
+        }
+    }
+    assert!(untouched > 15_000 && touched > 200, "{untouched} alike, {touched} changed: {:?}", plan.faults());
+}
+
 #[tokio::test]
 async fn without_a_start_a_later_process_has_a_higher_boot() {
     let first = beginning(&["--vehicles", "2"], Duration::ZERO).await;

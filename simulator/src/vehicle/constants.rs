@@ -1,4 +1,5 @@
-//! The physical constants of the simulated car: a mid-size battery-electric car of about 2020.
+//! The physical constants of the simulated cars: what all have in common, and a mid-size battery-electric car of
+//! about 2020. Those of the combustion engine stand beside it.
 //!
 //! Orders of magnitude are those of published data sheets and road tests of the class (1.8 t, 150 kW, 75 kWh,
 //! 400 V); none is taken from one particular car. What differs between cars stands in `build`.
@@ -81,6 +82,14 @@ pub(super) const ENERGY: f64 = 75.0 * 3.6e6;
 pub(super) const PACK_CAPACITY: f64 = 420_000.0;
 /// Conductance from the pack to its conditioning loop, W/K.
 pub(super) const PACK_CONDUCTANCE: f64 = 120.0;
+/// What a locked vehicle takes from the traction battery, W.
+pub(super) const STANDBY_POWER: f64 = 12.0;
+/// Distance of the lowest and of the highest sound cell from the mean, V.
+pub(super) const CELL_SPREAD: f64 = 0.004;
+/// What a current adds to it, V/A.
+pub(super) const CELL_SPREAD_PER_AMPERE: f64 = 2.0e-5;
+/// Conductance from the pack to the air while nothing conditions it, W/K.
+pub(super) const PACK_LEAK: f64 = 7.0;
 /// Charging power of a roadside charger, W.
 pub(super) const CHARGING_POWER: f64 = 70_000.0;
 
@@ -88,6 +97,8 @@ pub(super) const CHARGING_POWER: f64 = 70_000.0;
 pub(super) const LOW_VOLTAGE_SET_POINT: f64 = 14.2;
 /// Temperature compensation of a six-cell lead battery, V/K.
 pub(super) const LOW_VOLTAGE_PER_KELVIN: f64 = -0.018;
+/// Voltage of a lead battery that rests, V.
+pub(super) const LOW_VOLTAGE_AT_REST: f64 = 12.72;
 /// The energy strategy lowers the set point under traction and raises it under recuperation, V/A.
 pub(super) const LOW_VOLTAGE_PER_AMPERE: f64 = -0.0025;
 /// The current beyond which it does so no further, A.
@@ -104,5 +115,9 @@ pub(super) const TYRE_TIME: f64 = 500.0;
 pub(super) const VIBRATION_IDLE: f64 = 0.15;
 /// Vibration of gear and motor, m/s² per 1,000 rpm.
 pub(super) const VIBRATION_PER_1000_RPM: f64 = 0.21;
+/// Vibration of a hub at standstill, m/s².
+pub(super) const HUB_IDLE: f64 = 0.05;
+/// Vibration of a hub by the road, m/s² per m/s.
+pub(super) const HUB_PER_SPEED: f64 = 0.11;
 /// Vibration of the road, m/s² per m/s.
 pub(super) const VIBRATION_PER_SPEED: f64 = 0.032;

@@ -1,11 +1,16 @@
-//! The drive cycle: a driver who alternates between city, country road and motorway, stops at lights, and
-//! charges when the battery is low. Faults don't change how he drives; he makes them good with his feet.
+//! Motion: a driver who follows target speeds, slopes, bends, wind and traffic, and where that leads.
+//!
+//! The targets come from the classic cycle, which alternates between city, country road and motorway, stops at
+//! lights, and charges when the battery is low, or from an [`Itinerary`]. Faults don't change how he drives; he
+//! makes them good with his feet.
 
 use rand_chacha::ChaCha8Rng;
 
 use super::{
+    Moment,
     build::Build,
-    constants::{GRAVITY, SPEED_LIMIT},
+    constants::{CHARGING_POWER, GRAVITY, SPEED_LIMIT},
+    cycle::{Activity, Itinerary},
     noise::{Wander, chance, normal, uniform},
 };
 
@@ -61,16 +66,75 @@ impl Road {
     }
 }
 
-/// Where the vehicle is and how it moves.
+/// The classic cycle.
 #[derive(Debug, Clone)]
-pub(super) struct Drive {
+struct Roads {
     road: Road,
     road_left_s: f64,
     leg_left_s: f64,
+    /// Charging (or refuelling) ends at this percentage; `None` while not looking for a charger.
+    charge_until: Option<f64>,
+    /// Whether the charger is a pump.
+    burns: bool,
+}
+
+impl Roads {
+    fn draw(burns: bool, draws: &mut ChaCha8Rng) -> Self {
+        let road = Road::draw(draws);
+        Self { road, road_left_s: road.duration(draws), leg_left_s: 0.0, charge_until: None, burns }
+    }
+
+    /// Decides on the next leg, road and charging stop: the new target, m/s.
+    fn plan(&mut self, seconds: f64, charge: f64, build: &Build, draws: &mut ChaCha8Rng) -> Option<f64> {
+        self.leg_left_s -= seconds;
+        self.road_left_s -= seconds;
+        if let Some(until) = self.charge_until {
+            if charge < until {
+                return Some(0.0);
+            }
+            self.charge_until = None;
+            self.leg_left_s = 0.0;
+        }
+        if self.leg_left_s > 0.0 {
+            return None;
+        }
+        if charge < build.charge_below {
+            self.charge_until = Some(build.charge_below + build.charge_by);
+            return Some(0.0);
+        }
+        if self.road_left_s <= 0.0 {
+            self.road = Road::draw(draws);
+            self.road_left_s = self.road.duration(draws);
+        }
+        let (kmh, hold_s) = self.road.leg(draws);
+        self.leg_left_s = hold_s;
+        Some(kmh / 3.6)
+    }
+
+    fn activity(&self, moving: bool) -> Activity {
+        match self.charge_until {
+            Some(_) if !moving && self.burns => Activity::Refuelling,
+            Some(_) if !moving => Activity::Charging(CHARGING_POWER),
+            _ => Activity::Trip,
+        }
+    }
+}
+
+/// Where the next target speed comes from.
+#[derive(Debug, Clone)]
+enum Targets {
+    Classic(Roads),
+    Wltp(Itinerary),
+}
+
+/// Where the vehicle is and how it moves.
+#[derive(Debug, Clone)]
+pub(super) struct Drive {
+    targets: Targets,
+    /// What is being done with it.
+    pub(super) activity: Activity,
     /// m/s.
     target: f64,
-    /// Charging ends at this state of charge, percent; `None` while not looking for a charger.
-    charge_until: Option<f64>,
     /// m/s.
     pub(super) speed: f64,
     /// Change of the speed, m/s².
@@ -92,14 +156,22 @@ pub(super) struct Drive {
 }
 
 impl Drive {
-    pub(super) fn draw(draws: &mut ChaCha8Rng) -> Self {
-        let road = Road::draw(draws);
+    /// On the roads of the classic cycle.
+    pub(super) fn classic(burns: bool, draws: &mut ChaCha8Rng) -> Self {
+        let targets = Targets::Classic(Roads::draw(burns, draws));
+        Self::with(targets, draws)
+    }
+
+    /// With trips and pauses.
+    pub(super) fn wltp(itinerary: Itinerary, draws: &mut ChaCha8Rng) -> Self {
+        Self::with(Targets::Wltp(itinerary), draws)
+    }
+
+    fn with(targets: Targets, draws: &mut ChaCha8Rng) -> Self {
         Self {
-            road,
-            road_left_s: road.duration(draws),
-            leg_left_s: 0.0,
+            activity: Activity::Trip,
+            targets,
             target: 0.0,
-            charge_until: None,
             speed: 0.0,
             acceleration: 0.0,
             traffic: Wander::draw(draws),
@@ -115,16 +187,35 @@ impl Drive {
         }
     }
 
-    /// One sub-step; `charge` is the state of charge in percent.
-    pub(super) fn advance(&mut self, seconds: f64, charge: f64, build: &Build, draws: &mut ChaCha8Rng) {
-        self.plan(seconds, charge, build, draws);
+    /// One sub-step; `energy` is what battery or tank hold in percent.
+    pub(super) fn advance(&mut self, energy: f64, now: &Moment, draws: &mut ChaCha8Rng) {
+        let Moment { seconds, build, .. } = *now;
+        let next = match &mut self.targets {
+            Targets::Classic(roads) => roads.plan(seconds, energy, build, draws),
+            Targets::Wltp(itinerary) => {
+                let next = itinerary.advance(energy, self.speed, now, draws);
+                self.activity = itinerary.activity;
+                if self.activity != Activity::Trip {
+                    // Left alone: nothing moves.
+                    (self.target, self.speed, self.acceleration) = (0.0, 0.0, 0.0);
+                    return;
+                }
+                next
+            }
+        };
+        if let Some(next) = next {
+            self.target = next;
+        }
         self.traffic.advance(seconds, 20.0, draws);
         self.hills.advance(seconds, 45.0, draws);
         self.wind.advance(seconds, 60.0, draws);
         self.bends.advance(seconds, 12.0, draws);
 
-        let target =
-            if self.target > 0.0 { (self.target + 0.9 * self.traffic.value()).clamp(3.0, SPEED_LIMIT) } else { 0.0 };
+        let limit = match &self.targets {
+            Targets::Classic(_) => SPEED_LIMIT,
+            Targets::Wltp(itinerary) => itinerary.top(),
+        };
+        let target = if self.target > 0.0 { (self.target + 0.9 * self.traffic.value()).clamp(3.0, limit) } else { 0.0 };
         let strongest = build.briskness * (2.0 - 0.035 * self.speed);
         let wanted = ((target - self.speed) / 5.0).clamp(-2.2, strongest);
         self.acceleration += (wanted - self.acceleration) * (seconds / 1.5).min(1.0);
@@ -140,35 +231,9 @@ impl Drive {
             self.heading =
                 (self.heading + self.lateral() / self.speed.max(3.0) * seconds).rem_euclid(std::f64::consts::TAU);
         }
-    }
-
-    /// Decides on the next leg, road and charging stop.
-    fn plan(&mut self, seconds: f64, charge: f64, build: &Build, draws: &mut ChaCha8Rng) {
-        self.leg_left_s -= seconds;
-        self.road_left_s -= seconds;
-        if let Some(until) = self.charge_until {
-            if charge < until {
-                self.target = 0.0;
-                return;
-            }
-            self.charge_until = None;
-            self.leg_left_s = 0.0;
+        if let Targets::Classic(roads) = &self.targets {
+            self.activity = roads.activity(self.speed > 0.0);
         }
-        if self.leg_left_s > 0.0 {
-            return;
-        }
-        if charge < build.charge_below {
-            self.charge_until = Some(build.charge_below + build.charge_by);
-            self.target = 0.0;
-            return;
-        }
-        if self.road_left_s <= 0.0 {
-            self.road = Road::draw(draws);
-            self.road_left_s = self.road.duration(draws);
-        }
-        let (kmh, hold_s) = self.road.leg(draws);
-        self.target = kmh / 3.6;
-        self.leg_left_s = hold_s;
     }
 
     /// Moves the position along the heading by what was driven since the last call.
@@ -191,9 +256,20 @@ impl Drive {
         self.speed > 0.0
     }
 
-    /// Whether it stands at a charger.
-    pub(super) fn charging(&self) -> bool {
-        self.charge_until.is_some() && !self.moving()
+    /// Under way at a constant speed, m/s, on a level road without wind.
+    #[cfg(test)]
+    pub(super) fn calm(&mut self, speed: f64) {
+        (self.activity, self.speed, self.acceleration) = (Activity::Trip, speed, 0.0);
+        (self.hills, self.wind) = (Wander::default(), Wander::default());
+    }
+
+    /// The phase of the cycle, where it has phases and a trip is under way.
+    #[cfg(test)]
+    pub(super) fn phase(&self) -> Option<super::cycle::Phase> {
+        match &self.targets {
+            Targets::Wltp(itinerary) if itinerary.activity == Activity::Trip => Some(itinerary.phase),
+            _ => None,
+        }
     }
 
     /// Component of gravity against the direction of travel, m/s²: slopes of some 1.5 %.
@@ -219,6 +295,9 @@ impl Drive {
 
     /// Roughness of the road against the average.
     pub(super) fn roughness(&self) -> f64 {
-        self.road.roughness()
+        match &self.targets {
+            Targets::Classic(roads) => roads.road.roughness(),
+            Targets::Wltp(itinerary) => itinerary.phase.roughness(),
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn chance(draws: &mut ChaCha8Rng, probability: f64) -> bool {
 }
 
 /// A value that wanders about 0 and comes back (Ornstein–Uhlenbeck), in deviations.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Wander(f64);
 
 impl Wander {
