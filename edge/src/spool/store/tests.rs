@@ -263,6 +263,15 @@ type Damage = (&'static str, fn(&Path), u64, Cause);
 fn damages() -> Vec<Damage> {
     vec![
         ("header", |path| flip(path, 15), 11, Cause::Header),
+        (
+            "another segment in its place",
+            |path| {
+                let first = std::fs::read(path.with_file_name("00000000000000000001.segment")).unwrap();
+                std::fs::write(path, first).unwrap();
+            },
+            11,
+            Cause::Header,
+        ),
         ("body", |path| flip(path, frame_at(4) + HEAD), 15, Cause::Frame),
         ("checksum", |path| flip(path, frame_at(4) + 4), 15, Cause::Frame),
         ("length", |path| flip(path, frame_at(4) + 3), 15, Cause::Frame),
