@@ -15,6 +15,8 @@ pub(super) const BLOCK: usize = 256 << 10;
 
 const SEGMENT: &str = "segment";
 const SPOILT: &str = "spoilt";
+/// No log comes so far, and positions above it can be counted.
+const MAX_FIRST: u64 = u64::MAX / 2;
 
 /// The records of one file. The next segment begins where it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +83,7 @@ impl Listing {
                 let first = path.file_stem()?.to_str()?.parse().ok()?;
                 let bytes = entry.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
                 // Whatever else has such a name is not ours.
-                (named(dir, first, extension) == path && first > 0).then_some(Segment {
+                (named(dir, first, extension) == path && (1..=MAX_FIRST).contains(&first)).then_some(Segment {
                     first,
                     end: first,
                     bytes,
@@ -112,7 +114,8 @@ pub(super) struct Extent {
     pub(super) end: u64,
     /// Where it ends in the file, bytes.
     pub(super) bytes: u64,
-    /// Whole frames of the following positions that stand behind one that is spoilt. A torn write leaves none.
+    /// Whole frames of the following positions that stand behind one that is spoilt. A kill leaves none; a power
+    /// cut may, and then they are reported as lost though they never counted.
     pub(super) behind: u64,
 }
 

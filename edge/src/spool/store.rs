@@ -165,7 +165,7 @@ impl Store {
         let Some(file) = self.active.take() else { return Err(io::Error::from(io::ErrorKind::NotFound).into()) };
         let before = self.last.bytes;
         let written = file.write_all_at(frames, before);
-        let synced = written.is_ok();
+        let syncing = written.is_ok();
         let outcome = written.and_then(|()| file.sync());
         if outcome.is_ok() {
             self.last.bytes = before + added;
@@ -175,7 +175,7 @@ impl Store {
         // After a failed fsync the kernel may hold as clean what the disk does not have: what is read back proves
         // nothing, and the segment gets no further record. A reader stops at its end even if it can't be cut.
         match file.set_len(before) {
-            Ok(()) if !synced => self.active = Some(file),
+            Ok(()) if !syncing => self.active = Some(file),
             Ok(()) => {}
             Err(_) => self.last.bytes = file.len().unwrap_or(before + added),
         }

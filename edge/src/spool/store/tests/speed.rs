@@ -1,4 +1,4 @@
-//! Figures, printed: `cargo test --release -p motorcade-edge spool -- --ignored --nocapture`.
+//! Figures, printed: `cargo test -p motorcade-edge spool -- --ignored --nocapture`.
 
 use super::*;
 
