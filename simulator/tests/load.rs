@@ -122,6 +122,25 @@ fn what_an_edge_acknowledges_is_what_it_got_and_what_it_leaves_out_is_sent_again
 }
 
 #[test]
+fn a_blast_ends_with_its_last_message_and_idle_vehicles_stay_connected() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    // The window is above what the broker takes unanswered (its Receive Maximum is 100).
+    let arguments = "--vehicles 20 --workers 3 --blast --messages 20000 --window 500 --payload record-protobuf";
+    let (code, output) = end(load(&broker, folder.path(), &format!("{arguments} --judge puback --keep-alive-s 1")));
+    assert_eq!(code, Some(0), "{output:?}");
+    let report = report(folder.path());
+    assert_eq!((figure(&report, "made_readings"), figure(&report, "unheard_readings")), (20_000, 20_000));
+    assert_eq!((figure(&report, "published_messages"), figure(&report, "connections_lost")), (20_000, 0));
+    // And a quiet one: a reading in two seconds, so that pings alone keep its connections.
+    let arguments = "--vehicles 4 --interval-ms 2000 --duration-ms 5000 --judge puback --keep-alive-s 1";
+    let (code, output) = end(load(&broker, folder.path(), arguments));
+    assert_eq!(code, Some(0), "{output:?}");
+    let report = self::report(folder.path());
+    assert_eq!((figure(&report, "made_readings"), figure(&report, "connections_lost")), (10, 0));
+    assert!(figure(&report, "pings") >= 8, "{report:#}");
+}
+
+#[test]
 fn a_broker_that_dies_is_survived_and_nothing_goes_missing() {
     let (mut broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
     let arguments = "--vehicles 100 --rate 500 --duration-ms 4000 --judge puback --reconnect-ms 100 --drain-ms 20000";

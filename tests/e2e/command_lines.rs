@@ -59,6 +59,7 @@ async fn check(cases: Vec<Case>) {
 async fn help_works_everywhere_and_names_the_environment() {
     build_executables().unwrap();
     let mut cases = vec![("motorcade-edge", vec![]), ("motorcade-simulator", vec![]), ("motorcade", vec![])];
+    cases.extend(["drive", "load", "audit"].map(|command| ("motorcade-simulator", vec![command])));
     cases.extend(ROLES.map(|role| ("motorcade", vec!["run", role])));
     for (executable, mut arguments) in cases {
         arguments.push("--help");
@@ -84,6 +85,12 @@ async fn a_wrong_flag_is_a_usage_error() {
         case("motorcade-simulator --mqtt 127.0.0.1:1 --vehicles 0", 64, &["--vehicles"]),
         case("motorcade-simulator --mqtt 127.0.0.1:1 --encoding xml", 64, &["--encoding", "xml"]),
         case("motorcade-simulator --stop-drain-ms 8001", 64, &["--stop-drain-ms", "--grace-ms"]),
+        case("motorcade-simulator drive --vehicles 0", 64, &["--vehicles"]),
+        case("motorcade-simulator load --vehicles 10", 64, &["--rate", "--interval-ms", "--blast"]),
+        case("motorcade-simulator load --blast --payload 100", 64, &["--payload", "200"]),
+        case("motorcade-simulator load --blast --vehicles 40000 --workers 2", 64, &["--workers"]),
+        case("motorcade-simulator load --blast --stop-drain-ms 8001", 64, &["--stop-drain-ms", "--grace-ms"]),
+        case("motorcade-simulator audit --ledger no/such/folder", 64, &["--ledger", "no/such/folder"]),
         case("motorcade run gateway --max-connections 18446744073709551615", 64, &["--max-connections"]),
         case("motorcade run gateway --listen 0.0.0.0:0", 64, &["--listen", "--token-file"]),
         case("motorcade topics plan --kafka nowhere", 64, &["--kafka", "nowhere"]),
@@ -127,6 +134,7 @@ async fn an_unreachable_service_is_named_with_its_flag_and_address() {
     let mut cases = vec![
         case(&format!("motorcade-edge --mqtt {mqtt} --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade-simulator --mqtt {mqtt} {soon}"), 69, &["--mqtt", &mqtt]),
+        case(&format!("motorcade-simulator audit --ledger . --kafka {kafka}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade topics plan --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade twin show veh-00001 --mongo {url}"), 69, &["--mongo", &mongo]),
         case(&format!("motorcade alerts watch --json --gateway ws://{gateway} {soon}"), 69, &["--gateway", &gateway]),

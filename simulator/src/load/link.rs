@@ -1,5 +1,7 @@
 //! How a load vehicle connects, keeps alive, and leaves.
 
+use std::time::Duration;
+
 use mio::{Interest, Registry, Token, net::TcpStream};
 use rand::RngExt;
 use socket2::SockRef;
@@ -120,6 +122,11 @@ impl Engine {
     /// The connection or the attempt has ended: counts why, and says when to try again.
     pub(super) fn lost(&mut self, vehicle: &mut Vehicle, lost: &Lost) {
         let was = vehicle.link;
+        if let (Link::Greeting { .. } | Link::Subscribing { .. }, Some(stream)) = (was, &vehicle.stream) {
+            // With a reset: a busy broker would find our CONNECT in its backlog later, and throw the vehicle's next
+            // connection out for it. What the kernel says to that changes nothing.
+            SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok();
+        }
         vehicle.disconnect();
         if let Link::Leaving { .. } | Link::Left = was {
             vehicle.link = Link::Left;

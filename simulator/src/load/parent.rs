@@ -84,10 +84,9 @@ struct Load {
 impl Load {
     /// Waits for a word, and takes it in; at most so long.
     async fn hear(&mut self, within: Duration) {
-        let Ok(heard) = tokio::time::timeout(within, self.words.recv()).await else {
-            self.crew.watch();
-            return;
-        };
+        let heard = tokio::time::timeout(within, self.words.recv()).await;
+        self.crew.watch();
+        let Ok(heard) = heard else { return };
         let Some((number, word)) = heard else {
             // All threads have ended, so all workers are gone.
             tokio::time::sleep(within).await;

@@ -128,3 +128,83 @@ fn following(id: u16) -> u16 {
     // 1 is the SUBSCRIBE's, whose SUBACK comes before the first PUBLISH; 0 is none.
     id.checked_add(1).unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::{
+        outbox::{Counts, Settings, Times},
+        vehicle::vehicle_id,
+    };
+
+    fn vehicle() -> Vehicle {
+        let times = Times {
+            left_out_ms: 1,
+            left_out_max_ms: 1,
+            probe_ms: 1,
+            probe_max_ms: 1,
+            refused_ms: 1,
+            refused_max_ms: 1,
+        };
+        let settings = Settings { window: 1, capacity: 1, times };
+        let rules = Rules { settings, boot: 1, rng: ChaCha8Rng::seed_from_u64(1), counts: Counts::default() };
+        let manners = Manners {
+            window: 1,
+            outbox_records: 1,
+            resend_ms: (1, 1),
+            probe_ms: (1, 1),
+            refused_ms: (1, 1),
+            reconnect_ms: (1, 1),
+            attempt_ms: 1,
+            keep_alive_s: 60,
+            session_expiry_s: 0,
+            socket_buffer: 0,
+        };
+        Vehicle::new(vehicle_id(1), 0, 1, &rules, &manners, 0)
+    }
+
+    fn publish(vehicle: &mut Vehicle) -> u16 {
+        let id = vehicle.next_id();
+        vehicle.outstanding.push_back(Outstanding { due_us: 0, seq: 1, id, again: false, written: true });
+        id
+    }
+
+    #[test]
+    fn the_brokers_receive_maximum_is_kept() {
+        let mut vehicle = vehicle();
+        vehicle.receive_maximum = 3;
+        (0..3).for_each(|_| assert!(vehicle.has_room() && publish(&mut vehicle) > 0));
+        assert!(!vehicle.has_room());
+        vehicle.outstanding.remove(1);
+        assert!(vehicle.has_room());
+        vehicle.unsent.push(0);
+        assert!(!vehicle.has_room(), "what waits for the kernel comes first");
+    }
+
+    #[test]
+    fn no_packet_id_is_given_twice_while_it_is_out() {
+        let mut vehicle = vehicle();
+        let stuck = publish(&mut vehicle);
+        // Everything is answered but the first.
+        for _ in 0..u16::MAX - 1 {
+            assert!(vehicle.has_room());
+            assert_ne!(publish(&mut vehicle), stuck);
+            vehicle.outstanding.pop_back();
+        }
+        assert!(!vehicle.has_room(), "once around");
+        vehicle.outstanding.clear();
+        assert!(vehicle.has_room() && publish(&mut vehicle) == stuck);
+    }
+
+    #[test]
+    fn a_ping_is_due_before_the_keep_alive_is_over_and_silence_after_it() {
+        let mut vehicle = vehicle();
+        (vehicle.sent_ms, vehicle.heard_ms) = (1_000, 2_000);
+        assert_eq!(vehicle.keep_alive_ms(), Some((46_000, 92_000)));
+        vehicle.keep_alive_s = 0;
+        assert_eq!(vehicle.keep_alive_ms(), None);
+    }
+}
