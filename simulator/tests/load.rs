@@ -180,6 +180,22 @@ fn a_worker_that_dies_fails_the_run() {
 }
 
 #[test]
+fn readings_that_no_edge_acknowledges_fail_the_run() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let arguments = "--vehicles 5 --rate 50 --duration-ms 1000 --refused-ms 100 --drain-ms 500";
+    let (code, output) = end(load(&broker, folder.path(), arguments));
+    assert_eq!(code, Some(1), "{output:?}");
+    let report = report(folder.path());
+    assert_eq!((figure(&report, "acked_readings"), figure(&report, "in_outbox_readings")), (0, 50));
+    // Rule 4: nobody subscribes, so each is sent again and again.
+    assert!(figure(&report, "resent_refused_messages") >= 50, "{report:#}");
+    assert_eq!(
+        (&report["verdicts"]["acknowledged"]["ok"], &report["verdicts"]["G4"]["ok"]),
+        (&false.into(), &true.into())
+    );
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::nowhere();

@@ -8,6 +8,7 @@ use super::{
     config::Config,
     counts::{Counts, Stage, Stages},
     parent::Ramp,
+    plan::Judge,
     report::{PERCENTILES, Report, Verdict},
 };
 use crate::outbox::Resent;
@@ -117,7 +118,8 @@ fn parameters(config: &Config) -> BTreeMap<String, Value> {
     .collect()
 }
 
-/// Enters the verdicts: all vehicles were connected, no worker died, and every reading is accounted for.
+/// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and an edge that is
+/// to acknowledge has done so at all.
 pub(super) fn judge(
     report: &mut Report,
     config: &Config,
@@ -151,7 +153,13 @@ pub(super) fn judge(
         counts: sums.into_iter().map(|(name, n)| (name.to_owned(), n)).collect(),
         ..Verdict::default()
     };
-    let verdicts = [("connected", connected), ("workers", alive), ("G4", conservation)];
+    let heard_of = Verdict {
+        ok: config.judge == Judge::Puback || counts.acked > 0 || counts.made == 0,
+        checked: counts.made,
+        counts: [("acked".to_owned(), counts.acked)].into(),
+        ..Verdict::default()
+    };
+    let verdicts = [("connected", connected), ("workers", alive), ("G4", conservation), ("acknowledged", heard_of)];
     report.verdicts.extend(verdicts.map(|(name, verdict)| (name.to_owned(), verdict)));
 }
 
