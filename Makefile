@@ -3,6 +3,8 @@
 # What `make services` starts, and where; see `target/debug/services --help`.
 DIR ?= .services
 ONLY ?=
+# What `make chaos` runs; `target/debug/chaos --list` names them.
+ROWS ?=
 
 # rustup puts cargo here; a shell opened before its installation does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -10,7 +12,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERVICES = target/debug/services
 
 .DEFAULT_GOAL := help
-.PHONY: help deps lean-deps build services services-stop services-status demo test lint clean
+.PHONY: help deps lean-deps build services services-stop services-status demo chaos test lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -37,6 +39,9 @@ services-status: ## say which of them run
 
 demo: build ## the whole system at work, from simulated vehicles to alerts (KEEP=1 leaves it running)
 	@$(if $(KEEP),KEEP=$(KEEP)) target/debug/demo
+
+chaos: build ## one fault after the other under load, judged by the ledger (ROWS="a b" runs only these)
+	@target/debug/chaos $(ROWS)
 
 lint: ## formatting and clippy
 	cargo fmt --all --check

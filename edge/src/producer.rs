@@ -27,6 +27,8 @@ use crate::{config::Config, delivery::Ticket, intake::OutRecord};
 const KAFKA_TOPICS: [&str; 4] =
     [kafka_topic::TELEMETRY, kafka_topic::VEHICLE_STATUS, kafka_topic::COMMAND_REPLIES, kafka_topic::DEAD_LETTER];
 
+/// A topic that has just been created is not told at once: only after this time is one that is missing missing.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// How long an edge with a spool waits for Kafka at its start.
 const WITH_SPOOL: Duration = Duration::from_secs(2);
 
@@ -279,18 +281,25 @@ fn settings(config: &Config) -> Result<ClientConfig, Error> {
 
 /// Asks for all topics: asking for one by name may create it.
 fn missing_topics(producer: &BaseProducer<Context>, within: Duration) -> Result<Vec<&'static str>, KafkaError> {
-    let deadline = Instant::now() + within;
-    let metadata = loop {
+    let began = Instant::now();
+    let deadline = began + within;
+    loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         match producer.client().fetch_metadata(None, left.min(Duration::from_secs(2))) {
-            Ok(metadata) => break metadata,
+            Ok(metadata) => {
+                let there = |name: &&str| {
+                    metadata.topics().iter().any(|found| found.name() == *name && !found.partitions().is_empty())
+                };
+                let missing: Vec<_> = KAFKA_TOPICS.into_iter().filter(|name| !there(name)).collect();
+                if missing.is_empty() || began.elapsed() >= TOLD_WITHIN {
+                    return Ok(missing);
+                }
+            }
             Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(250)),
+            Err(_) => {}
         }
-    };
-    let there =
-        |name: &&str| metadata.topics().iter().any(|found| found.name() == *name && !found.partitions().is_empty());
-    Ok(KAFKA_TOPICS.into_iter().filter(|name| !there(name)).collect())
+        std::thread::sleep(Duration::from_millis(250));
+    }
 }
 
 #[cfg(test)]

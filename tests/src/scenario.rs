@@ -27,6 +27,11 @@ pub async fn alone() -> SemaphorePermit<'static> {
     ROOM.acquire_many(2).await.expect("never closed")
 }
 
+/// Room for one scenario.
+pub(crate) async fn room() -> SemaphorePermit<'static> {
+    ROOM.acquire().await.expect("never closed")
+}
+
 /// Subscribers of every scenario.
 const TECHNICIANS: [&str; 2] = ["kim", "alex"];
 /// Every stage has caught up this long after the last reading (G6: 30 s after a process died).
@@ -130,7 +135,7 @@ impl Scenario {
     /// Services and topics only.
     pub async fn bare(name: &'static str) -> Result<Self> {
         crate::process::build_executables()?;
-        let room = ROOM.acquire().await.expect("never closed");
+        let room = room().await;
         let folder = crate::process::executables()?.parent().context("target has a parent")?.join("e2e").join(name);
         let mut stack = Stack::start_anew(&folder).await?;
         stack.set(Role::Edge, ["--ack-min-ms", "500", "--ack-max-ms", "2000"]);

@@ -67,9 +67,14 @@ impl Stack {
     /// Starts the three services in `folder` and creates the topics. What an earlier run left there is ended and
     /// removed; a folder that a living run uses is refused.
     pub async fn start_anew(folder: &Path) -> Result<Self> {
+        Self::start_anew_with(folder, |options| options).await
+    }
+
+    /// As [`Stack::start_anew`], with other services, or other options for them.
+    pub async fn start_anew_with(folder: &Path, change: impl FnOnce(Options) -> Options) -> Result<Self> {
         let own = folder.join("services");
         // First the services: they hold the folder's lock, so that nothing is removed under another run.
-        let services = Services::start(Options::new(&own).anew()).await?;
+        let services = Services::start(change(Options::new(&own).anew())).await?;
         for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
             let removed = match path.is_dir() {

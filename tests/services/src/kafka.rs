@@ -1,6 +1,7 @@
 //! Apache Kafka: formatted once, then one JVM that is broker and controller.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,8 +51,20 @@ fn class_path(deps: &Path) -> Result<String, Error> {
     Ok(format!("{}/*", in_configuration(&libraries(deps)?)?))
 }
 
+/// Lines for a further listener, for clients that come through `proxy`: Kafka tells each client the address of the
+/// listener that it came to, and clients go on there.
+fn far_listener(ports: &Ports, proxy: SocketAddr) -> String {
+    let Ports { kafka, kafka_far, kafka_controller, .. } = ports;
+    format!(
+        "# Of two lines for one setting the later counts.\n\
+         listeners=PLAINTEXT://127.0.0.1:{kafka},FAR://127.0.0.1:{kafka_far},CONTROLLER://127.0.0.1:{kafka_controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{kafka},FAR://{proxy}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,FAR:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+    )
+}
+
 /// Writes the configuration and, the first time, formats the log folder. Blocks for a second then.
-pub(crate) fn prepare(dir: &Path, deps: &Path, ports: &Ports) -> Result<(), Error> {
+pub(crate) fn prepare(dir: &Path, deps: &Path, ports: &Ports, through: Option<SocketAddr>) -> Result<(), Error> {
     let properties = properties(dir);
     fill(
         include_str!("../conf/kafka.properties.in"),
@@ -62,6 +75,10 @@ pub(crate) fn prepare(dir: &Path, deps: &Path, ports: &Ports) -> Result<(), Erro
         ],
         &properties,
     )?;
+    if let Some(proxy) = through {
+        let mut file = OpenOptions::new().append(true).open(&properties).doing("open", &properties)?;
+        file.write_all(far_listener(ports, proxy).as_bytes()).doing("write", &properties)?;
+    }
     let log_dir = dir.join("kafka");
     if log_dir.join("meta.properties").is_file() {
         return Ok(());

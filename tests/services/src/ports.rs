@@ -27,6 +27,8 @@ pub struct Ports {
     pub mqtt_edge: u16,
     /// Kafka's broker.
     pub kafka: u16,
+    /// Kafka's broker for clients that come through [`crate::Options::kafka_through`].
+    pub kafka_far: u16,
     /// Kafka's controller, which clients don't use.
     pub kafka_controller: u16,
     /// mongod.
@@ -34,13 +36,14 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Five ports on which nothing listens now.
+    /// Six ports on which nothing listens now.
     pub(crate) fn free() -> Result<Self, Error> {
         let mut search = Search::new();
         Ok(Self {
             mqtt_vehicles: search.next()?,
             mqtt_edge: search.next()?,
             kafka: search.next()?,
+            kafka_far: search.next()?,
             kafka_controller: search.next()?,
             mongod: search.next()?,
         })
@@ -70,7 +73,12 @@ impl Ports {
         let other = Self::free()?;
         Ok(match kind {
             Kind::Mosquitto => Self { mqtt_vehicles: other.mqtt_vehicles, mqtt_edge: other.mqtt_edge, ..self },
-            Kind::Kafka => Self { kafka: other.kafka, kafka_controller: other.kafka_controller, ..self },
+            Kind::Kafka => Self {
+                kafka: other.kafka,
+                kafka_far: other.kafka_far,
+                kafka_controller: other.kafka_controller,
+                ..self
+            },
             Kind::Mongod => Self { mongod: other.mongod, ..self },
         })
     }
@@ -78,7 +86,7 @@ impl Ports {
     fn used_by(&self, kind: Kind) -> Vec<u16> {
         match kind {
             Kind::Mosquitto => vec![self.mqtt_vehicles, self.mqtt_edge],
-            Kind::Kafka => vec![self.kafka, self.kafka_controller],
+            Kind::Kafka => vec![self.kafka, self.kafka_far, self.kafka_controller],
             Kind::Mongod => vec![self.mongod],
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub struct Options {
     pub kinds: Vec<Kind>,
     /// The ports; without them, those of the folder's last run where they are free, others otherwise.
     pub ports: Option<Ports>,
+    /// A proxy that some of Kafka's clients come through. Those who ask at [`Services::kafka_far`], to where it has
+    /// to lead, are told its address.
+    pub kafka_through: Option<SocketAddr>,
     /// How long a service may take until it is ready.
     pub ready_within: Duration,
     /// How long a service that was asked to end may take before it is killed.
@@ -46,6 +50,7 @@ impl Options {
             deps: std::env::var_os("MOTORCADE_DEPS").map_or_else(installed, PathBuf::from),
             kinds: Kind::ALL.to_vec(),
             ports: None,
+            kafka_through: None,
             ready_within: Duration::from_secs(90),
             stop_within: Duration::from_secs(20),
             anew: false,
@@ -117,6 +122,12 @@ impl Services {
     #[must_use]
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Where Kafka listens for those who come through [`Options::kafka_through`]; silent without it.
+    #[must_use]
+    pub fn kafka_far(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.kafka_far))
     }
 
     /// The folder with logs (`kafka.log` and so on), configuration and data.
@@ -221,7 +232,7 @@ impl Services {
     }
 
     async fn launch(&self, kind: Kind, ports: Ports) -> Result<Process, Error> {
-        let Options { dir, deps, ready_within, .. } = self.options.clone();
+        let Options { dir, deps, ready_within, kafka_through, .. } = self.options.clone();
         let place = Place { dir, deps, watcher: Arc::clone(&self.watcher) };
         let password = self.password.clone();
         // Off the runtime's threads: formatting Kafka's folder takes a second.
@@ -231,7 +242,7 @@ impl Services {
                 mosquitto::spawn(&place)
             }
             Kind::Kafka => {
-                kafka::prepare(&place.dir, &place.deps, &ports)?;
+                kafka::prepare(&place.dir, &place.deps, &ports, kafka_through)?;
                 kafka::spawn(&place)
             }
             Kind::Mongod => {
