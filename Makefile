@@ -3,6 +3,8 @@
 # What `make services` starts, and where; see `target/debug/services --help`.
 DIR ?= .services
 ONLY ?=
+# For the programs that `make bench-…` start.
+FLAGS ?=
 
 # rustup puts cargo here; a shell opened before its installation does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -10,10 +12,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERVICES = target/debug/services
 
 .DEFAULT_GOAL := help
-.PHONY: help deps lean-deps build services services-stop services-status demo test lint clean
+.PHONY: help deps lean-deps build services services-stop services-status demo bench-programs bench-edge bench-fleet BENCHMARKS.md test lint clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
+	@sed -n 's/^\([A-Za-z.-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 deps: ## install what building and testing need (system packages as root; the rest into .deps)
 	@tests/services/install.sh
@@ -37,6 +39,21 @@ services-status: ## say which of them run
 
 demo: build ## the whole system at work, from simulated vehicles to alerts (KEEP=1 leaves it running)
 	@$(if $(KEEP),KEEP=$(KEEP)) target/debug/demo
+
+# What is measured is built as it is shipped; what measures needs no speed of its own.
+bench-programs: lean-deps
+	cargo build --release -p motorcade-edge -p motorcade-simulator
+	cargo build -p tests --bin bench
+
+bench-edge: bench-programs ## the edge beside other bridges (FLAGS="--peer NAME=COMMAND"; FLAGS=--help tells all)
+	@target/debug/bench edge $(FLAGS)
+
+bench-fleet: bench-programs ## 100,000 vehicles, 10,000 readings/s for ten minutes, every one looked for (FLAGS=--help)
+	@target/debug/bench fleet $(FLAGS)
+
+BENCHMARKS.md: ## write the page out of the last reports
+	@cargo build -q -p tests --bin bench
+	@target/debug/bench write $(FLAGS)
 
 lint: ## formatting and clippy
 	cargo fmt --all --check

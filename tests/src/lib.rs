@@ -4,6 +4,7 @@
 //! with a consumer of its own and trusts no counter. `demo` is the main program of this crate; the scenarios
 //! stand in `e2e/`.
 
+pub mod bench;
 pub mod browser;
 pub mod control;
 pub mod demo;
