@@ -5,6 +5,8 @@ DIR ?= .services
 ONLY ?=
 # What `make chaos` runs; `target/debug/chaos --list` names them.
 ROWS ?=
+# For the programs that `make bench-…` start.
+FLAGS ?=
 
 # rustup puts cargo here; a shell opened before its installation does not know.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -12,10 +14,11 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERVICES = target/debug/services
 
 .DEFAULT_GOAL := help
-.PHONY: help deps lean-deps build services services-stop services-status demo chaos test lint clean
+.PHONY: help deps lean-deps build services services-stop services-status demo chaos bench-programs bench-edge bench-fleet \
+	BENCHMARKS.md test lint clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
+	@sed -n 's/^\([A-Za-z.-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
 
 deps: ## install what building and testing need (system packages as root; the rest into .deps)
 	@tests/services/install.sh
@@ -42,6 +45,21 @@ demo: build ## the whole system at work, from simulated vehicles to alerts (KEEP
 
 chaos: build ## one fault after the other under load, judged by the ledger (ROWS="a b" runs only these)
 	@target/debug/chaos $(ROWS)
+
+# What is measured is built as it is shipped; what measures needs no speed of its own.
+bench-programs: lean-deps
+	cargo build --release -p motorcade-edge -p motorcade-simulator
+	cargo build -p tests --bin bench
+
+bench-edge: bench-programs ## the edge beside other bridges (FLAGS="--peer NAME=COMMAND"; FLAGS=--help tells all)
+	@target/debug/bench edge $(FLAGS)
+
+bench-fleet: bench-programs ## 100,000 vehicles, 10,000 readings/s for ten minutes, every one looked for (FLAGS=--help)
+	@target/debug/bench fleet $(FLAGS)
+
+BENCHMARKS.md: ## write the page out of the last reports
+	@cargo build -q -p tests --bin bench
+	@target/debug/bench write $(FLAGS)
 
 lint: ## formatting and clippy
 	cargo fmt --all --check

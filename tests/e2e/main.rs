@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it does")]
 
+mod benches;
 mod chaos;
 mod command_lines;
 mod demos;

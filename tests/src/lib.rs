@@ -4,6 +4,7 @@
 //! with a consumer of its own and trusts no counter. `demo` and `chaos` are the main programs of this crate; the
 //! scenarios stand in `e2e/`.
 
+pub mod bench;
 pub mod browser;
 pub mod chaos;
 pub mod control;

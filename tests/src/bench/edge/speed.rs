@@ -1,0 +1,141 @@
+//! Rows of speed: paced, blast and drain.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use services::Kind as Service;
+
+use super::{
+    Settings,
+    plan::{Kind, Planned},
+};
+use crate::bench::{
+    load::{Judge, Load, Pace, Told},
+    result::Figures,
+    rig::{self, Rig},
+    usage::{Sampler, Used},
+};
+
+/// How long all records may take to arrive, beside the time in which they are sent.
+const ARRIVE_WITHIN: Duration = Duration::from_secs(300);
+/// How long the fleet waits for the edge's acks at the end of a row of speed: what is left then is not missed.
+const DRAIN: Duration = Duration::from_secs(7);
+/// What is sent before the measured readings, s at their rate.
+const LEAD_IN_S: u64 = 2;
+/// The same of rows without a rate.
+const LEAD_IN: u64 = 20_000;
+
+/// The load of a row.
+pub(super) fn load_of(rig: &Rig, planned: &Planned, settings: &Settings) -> Load {
+    let pace = if planned.kind == Kind::Paced { Pace::Rate(planned.rate) } else { Pace::Blast };
+    let messages = match pace {
+        Pace::Rate(rate) => rate * settings.paced_s,
+        Pace::Blast => settings.messages,
+    };
+    let drain = if planned.judge == Judge::Ack { DRAIN } else { ARRIVE_WITHIN };
+    Load { form: planned.form.to_owned(), judge: planned.judge, drain, ..rig.lead_in(messages, pace) }
+}
+
+/// Paced and blast: readings come while the bridge runs.
+pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) -> Result<Figures> {
+    rig.fresh().await?;
+    let bridge = rig.launch_ready(&planned.contender, &[]).await?;
+    let load = load_of(rig, planned, settings);
+    let first = if let Pace::Rate(rate) = load.pace { rate * LEAD_IN_S } else { LEAD_IN.min(load.messages) };
+    rig.warm(&Load { form: load.form.clone(), ..rig.lead_in(first, load.pace) }).await?;
+
+    let running = rig.load(&load, Some(&rig.ledger())).await?;
+    let sampler = Sampler::start(&[
+        ("bridge", rig::group_of(&bridge)?),
+        ("mosquitto", rig.group_of(Service::Mosquitto)?),
+        ("kafka", rig.group_of(Service::Kafka)?),
+        ("load", rig::group_of(&running)?),
+    ]);
+    let sending = Duration::from_secs(settings.paced_s);
+    let came = rig.settle(load.messages, ARRIVE_WITHIN + sending).await?;
+    let used = sampler.finish();
+    rig::ended(running, load.drain + sending + ARRIVE_WITHIN).await?;
+    let mut figures = cost(&used, came);
+    figures.extend(speed(rig, came).await?);
+    rig::end(bridge, Signal::SIGTERM).await?;
+    figures.extend(judged(&rig.told()?, &rig.audit().await?));
+    Ok(figures)
+}
+
+/// Readings wait for a bridge that is down: a stopped one, whose session stands. Returns their load's number.
+pub(super) async fn fill(rig: &mut Rig, planned: &Planned, settings: &Settings) -> Result<u64> {
+    rig.fresh().await?;
+    let bridge = rig.launch_ready(&planned.contender, &[]).await?;
+    rig::end(bridge, Signal::SIGTERM).await?;
+    let load = Load { judge: Judge::Puback, ..load_of(rig, planned, settings) };
+    rig::ended(rig.load(&load, Some(&rig.ledger())).await?, ARRIVE_WITHIN).await?;
+    let told = rig.told()?;
+    ensure!(told.figure("acked_readings") >= load.messages as f64, "the broker did not take all: {:?}", told.figures);
+    ensure!(rig.topic.count().await? == 0, "somebody bridged what was to wait");
+    Ok(load.messages)
+}
+
+/// Drain: how fast the bridge brings what waits.
+pub(super) async fn drain(rig: &mut Rig, planned: &Planned, settings: &Settings) -> Result<Figures> {
+    let waiting = fill(rig, planned, settings).await?;
+    let services = [("mosquitto", rig.group_of(Service::Mosquitto)?), ("kafka", rig.group_of(Service::Kafka)?)];
+    let bridge = rig.launch(&planned.contender, &[])?;
+    let sampler = Sampler::start(&[services[0], services[1], ("bridge", rig::group_of(&bridge)?)]);
+    let came = rig.settle(waiting, ARRIVE_WITHIN).await?;
+    let used = sampler.finish();
+    let mut figures = cost(&used, came);
+    figures.extend(speed(rig, came).await?);
+    rig::end(bridge, Signal::SIGTERM).await?;
+    let mut found = judged(&rig.told()?, &rig.audit().await?);
+    // Readings were due long before the bridge started.
+    found.retain(|name, _| !name.starts_with("latency"));
+    figures.extend(found);
+    Ok(figures)
+}
+
+/// CPU per message and memory.
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+pub(super) fn cost(used: &BTreeMap<String, Used>, messages: u64) -> Figures {
+    let mut figures = Figures::new();
+    for (name, used) in used {
+        if messages > 0 {
+            figures.insert(format!("{name}_cpu_us"), used.cpu.as_secs_f64() * 1e6 / messages as f64);
+        }
+        figures.insert(format!("{name}_peak_mb"), used.peak as f64 / 1e6);
+    }
+    figures
+}
+
+/// Messages per second, by Kafka's append times.
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+pub(super) async fn speed(rig: &Rig, messages: u64) -> Result<Figures> {
+    let span = rig.topic.span().await.context("when the records were appended")?;
+    let rate = messages as f64 / span.as_secs_f64().max(0.001);
+    Ok([("throughput_per_s".to_owned(), rate)].into())
+}
+
+/// What load and audit found.
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+pub(super) fn judged(load: &Told, audit: &Told) -> Figures {
+    let mut figures = Figures::new();
+    for (name, value) in [
+        ("made_readings", load.figure("made_readings")),
+        ("acknowledged_readings", audit.figure("acknowledged_readings")),
+        ("given_up_readings", load.figure("given_up_readings")),
+        ("duplicate_readings", audit.figure("duplicate_records")),
+        ("reordered_readings", audit.figure("reordered_readings")),
+        ("lost_readings", audit.g1("lost") as f64),
+        ("altered_readings", audit.g1("altered") as f64),
+        ("invented_readings", audit.g1("invented") as f64),
+        ("load_acks_messages", load.figure("acks_messages")),
+    ] {
+        figures.insert(name.to_owned(), value);
+    }
+    for percentile in ["p50", "p99", "p999", "max"] {
+        if let Some(ms) = audit.figures.get(&format!("schedule_to_kafka_{percentile}_ms")) {
+            figures.insert(format!("latency_{percentile}_ms"), *ms);
+        }
+    }
+    figures
+}

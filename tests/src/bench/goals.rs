@@ -1,0 +1,135 @@
+//! What the benches aim at, beside what was reached. A goal that is missed fails nobody's build: machines differ. It is
+//! said plainly instead.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    contender::MOTORCADE,
+    result::{Figures, Row},
+};
+
+/// A goal and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Goal {
+    /// What is aimed at, for people.
+    pub what: String,
+    /// The bound, in the unit of `what`.
+    pub bound: f64,
+    /// Whether less is better.
+    pub at_most: bool,
+    /// What was measured; none if it was not.
+    pub measured: Option<f64>,
+}
+
+impl Goal {
+    /// Whether it was reached; none if nothing was measured.
+    pub fn reached(&self) -> Option<bool> {
+        self.measured.map(|measured| if self.at_most { measured <= self.bound } else { measured >= self.bound })
+    }
+}
+
+/// A goal of the edge: its words, row, judge, figure, and bound.
+struct Aim(&'static str, &'static str, &'static str, &'static str, bool, f64);
+
+/// All with records of 200 bytes.
+const AIMS: [Aim; 7] = [
+    Aim("CPU of the edge per 200-byte message, draining a backlog, µs", "drain", "puback", "bridge_cpu_us", true, 6.0),
+    Aim("CPU of the edge per message at 5,000/s, µs", "paced-5000", "puback", "bridge_cpu_us", true, 15.0),
+    Aim(
+        "messages per second through one edge process on one core, where the source allows",
+        "ceiling",
+        "source",
+        "throughput_per_s",
+        false,
+        150_000.0,
+    ),
+    Aim(
+        "messages per second, draining a backlog through mosquitto into Kafka, all three on the same cores",
+        "drain",
+        "puback",
+        "throughput_per_s",
+        false,
+        100_000.0,
+    ),
+    Aim(
+        "p99 from scheduled publish to Kafka's append at 10,000/s, ms",
+        "paced-10000",
+        "puback",
+        "latency_p99_ms",
+        true,
+        10.0,
+    ),
+    Aim("memory of the edge while Kafka is away at 5,000/s, MB", "outage", "ack", "bridge_peak_mb", true, 60.0),
+    Aim("growth of that memory, MB per minute", "outage", "ack", "bridge_growth_mb_per_min", true, 1.0),
+];
+
+/// The goals of the edge, as these rows have them.
+pub fn of_edge(rows: &[Row]) -> Vec<Goal> {
+    let goal = |Aim(what, row, judge, figure, at_most, bound): &Aim| {
+        let case = rows.iter().find(|measured| {
+            let case = &measured.case;
+            (case.contender.as_str(), case.row.as_str(), case.judge.as_str()) == (MOTORCADE, row, judge)
+                && case.form == "change-200"
+        });
+        let measured = case.and_then(|row| row.median(figure));
+        Goal { what: (*what).to_owned(), bound: *bound, at_most: *at_most, measured }
+    };
+    AIMS.iter().map(goal).collect()
+}
+
+/// The goals of the fleet, as these figures have them: so many vehicles, at this rate.
+pub fn of_fleet(figures: &Figures, vehicles: f64, rate: f64) -> Vec<Goal> {
+    let goal = |what: &str, figure: &str, at_most, bound| Goal {
+        what: what.to_owned(),
+        bound,
+        at_most,
+        measured: figures.get(figure).copied(),
+    };
+    vec![
+        goal("vehicles connected, as the kernel counts sockets", "established_sockets", false, vehicles),
+        goal("connections per second while they connect", "ramp_connections_per_s", false, 3_000.0),
+        // Readings are due at fixed times: what is missing to the rate is rounding at the ends.
+        goal("readings per second that Kafka took while the rate was held", "held_per_s", false, 0.99 * rate),
+        goal("acknowledged readings lost", "lost_readings", true, 0.0),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::result::{Case, Rounds};
+
+    #[test]
+    fn a_goal_is_reached_missed_or_not_measured() {
+        let mut rounds = Rounds::default();
+        for (row, judge, figure, value) in [
+            ("drain", "puback", "bridge_cpu_us", 6.0),
+            ("paced-5000", "puback", "bridge_cpu_us", 15.1),
+            ("ceiling", "source", "throughput_per_s", 149_999.0),
+        ] {
+            let case =
+                Case { row: row.into(), form: "change-200".into(), judge: judge.into(), contender: MOTORCADE.into() };
+            rounds.add(&case, [(figure.to_owned(), value)].into());
+            // Others don't reach our goals for us.
+            for (contender, form) in [("other", "change-200"), (MOTORCADE, "kib")] {
+                let other = Case { contender: contender.into(), form: form.into(), ..case.clone() };
+                rounds.add(&other, [("latency_p99_ms".to_owned(), 1.0)].into());
+            }
+        }
+        let reached: Vec<_> = of_edge(&rounds.rows()).iter().map(Goal::reached).collect();
+        assert_eq!(reached, [Some(true), Some(false), Some(false), None, None, None, None]);
+    }
+
+    #[test]
+    fn every_goal_of_the_fleet_can_be_missed() {
+        let figures = |sockets, ramp, held, lost| -> Figures {
+            let names = ["established_sockets", "ramp_connections_per_s", "held_per_s", "lost_readings"];
+            names.map(str::to_owned).into_iter().zip([sockets, ramp, held, lost]).collect()
+        };
+        let reached = |figures: &Figures| -> Vec<_> {
+            of_fleet(figures, 100.0, 1_000.0).iter().filter_map(Goal::reached).collect()
+        };
+        assert_eq!(reached(&figures(100.0, 3_000.0, 990.0, 0.0)), [true; 4]);
+        assert_eq!(reached(&figures(99.0, 2_999.0, 989.0, 1.0)), [false; 4]);
+    }
+}

@@ -1,0 +1,19 @@
+//! The benches: how fast the edge is and what it costs, beside other bridges on the same services and the same load
+//! ([`edge`]), and what a fleet of many thousand vehicles does to the whole ([`fleet`]).
+//!
+//! They judge nothing themselves: speed is what Kafka's append times say, CPU and memory what the kernel says, loss
+//! what `motorcade-simulator audit` says. Another bridge comes in as a command line ([`contender`]) and is
+//! started, killed and measured as ours is. A bench writes a report; [`page`] makes `BENCHMARKS.md` of the reports.
+
+pub mod contender;
+pub mod edge;
+pub mod fleet;
+pub mod goals;
+pub mod load;
+pub mod page;
+pub mod pin;
+pub mod result;
+pub mod rig;
+pub mod source;
+pub mod topic;
+pub mod usage;

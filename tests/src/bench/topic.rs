@@ -1,0 +1,145 @@
+//! The Kafka topics of a bench: made with the append's time in every record, counted, timed and emptied.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
+};
+use telemetry::kafka_topic::{COMMAND_REPLIES, DEAD_LETTER, TELEMETRY, VEHICLE_STATUS};
+
+/// How long Kafka may take for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Partitions of each topic.
+const PARTITIONS: i32 = 6;
+
+/// The topic that bridges write to.
+#[derive(Clone)]
+pub struct Topic {
+    consumer: Arc<BaseConsumer>,
+    admin: Arc<AdminClient<DefaultClientContext>>,
+}
+
+impl std::fmt::Debug for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Topic")
+    }
+}
+
+impl Topic {
+    /// Its name, for every bridge.
+    pub const NAME: &str = TELEMETRY;
+
+    /// Creates it, and what else an edge asks for.
+    ///
+    /// # Errors
+    /// If Kafka does not.
+    pub async fn create(kafka: &str) -> Result<Self> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", kafka).set("broker.address.family", "v4");
+        let admin: AdminClient<_> = config.create()?;
+        let topics = [TELEMETRY, DEAD_LETTER, VEHICLE_STATUS, COMMAND_REPLIES].map(|name| {
+            let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+            // Latency is told by the broker's clock, which is this machine's too, and not by the bridge. Small
+            // segments, so that what was forgotten leaves the disk.
+            topic.set("message.timestamp.type", "LogAppendTime").set("segment.bytes", "134217728")
+        });
+        for answer in admin.create_topics(&topics, &options()).await? {
+            match answer {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => bail!("create {name}: {code}"),
+            }
+        }
+        let consumer = config
+            // librdkafka wants a group even where none is joined; nothing is committed.
+            .set("group.id", "bench")
+            .set("enable.auto.commit", "false")
+            .create()?;
+        let topic = Self { consumer: Arc::new(consumer), admin: Arc::new(admin) };
+        // Leaders are elected a moment later.
+        crate::poll::until("the topics have leaders", Duration::from_secs(30), async || Ok(topic.count().await.ok()))
+            .await?;
+        Ok(topic)
+    }
+
+    /// How many records it holds.
+    ///
+    /// # Errors
+    /// If Kafka does not answer.
+    pub async fn count(&self) -> Result<u64> {
+        let marks = self.marks().await?;
+        Ok(marks.iter().map(|(_, low, high)| high.saturating_sub(*low)).sum::<i64>().unsigned_abs())
+    }
+
+    /// First and next offset of each partition.
+    async fn marks(&self) -> Result<Vec<(i32, i64, i64)>> {
+        let consumer = Arc::clone(&self.consumer);
+        let ask = move || {
+            let mark = |partition| {
+                let (low, high) = consumer.fetch_watermarks(TELEMETRY, partition, ANSWER)?;
+                anyhow::Ok((partition, low, high))
+            };
+            (0..PARTITIONS).map(mark).collect()
+        };
+        tokio::task::spawn_blocking(ask).await?
+    }
+
+    /// Between the appends of the first and the last record.
+    ///
+    /// # Errors
+    /// If Kafka does not answer, or the topic is empty.
+    pub async fn span(&self) -> Result<Duration> {
+        let marks = self.marks().await?;
+        let consumer = Arc::clone(&self.consumer);
+        let read = move || {
+            let (mut first, mut last) = (i64::MAX, i64::MIN);
+            for (partition, low, high) in marks.into_iter().filter(|(_, low, high)| low < high) {
+                first = first.min(append_time(&consumer, partition, low)?);
+                last = last.max(append_time(&consumer, partition, high - 1)?);
+            }
+            ensure!(first <= last, "the topic is empty");
+            anyhow::Ok(Duration::from_millis((last - first).unsigned_abs()))
+        };
+        tokio::task::spawn_blocking(read).await?
+    }
+
+    /// Removes every record.
+    ///
+    /// # Errors
+    /// If Kafka does not.
+    pub async fn forget(&self) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for (partition, low, high) in self.marks().await? {
+            if low < high {
+                list.add_partition_offset(TELEMETRY, partition, Offset::Offset(high))?;
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        let removed = self.admin.delete_records(&list, &options()).await.context("empty the topic")?;
+        removed.elements().iter().try_for_each(|element| Ok(element.error()?))
+    }
+}
+
+/// When a record was appended, ms.
+fn append_time(consumer: &BaseConsumer, partition: i32, offset: i64) -> Result<i64> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(TELEMETRY, partition, Offset::Offset(offset))?;
+    consumer.assign(&list)?;
+    let message = consumer.poll(ANSWER).context("no record came")??;
+    let time = match message.timestamp() {
+        rdkafka::Timestamp::LogAppendTime(ms) => Ok(ms),
+        other => Err(anyhow!("a record has {other:?} instead of the append's time")),
+    };
+    consumer.unassign()?;
+    time
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER * 4)).operation_timeout(Some(ANSWER * 4))
+}

@@ -1,0 +1,211 @@
+//! What processes use, as the kernel counts it. Every program runs in a process group of its own, so a group is a
+//! program with everything that it started.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// The kernel's unit of CPU time in `/proc`: 1/100 s wherever Linux runs Rust.
+const TICK: Duration = Duration::from_millis(10);
+/// Between two samples.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What a group has used so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// User and system time, of children that have ended too.
+    pub cpu: Duration,
+    /// Resident memory now, bytes.
+    pub resident: u64,
+    /// Its peak, bytes: the sum of the processes' own peaks.
+    pub peak: u64,
+}
+
+/// The fields of a line of `/proc/<pid>/stat` that matter here: process group and CPU time.
+fn group_and_cpu(stat: &str) -> Option<(i32, Duration)> {
+    // The name, second and in brackets, may hold blanks and brackets itself.
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let group = fields.get(2)?.parse().ok()?;
+    // utime, stime, cutime, cstime.
+    let ticks: u32 = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
+    Some((group, TICK * ticks))
+}
+
+fn kib(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok());
+    value.unwrap_or(0_u64) * 1_024
+}
+
+/// What each of these groups has used; those that have ended are absent.
+pub fn of_groups(groups: &[i32]) -> BTreeMap<i32, Usage> {
+    let mut usage: BTreeMap<i32, Usage> = BTreeMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in
+        processes.filter(|entry| entry.file_name().to_string_lossy().starts_with(|c: char| c.is_ascii_digit()))
+    {
+        // A process that ends meanwhile has nothing to say.
+        let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
+        let Some((group, cpu)) = group_and_cpu(&stat).filter(|(group, _)| groups.contains(group)) else { continue };
+        let status = fs::read_to_string(process.path().join("status")).unwrap_or_default();
+        let sum = usage.entry(group).or_default();
+        sum.cpu += cpu;
+        sum.resident += kib(&status, "VmRSS:");
+        sum.peak += kib(&status, "VmHWM:");
+    }
+    usage
+}
+
+/// What a group used while it was watched.
+#[derive(Debug, Clone, Default)]
+pub struct Used {
+    /// CPU time.
+    pub cpu: Duration,
+    /// Peak of resident memory, bytes.
+    pub peak: u64,
+    /// Resident memory by time, s and bytes.
+    pub resident: Vec<(f64, u64)>,
+}
+
+impl Used {
+    fn take_in(&mut self, after: f64, before: Usage, now: Usage) {
+        self.cpu = now.cpu.saturating_sub(before.cpu);
+        self.peak = self.peak.max(now.peak);
+        self.resident.push((after, now.resident));
+    }
+}
+
+/// Watches groups in a thread until it is told to finish.
+#[derive(Debug)]
+pub struct Sampler {
+    stop: Arc<AtomicBool>,
+    watched: Arc<Mutex<BTreeMap<String, (i32, Usage, Used)>>>,
+    began: Instant,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sampler {
+    /// From now on, of these groups by name.
+    pub fn start(groups: &[(&str, i32)]) -> Self {
+        let before = of_groups(&groups.iter().map(|(_, group)| *group).collect::<Vec<_>>());
+        let known = |group| before.get(&group).copied().unwrap_or_default();
+        let watched =
+            groups.iter().map(|(name, group)| ((*name).to_owned(), (*group, known(*group), Used::default()))).collect();
+        let mut sampler =
+            Self { stop: Arc::default(), watched: Arc::new(Mutex::new(watched)), began: Instant::now(), thread: None };
+        let (stop, watched, began) = (Arc::clone(&sampler.stop), Arc::clone(&sampler.watched), sampler.began);
+        sampler.thread = Some(std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                sample(&watched, began);
+                std::thread::park_timeout(PAUSE);
+            }
+        }));
+        sampler
+    }
+
+    /// What was used until now, by name.
+    pub fn finish(mut self) -> BTreeMap<String, Used> {
+        self.end();
+        sample(&self.watched, self.began);
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.iter().map(|(name, (_, _, used))| (name.clone(), used.clone())).collect()
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It only reads files: there is nothing that it could panic of.
+            thread.join().unwrap_or(());
+        }
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn sample(watched: &Mutex<BTreeMap<String, (i32, Usage, Used)>>, began: Instant) {
+    let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = of_groups(&watched.values().map(|(group, ..)| *group).collect::<Vec<_>>());
+    let after = began.elapsed().as_secs_f64();
+    for (group, before, used) in watched.values_mut() {
+        // One that has ended keeps what it had used at the last look.
+        if let Some(now) = now.get(group) {
+            used.take_in(after, *before, *now);
+        }
+    }
+}
+
+/// By how much memory grows, MB per minute: the least-squares line through what was resident from `from_s` to `to_s`.
+#[expect(clippy::cast_precision_loss, reason = "memory in MB")]
+pub fn slope_mb_per_min(resident: &[(f64, u64)], from_s: f64, to_s: f64) -> f64 {
+    let points: Vec<_> = resident.iter().filter(|(at, _)| (from_s..=to_s).contains(at)).collect();
+    let n = points.len() as f64;
+    if n < 2.0 {
+        return 0.0;
+    }
+    let mean_at = points.iter().map(|(at, _)| at).sum::<f64>() / n;
+    let mean = points.iter().map(|(_, bytes)| *bytes as f64).sum::<f64>() / n;
+    let above: f64 = points.iter().map(|(at, bytes)| (at - mean_at) * (*bytes as f64 - mean)).sum();
+    let below: f64 = points.iter().map(|(at, _)| (at - mean_at).powi(2)).sum();
+    if below == 0.0 { 0.0 } else { above / below * 60.0 / 1e6 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+
+    use super::*;
+
+    #[test]
+    fn group_and_time_are_found_behind_any_name() {
+        let stat = "71 (a (b) c) S 1 42 42 0 -1 4194304 100 0 0 0 3 4 5 6 20 0 1 0 100 1000 10";
+        assert_eq!(group_and_cpu(stat), Some((42, TICK * 18)));
+        assert_eq!(group_and_cpu("71 (torn"), None);
+    }
+
+    #[test]
+    fn a_program_is_counted_with_what_it_started_and_nothing_else_is() {
+        // The shell starts another one, which works; both wait for their input to end.
+        let mut child = std::process::Command::new("/bin/sh")
+            .args([
+                "-c",
+                "sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo; read x' | { read y; read z; }",
+            ])
+            .stdin(std::process::Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let group = i32::try_from(child.id()).unwrap();
+        let sampler = Sampler::start(&[("worker", group), ("nobody", i32::MAX)]);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while of_groups(&[group])[&group].cpu < 2 * TICK {
+            assert!(Instant::now() < deadline, "the kernel counts no time");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let used = sampler.finish();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(used["worker"].cpu >= TICK && used["worker"].peak > 100_000, "{used:?}");
+        assert_eq!((used["nobody"].cpu, used["nobody"].peak), (Duration::ZERO, 0));
+    }
+
+    #[test]
+    fn the_slope_tells_growth_from_rest() {
+        let growing: Vec<_> = (0..60).map(|s| (f64::from(s), 1_000_000 * (100 + s as u64))).collect();
+        assert!((slope_mb_per_min(&growing, 0.0, 60.0) - 60.0).abs() < 1e-6);
+        let flat: Vec<_> = (0..60).map(|s| (f64::from(s), 50_000_000)).collect();
+        assert!(slope_mb_per_min(&flat, 0.0, 60.0).abs() < 1e-9);
+        // What lies outside does not count.
+        assert!(slope_mb_per_min(&growing, 10.0, 10.0).abs() < 1e-9);
+    }
+}
