@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use service::{Address, Error};
 use telemetry::VehicleId;
 
-use crate::ack::Pace;
+use crate::{ack::Pace, downlink::Commands};
 
 /// The largest packet that the edge accepts, in bytes. The broker's limit lies below it, Kafka's above.
 pub const MAX_PACKET_BYTES: u32 = 128 * 1024;
@@ -103,6 +103,9 @@ pub struct Config {
     /// and comes again. Less than --grace-ms.
     #[arg(long, env = "MOTORCADE_EDGE_DRAIN_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000)]
     pub drain_timeout_ms: u64,
+    /// How commands go down.
+    #[command(flatten)]
+    pub commands: Commands,
 }
 
 impl Config {
@@ -114,6 +117,7 @@ impl Config {
         let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
         self.broker()?;
         Address::list_of_flag("kafka", &self.kafka)?;
+        self.commands.validate()?;
         if self.id.is_empty() || self.id.len() > 64 || self.id.contains(['+', '#', '/', '\0']) {
             return usage("id", format!("{:?} is not 1 to 64 bytes without + # /", self.id));
         }
@@ -228,6 +232,7 @@ mod tests {
             (&["--mqtt-user", "edge"], Some("mqtt-user")),
             (&["--mqtt-password-file", "x"], Some("mqtt-password-file")),
             (&["--receive-maximum", "0"], Some("receive-maximum")),
+            (&["--max-open-commands", "0"], Some("max-open-commands")),
             (&["--ack-min-ms", "5", "--ack-max-ms", "4"], Some("ack-min-ms")),
         ] {
             assert_eq!(refused_flag(flags), refused, "{flags:?}");

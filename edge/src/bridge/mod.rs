@@ -23,6 +23,7 @@ use crate::{
     ack::Acks,
     config::Config,
     delivery::Ticket,
+    downlink::Downlink,
     intake,
     metrics::{Metrics, QOS0_OVERFLOW},
     producer::{Fate, Producer},
@@ -56,6 +57,7 @@ pub struct Edge<R = AfterDelivery> {
     reports: Vec<(Ticket, Fate)>,
     /// None without a folder for it. Taken out while it is at work.
     spooling: Option<Spooling>,
+    downlink: Downlink,
     /// When Kafka last confirmed something, or nothing was in hand.
     progress_at: Instant,
     arrivals: u64,
@@ -91,8 +93,10 @@ impl<R: Release> Edge<R> {
         let producer = Producer::connect(&config)?;
         let spooling = Spooling::open(&config)?;
         let restored = spooling.as_ref().map_or(0, |spooling| spooling.restored);
+        let rest = Rest::new(Duration::from_micros(u64::from(config.beat_us)))?;
         let mut edge = Self {
-            rest: Rest::new(Duration::from_micros(u64::from(config.beat_us)))?,
+            downlink: Downlink::new(&config, rest.waker()),
+            rest,
             books: Books::new(Acks::new(config.pace(), config.max_vehicles as usize)),
             session,
             producer,
@@ -195,14 +199,19 @@ impl<R: Release> Edge<R> {
             let step = self.step()?;
             self.rest(&step, Some(deadline));
         }
+        // Replies among what was in hand have closed their commands.
+        self.downlink.leave();
         self.books.acks.all_due();
-        self.tell(Instant::now());
+        self.tell(Instant::now(), unix_millis());
         while self.session.connected() && !self.told() && Instant::now() < deadline {
             let step = self.step()?;
             self.rest(&step, Some(deadline));
         }
         if !self.session.disconnect(Instant::now() + GOODBYE) {
             tracing::warn!("the MQTT broker did not take our DISCONNECT");
+        }
+        while !self.downlink.has_left() && Instant::now() < deadline + GOODBYE {
+            std::thread::sleep(Duration::from_millis(1));
         }
         self.show(Instant::now());
         let (unsafe_yet, spooled) = self.in_hand();
@@ -246,7 +255,10 @@ impl<R: Release> Edge<R> {
             ("pubacks_released", self.pubacks),
             ("late_reports", self.late_reports),
             ("reconnects", reconnects),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.downlink.tally())
+        {
             tally.further.insert(name.to_owned(), count);
         }
         tally
@@ -264,10 +276,13 @@ impl<R: Release> Edge<R> {
             self.digest(happening, now, &mut step)?;
         }
         self.watch_window();
+        if !self.stopping {
+            step.worked |= self.downlink.advance(now, ingest);
+        }
         step.worked |= self.settle(now)?;
         self.tend_spool(now)?;
         self.retry(now)?;
-        self.tell(now);
+        self.tell(now, ingest);
         self.show(now);
         Ok(step)
     }
@@ -278,7 +293,8 @@ impl<R: Release> Edge<R> {
         let at_work = self.books.tracker.in_hand() > 0 || !self.session.written() || catching_up;
         // What failed waits for what waits for room.
         let failed = self.failed.front().filter(|_| self.waiting.is_empty()).map(|(at, _)| *at);
-        let timers = [until, self.books.acks.next_check(), self.retry_at, failed];
+        let commands = self.downlink.wake_at(now, unix_millis()).filter(|_| self.session.connected());
+        let timers = [until, self.books.acks.next_check(), self.retry_at, failed, commands];
         let wake_at = timers.into_iter().flatten().fold(self.session.wanted_at(now), Instant::min);
         self.rest.until(wake_at, now, self.session.socket(), step, at_work);
     }
@@ -288,6 +304,7 @@ impl<R: Release> Edge<R> {
             Happening::Publish { packet_id, entry } => self.take_in(packet_id, entry, now)?,
             Happening::Connected { resumed } => {
                 self.books.tracker.connected();
+                self.downlink.connected(resumed, now)?;
                 self.metrics.connected.set(1.0);
                 if self.connections > 0 {
                     self.metrics.reconnects.increment(1);
@@ -300,7 +317,8 @@ impl<R: Release> Edge<R> {
                 step.link = Some(Changed::Subscribed);
             }
             Happening::Puback { packet_id, taken, reason } => {
-                tracing::debug!(packet_id, taken, reason, "a PUBACK for nothing that was sent");
+                let ours = self.downlink.puback(packet_id);
+                tracing::debug!(packet_id, taken, reason, ours, "a PUBACK");
             }
             Happening::Lost(why) => {
                 self.lost(&why);
@@ -373,6 +391,7 @@ impl<R: Release> Edge<R> {
         if let Some(reason) = sorted.discarded() {
             tracing::debug!(reason, vehicle = sorted.vehicle(), "refused");
         }
+        self.downlink.arrived(&sorted, now);
         let spooling = self.spooling.as_mut().filter(|spooling| spooling.is_on());
         let item = Item { sorted, arrival: self.arrivals, with_producer: spooling.is_none(), position: None };
         let ticket = self.books.tracker.arrived(packet_id, item);
@@ -387,8 +406,8 @@ impl<R: Release> Edge<R> {
         Ok(())
     }
 
-    /// Says what may be said: PUBACKs that are due in order, then acks as far as there is room.
-    fn tell(&mut self, now: Instant) {
+    /// Says what may be said: PUBACKs that are due in order, then acks and commands as far as there is room.
+    fn tell(&mut self, now: Instant, wall: UnixMillis) {
         while let Some(packet_id) = self.books.tracker.next_puback() {
             if !self.session.puback(packet_id) {
                 break;
@@ -404,6 +423,9 @@ impl<R: Release> Edge<R> {
             }
             self.books.acks.left();
             self.acks_sent += 1;
+        }
+        if !self.stopping {
+            self.downlink.publish(&mut self.session, now, wall);
         }
         self.session.flush(now);
     }
@@ -427,6 +449,7 @@ impl<R: Release> Edge<R> {
             counter.increment(now - *shown);
             *shown = now;
         }
+        self.downlink.show();
         self.metrics.in_flight.set(self.books.tracker.in_hand() as f64);
         self.metrics.vehicles.set(self.books.acks.vehicles() as f64);
         if let Some(spooling) = &self.spooling {
