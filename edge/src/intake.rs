@@ -202,23 +202,28 @@ fn judge_event<T: DeserializeOwned>(
     kafka_topic: &'static str,
     vehicle_of: impl Fn(T) -> VehicleId,
 ) -> Result<Accepted, Invalid> {
-    if entry.payload.is_empty() {
-        return Err(Invalid::unparsed(Reason::Empty, "no bytes"));
-    }
-    let event: T = serde_json::from_slice(&entry.payload).map_err(|error| {
-        let reason = match (std::str::from_utf8(&entry.payload), error.classify()) {
-            (Err(_), _) => Reason::NotUtf8,
-            (_, serde_json::error::Category::Data) => Reason::WrongType,
-            _ => Reason::Malformed,
-        };
-        Invalid::unparsed(reason, error.to_string())
-    })?;
+    let event: T = read_event(&entry.payload)?;
     let named = vehicle_of(event);
     if named.as_str() != vehicle {
         let detail = format!("payload says {named}, topic says {vehicle}");
         return Err(Invalid::unparsed(Reason::VehicleMismatch, detail));
     }
     Ok(Accepted { kafka_topic, schema: None, reading: None })
+}
+
+/// Reads what is always JSON.
+pub(crate) fn read_event<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Invalid> {
+    if payload.is_empty() {
+        return Err(Invalid::unparsed(Reason::Empty, "no bytes"));
+    }
+    serde_json::from_slice(payload).map_err(|error| {
+        let reason = match (std::str::from_utf8(payload), error.classify()) {
+            (Err(_), _) => Reason::NotUtf8,
+            (_, serde_json::error::Category::Data) => Reason::WrongType,
+            _ => Reason::Malformed,
+        };
+        Invalid::unparsed(reason, error.to_string())
+    })
 }
 
 fn dead_letter(entry: Entry, vehicle_bytes: Option<usize>, reading: Option<Reading>, invalid: Invalid) -> Sorted {

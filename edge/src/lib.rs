@@ -5,6 +5,7 @@
 //!               ▲                      │ delivery reports
 //!               └── PUBACKs, acks ◀── release (delivery, ack)
 //! ```
+//! and down again, for commands: Kafka ──▶ downlink ──▶ session ──▶ broker.
 //!
 //! [`delivery`] and [`ack`] are pure: what is in flight, and what may be said of it. [`connect`] reaches the
 //! broker and Kafka, [`Edge::run`] is the loop, and [`release`] is the one decision that everything hangs on.
@@ -14,6 +15,7 @@ mod bridge;
 mod catch_up;
 pub mod config;
 pub mod delivery;
+mod downlink;
 mod intake;
 pub mod limit;
 mod metrics;
@@ -27,6 +29,7 @@ use service::Error;
 
 pub use bridge::Edge;
 pub use config::Config;
+pub use downlink::Commands;
 pub use release::{AfterDelivery, Release};
 
 use crate::session::Session;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 use telemetry::Reason;
 
+use crate::downlink::Counts;
+
 /// Kafka would not take the record, however often: too large, or against a policy of the topic.
 pub(crate) const KAFKA_REFUSED: &str = "kafka_refused";
 /// A publish of QoS 0, which nobody sends again, when there was no room for it.
@@ -98,6 +100,67 @@ impl Metrics {
     pub(crate) fn discarded(&self, reason: &'static str, n: u64) {
         if let Some(counter) = self.discarded.get(reason) {
             counter.increment(n);
+        }
+    }
+}
+
+/// Metrics of the way down.
+pub(crate) struct CommandMetrics {
+    open: Gauge,
+    read: Counter,
+    answered: Counter,
+    expired: Counter,
+    refused: HashMap<Reason, Counter>,
+    given_back: Counter,
+    published: Counter,
+    repeated: Counter,
+}
+
+impl CommandMetrics {
+    pub(crate) fn new() -> Self {
+        describe_gauge!("edge_open_commands", "Records of vehicle-commands that are neither answered nor expired");
+        describe_counter!("edge_commands_read_total", "Records of vehicle-commands taken in, repeats included");
+        describe_counter!("edge_commands_answered_total", "Those whose vehicle's reply is in Kafka");
+        describe_counter!("edge_commands_expired_total", "Those whose life has ended without a reply");
+        describe_counter!(
+            "edge_commands_refused_total",
+            "Those that can't be read; Kafka confirmed their dead letters"
+        );
+        describe_counter!("edge_commands_given_back_total", "Those whose partition went to another edge of this id");
+        describe_counter!("edge_commands_published_total", "Publishes of commands to the MQTT broker");
+        describe_counter!("edge_commands_repeated_total", "Those of commands that had been published before");
+        let refused = |reason: Reason| counter!("edge_commands_refused_total", "reason" => reason.as_str());
+        Self {
+            open: gauge!("edge_open_commands"),
+            read: counter!("edge_commands_read_total"),
+            answered: counter!("edge_commands_answered_total"),
+            expired: counter!("edge_commands_expired_total"),
+            refused: Reason::ALL.into_iter().map(|reason| (reason, refused(reason))).collect(),
+            given_back: counter!("edge_commands_given_back_total"),
+            published: counter!("edge_commands_published_total"),
+            repeated: counter!("edge_commands_repeated_total"),
+        }
+    }
+
+    pub(crate) fn refused(&self, reason: Reason) {
+        if let Some(counter) = self.refused.get(&reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// Adds what came since it was shown last.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge; far below 2^53")]
+    pub(crate) fn show(&self, shown: &Counts, now: &Counts, open: usize) {
+        self.open.set(open as f64);
+        for (counter, shown, now) in [
+            (&self.read, shown.read, now.read),
+            (&self.answered, shown.answered, now.answered),
+            (&self.expired, shown.expired, now.expired),
+            (&self.given_back, shown.given_back, now.given_back),
+            (&self.published, shown.published, now.published),
+            (&self.repeated, shown.repeated, now.repeated),
+        ] {
+            counter.increment(now - shown);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Kafka: the only file with rdkafka's types. Hands records over without ever waiting, and collects delivery
+//! Kafka: here, and in the reader of commands, are rdkafka's types. Hands records over without ever waiting, and collects delivery
 //! reports, at most one for each record in hand.
 //!
 //! The producer has no thread of its own that polls: the loop does, so that a report costs no wake-up.
@@ -23,9 +23,14 @@ use telemetry::kafka_topic;
 
 use crate::{config::Config, delivery::Ticket, intake::OutRecord};
 
-/// Where the edge writes. A topic that is missing at the start is an error that says so.
-const KAFKA_TOPICS: [&str; 4] =
-    [kafka_topic::TELEMETRY, kafka_topic::VEHICLE_STATUS, kafka_topic::COMMAND_REPLIES, kafka_topic::DEAD_LETTER];
+/// Where the edge writes, and reads. A topic that is missing at the start is an error that says so.
+const KAFKA_TOPICS: [&str; 5] = [
+    kafka_topic::TELEMETRY,
+    kafka_topic::VEHICLE_STATUS,
+    kafka_topic::COMMAND_REPLIES,
+    kafka_topic::DEAD_LETTER,
+    kafka_topic::VEHICLE_COMMANDS,
+];
 
 /// A topic that has just been created is not told at once: only after this time is one that is missing missing.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
@@ -155,7 +160,7 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// Reaches Kafka and finds every topic that the edge writes to. Waits up to the connect timeout; with a spool not
+    /// Reaches Kafka and finds every topic that the edge writes to or reads. Waits up to the connect timeout; with a spool not
     /// so long, and goes on without Kafka.
     ///
     /// # Errors
@@ -248,7 +253,7 @@ impl Drop for Producer {
     }
 }
 
-fn settings(config: &Config) -> Result<ClientConfig, Error> {
+pub(crate) fn settings(config: &Config) -> Result<ClientConfig, Error> {
     let mut settings = ClientConfig::new();
     let queue = 4 * u32::from(config.receive_maximum);
     for (name, value) in [

@@ -1,7 +1,7 @@
 //! What a fleet reports and when: a function of seed, start and index alone, whatever the wall clock does.
 //!
-//! The n-th reading of a vehicle is due at start + phase + n × interval, exactly; the phase spreads the
-//! vehicles evenly over the interval. Same seed, same start and same boot: same bytes, as long as the broker takes
+//! The n-th reading of a vehicle is due at start + phase + n × interval, exactly, unless a command sets another
+//! interval; the phase spreads the vehicles evenly over the interval. Same seed, same start and same boot: same bytes, as long as the broker takes
 //! payloads of the same size.
 
 use std::sync::Arc;
@@ -77,6 +77,9 @@ pub struct Readings {
     seq: u64,
     /// Of the next reading.
     n: i64,
+    /// The n-th reading is due at this moment + n × interval, ms since the epoch.
+    origin: UnixMillis,
+    interval_ms: i64,
     /// Accepted readings since the last full one.
     since_full: u32,
     last: Option<Signals>,
@@ -95,6 +98,8 @@ impl Readings {
         Self {
             id: vehicle_id(index),
             physics: Vehicle::of_world(fleet.seed, index, fleet.world),
+            origin: first,
+            interval_ms: fleet.interval_ms,
             fleet,
             index,
             boot,
@@ -123,9 +128,25 @@ impl Readings {
         self.limit = room.min(MAX_PAYLOAD_BYTES);
     }
 
+    /// From now on a reading is due every `interval_ms`: the next one so long after the last, but not before `now`.
+    pub fn set_interval(&mut self, interval_ms: i64, now: UnixMillis) {
+        let last = self.origin + (self.n - 1) * self.interval_ms;
+        let next = last.saturating_add(interval_ms).max(now);
+        self.interval_ms = interval_ms;
+        self.origin = next.saturating_sub(self.n.saturating_mul(interval_ms));
+    }
+
+    /// Goes on in another boot: from seq 1, with a full reading.
+    pub fn reboot(&mut self, boot: u32) {
+        self.boot = boot;
+        self.seq = 0;
+        self.since_full = 0;
+        self.last = None;
+    }
+
     /// Event time of the next reading, ms since the epoch; none after the end.
     pub fn next_time(&self) -> Option<UnixMillis> {
-        let time = self.fleet.seed.start + phase(&self.fleet, self.index) + self.n * self.fleet.interval_ms;
+        let time = self.origin.saturating_add(self.n.saturating_mul(self.interval_ms));
         self.fleet.end.is_none_or(|end| time < end).then_some(time)
     }
 

@@ -1,4 +1,4 @@
-//! The one thread that writes the ledger and the outbox log, many entries at a time.
+//! The one thread that writes the ledger, the outbox log and the log of commands, many entries at a time.
 //!
 //! Order within a batch: new readings to the outbox log, everything to the ledger, removals to the outbox log.
 //! So no reading is sent that either does not know, and none leaves the log before the ledger has its
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock,
+    command::{Act, CommandLog},
     fleet::Reading,
     ledger::{self, Entry},
     outbox::Key,
@@ -42,6 +43,18 @@ pub(crate) enum Note {
         vehicle: VehicleId,
         time: UnixMillis,
     },
+    /// A command is about to be carried out; answered when that is fsynced.
+    Obeyed {
+        vehicle: VehicleId,
+        act: Act,
+        lasts: oneshot::Sender<()>,
+    },
+    /// A vehicle begins another boot; answered when that is fsynced.
+    Boot {
+        vehicle: VehicleId,
+        boot: u32,
+        lasts: oneshot::Sender<()>,
+    },
     /// Answered when everything before it is written.
     Written(oneshot::Sender<()>),
 }
@@ -54,6 +67,15 @@ impl Journal {
     pub(crate) async fn note(&self, note: Note) -> anyhow::Result<()> {
         let Some(notes) = &self.0 else { return Ok(()) };
         notes.send(note).await.ok().context("the journal has stopped")
+    }
+
+    /// Waits until what is noted outlives the process; `lasts` is the other end of what the note carries.
+    pub(crate) async fn note_lasting(&self, note: Note, lasts: oneshot::Receiver<()>) -> anyhow::Result<()> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        self.note(note).await?;
+        lasts.await.context("the journal has stopped")
     }
 
     /// Waits until everything noted so far is with the kernel.
@@ -97,6 +119,7 @@ fn sent(vehicle: VehicleId, boot: u32, reading: &Reading, scheduled: UnixMillis,
 pub(crate) fn start(
     mut ledger: Option<ledger::Writer>,
     outbox: Option<OutboxFile>,
+    commands: Option<CommandLog>,
     left: &[Left],
 ) -> io::Result<(Journal, Writer)> {
     if let Some(ledger) = &mut ledger {
@@ -109,7 +132,7 @@ pub(crate) fn start(
     }
     let (notes, queue) = mpsc::channel(QUEUE);
     let thread = std::thread::Builder::new().name("journal".into()).spawn(move || {
-        let result = Files { ledger, outbox }.run(queue);
+        let result = Files { ledger, outbox, commands }.run(queue);
         if let Err(error) = &result {
             tracing::error!(%error, "the journal can't be written");
         }
@@ -130,6 +153,7 @@ impl Writer {
 struct Files {
     ledger: Option<ledger::Writer>,
     outbox: Option<OutboxFile>,
+    commands: Option<CommandLog>,
 }
 
 impl Files {
@@ -138,7 +162,7 @@ impl Files {
         let mut waiting = Vec::new();
         while queue.blocking_recv_many(&mut batch, QUEUE) > 0 {
             for note in batch.drain(..) {
-                self.take(note, &mut waiting);
+                self.take(note, &mut waiting)?;
             }
             if let Some(outbox) = &mut self.outbox {
                 outbox.write_puts()?;
@@ -148,6 +172,9 @@ impl Files {
             }
             if let Some(outbox) = &mut self.outbox {
                 outbox.write_removes()?;
+            }
+            if let Some(commands) = &mut self.commands {
+                commands.sync(clock::wall_now())?;
             }
             for done in waiting.drain(..) {
                 // Whoever waited may have been stopped.
@@ -160,7 +187,7 @@ impl Files {
         self.outbox.map_or(Ok(()), OutboxFile::close)
     }
 
-    fn take(&mut self, note: Note, waiting: &mut Vec<oneshot::Sender<()>>) {
+    fn take(&mut self, note: Note, waiting: &mut Vec<oneshot::Sender<()>>) -> io::Result<()> {
         match note {
             Note::Reading { vehicle, boot, reading, scheduled, accepted } => {
                 self.enter(&sent(vehicle.clone(), boot, &reading, scheduled, accepted));
@@ -183,8 +210,21 @@ impl Files {
                 }
             }
             Note::Oversize { vehicle, time } => self.enter(&Entry::Oversize { vehicle, time }),
+            Note::Obeyed { vehicle, act, lasts } => {
+                if let Some(commands) = &mut self.commands {
+                    commands.enter(vehicle, act);
+                }
+                waiting.push(lasts);
+            }
+            Note::Boot { vehicle, boot, lasts } => {
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.reboot(vehicle, boot)?;
+                }
+                waiting.push(lasts);
+            }
             Note::Written(done) => waiting.push(done),
         }
+        Ok(())
     }
 
     fn enter(&mut self, entry: &Entry) {

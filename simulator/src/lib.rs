@@ -7,6 +7,7 @@
 pub mod audit;
 mod by_seq;
 pub mod clock;
+pub mod command;
 mod config;
 pub mod fault;
 pub mod fleet;

@@ -14,6 +14,7 @@ const ACKS: &str = "simulator_acks_received_total";
 const REFUSED_RANGES: &str = "simulator_ack_ranges_refused_total";
 const CONNECTIONS: &str = "simulator_connections_total";
 const CONNECTED: &str = "simulator_connected_vehicles";
+const COMMANDS: &str = "simulator_commands_total";
 const IN_HAND: &str = "simulator_outbox_records";
 
 /// Why a reading was put aside.
@@ -35,6 +36,37 @@ impl Discarded {
     }
 }
 
+/// What became of a command that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commanded {
+    /// Carried out.
+    Obeyed,
+    /// It had been carried out before.
+    Repeated,
+    /// Not carried out: expired, of no known kind, not for this vehicle, or out of bounds.
+    Refused,
+    /// Not looked at for want of room: it comes again.
+    Postponed,
+    /// Nobody could be answered.
+    Unreadable,
+}
+
+impl Commanded {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Obeyed, Self::Repeated, Self::Refused, Self::Postponed, Self::Unreadable];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Obeyed => "obeyed",
+            Self::Repeated => "repeated",
+            Self::Refused => "refused",
+            Self::Postponed => "postponed",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// Counts of the whole process.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -50,7 +82,8 @@ pub struct Counters {
     pub(crate) acks: AtomicU64,
     pub(crate) unreadable_acks: AtomicU64,
     pub(crate) refused_ranges: AtomicU64,
-    pub(crate) commands: AtomicU64,
+    /// By [`Commanded`].
+    pub(crate) commands: [AtomicU64; Commanded::ALL.len()],
     pub(crate) connections: AtomicU64,
     pub(crate) connected: AtomicU64,
     pub(crate) failed_connections: AtomicU64,
@@ -115,8 +148,9 @@ impl Counters {
         add(&self.unreadable_acks, 1);
     }
 
-    pub(crate) fn command(&self) {
-        add(&self.commands, 1);
+    pub(crate) fn commanded(&self, what: Commanded) {
+        add(&self.commands[what as usize], 1);
+        metrics::counter!(COMMANDS, "outcome" => what.as_str()).increment(1);
     }
 
     pub(crate) fn connected(&self) {

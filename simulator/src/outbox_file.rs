@@ -218,6 +218,12 @@ impl OutboxFile {
         sync_dir(&self.path)
     }
 
+    /// A vehicle begins another boot: notes it and fsyncs it.
+    pub(crate) fn reboot(&mut self, vehicle: VehicleId, boot: u32) -> io::Result<()> {
+        let anchor = self.anchor.ok_or_else(|| invalid("a boot before the first".to_owned()))?;
+        self.begin(anchor, &[(vehicle, boot)])
+    }
+
     /// Notes a reading; [`Self::write_puts`] hands it over.
     pub(crate) fn put(&mut self, vehicle: &VehicleId, boot: u32, reading: Reading) {
         write_put(&mut self.puts, vehicle, boot, &reading);
@@ -292,7 +298,8 @@ impl OutboxFile {
     }
 }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
+/// Makes a file's name last.
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 

@@ -25,7 +25,7 @@ use rumqttc::{
 use service::Address;
 use telemetry::{
     UnixMillis, VehicleId,
-    event::{Status, StatusState},
+    event::{CommandReply, Status, StatusState},
     mqtt_topic::Channel,
 };
 
@@ -69,7 +69,7 @@ pub(crate) enum Happening {
     /// An ack of the edge.
     Ack(Bytes),
     /// A command.
-    Command,
+    Command(Bytes),
     /// The broker took a status message.
     StatusTaken,
     /// Our DISCONNECT has left.
@@ -81,6 +81,7 @@ pub(crate) enum Happening {
 enum Item {
     Reading(u64),
     Status,
+    Reply,
 }
 
 type Poll = Pin<Box<dyn Future<Output = (Box<EventLoop>, Result<Event, ConnectionError>)> + Send>>;
@@ -245,13 +246,14 @@ impl Connection {
                 // Every other reason is 0x10 (no subscriber) or above 0x80.
                 Some(Item::Reading(ordinal)) => Happening::Refused { ordinal },
                 Some(Item::Status) => Happening::StatusTaken,
-                None => Happening::Other,
+                // What the broker does not hand on is asked for again.
+                Some(Item::Reply) | None => Happening::Other,
             }),
             Incoming::Publish(publish) => {
                 let is = |channel: Channel| publish.topic == channel.topic(&self.target.vehicle).as_bytes();
                 Ok(match () {
                     () if is(Channel::Ack) => Happening::Ack(publish.payload),
-                    () if is(Channel::Command) => Happening::Command,
+                    () if is(Channel::Command) => Happening::Command(publish.payload),
                     () => Happening::Other,
                 })
             }
@@ -259,7 +261,7 @@ impl Connection {
         }
     }
 
-    /// How many readings may be handed over now without waiting.
+    /// How many readings and replies may be handed over now without waiting.
     pub(crate) fn room(&self) -> usize {
         REQUESTS.saturating_sub(self.handed.len())
     }
@@ -288,6 +290,15 @@ impl Connection {
         let topic = Channel::Status.topic(&self.target.vehicle);
         if self.client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok() {
             self.handed.push_back(Item::Status);
+        }
+    }
+
+    /// Answers a command; [`Self::room`] must be above 0.
+    pub(crate) fn publish_reply(&mut self, reply: &CommandReply) {
+        let payload = serde_json::to_vec(reply).unwrap_or_default();
+        let topic = Channel::CommandReply.topic(&self.target.vehicle);
+        if self.client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_ok() {
+            self.handed.push_back(Item::Reply);
         }
     }
 

@@ -8,7 +8,7 @@ use telemetry::UnixMillis;
 
 use crate::{
     clock::Clock,
-    metrics::{Counters, Discarded, value},
+    metrics::{Commanded, Counters, Discarded, value},
 };
 
 /// Where a run stands. Counts are of the whole run; received = sent + discarded + in the outboxes.
@@ -44,6 +44,12 @@ pub struct Progress {
     pub acks: u64,
     /// Connections since the start.
     pub connections: u64,
+    /// Commands that were carried out,
+    pub commands_obeyed: u64,
+    /// that came again, and
+    pub commands_repeated: u64,
+    /// that were refused.
+    pub commands_refused: u64,
 }
 
 /// Tells where a run stands.
@@ -75,6 +81,9 @@ impl Reporter {
             refused: value(&counters.refused),
             acks: value(&counters.acks),
             connections: value(&counters.connections),
+            commands_obeyed: value(&counters.commands[Commanded::Obeyed as usize]),
+            commands_repeated: value(&counters.commands[Commanded::Repeated as usize]),
+            commands_refused: value(&counters.commands[Commanded::Refused as usize]),
         }
     }
 
@@ -110,10 +119,12 @@ pub(crate) fn tally(counters: &Counters, in_hand: u64) -> Tally {
         ("acks", &counters.acks),
         ("unreadable_acks", &counters.unreadable_acks),
         ("refused_ranges", &counters.refused_ranges),
-        ("commands_ignored", &counters.commands),
         ("connections", &counters.connections),
         ("failed_connections", &counters.failed_connections),
     ];
     tally.further = further.into_iter().map(|(name, counter)| (name.to_owned(), value(counter))).collect();
+    for what in Commanded::ALL {
+        tally.further.insert(format!("commands_{}", what.as_str()), value(&counters.commands[what as usize]));
+    }
     tally
 }

@@ -1,7 +1,7 @@
 //! A run: one unit for each vehicle, what they share, and what an earlier process left them.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     fs::File,
     io::{self, BufWriter},
     path::Path,
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{self, Anchor, Clock},
+    command::{CommandLog, Memory},
     config::{Config, Faults},
     fault::{FaultPlan, Prevalence},
     fleet::{Fleet, Readings},
@@ -64,10 +65,13 @@ struct Prepared {
     plan: Arc<FaultPlan>,
     ledger: Option<ledger::Writer>,
     outbox: Option<OutboxFile>,
+    commands: Option<CommandLog>,
 }
 
 fn prepare(config: &Config) -> Result<Prepared, Error> {
+    // Its lock holds for the other, too.
     let outbox = config.outbox.as_deref().map(open_outbox).transpose()?;
+    let commands = config.outbox.as_deref().map(open_commands).transpose()?;
     let wall = clock::wall_now();
     let earlier = earlier_anchor(config, outbox.as_ref())?;
     let anchor =
@@ -86,18 +90,30 @@ fn prepare(config: &Config) -> Result<Prepared, Error> {
     let ledger =
         config.ledger.as_deref().map(|dir| ledger::create(dir, wall).map_err(|error| usage("ledger", dir, &error)));
     let ledger = ledger.transpose()?.map(ledger::Writer::new);
-    Ok(Prepared { clock, from, plan, ledger, outbox })
+    Ok(Prepared { clock, from, plan, ledger, outbox, commands })
 }
 
 fn usage(flag: &'static str, path: &Path, error: &io::Error) -> Error {
     Error::Usage { flag, detail: format!("{}: {error}", path.display()) }
 }
 
-fn open_outbox(dir: &Path) -> Result<OutboxFile, Error> {
-    let outbox = OutboxFile::open(dir).map_err(|error| match error.kind() {
+fn unusable(dir: &Path, error: &io::Error) -> Error {
+    match error.kind() {
         io::ErrorKind::InvalidData => Error::BadInput(format!("--outbox {}: {error}", dir.display())),
-        _ => usage("outbox", dir, &error),
-    })?;
+        _ => usage("outbox", dir, error),
+    }
+}
+
+fn open_commands(dir: &Path) -> Result<CommandLog, Error> {
+    let commands = CommandLog::open(dir).map_err(|error| unusable(dir, &error))?;
+    if commands.torn_bytes > 0 {
+        tracing::warn!(bytes = commands.torn_bytes, "the log of commands ended in a torn entry, which was cut off");
+    }
+    Ok(commands)
+}
+
+fn open_outbox(dir: &Path) -> Result<OutboxFile, Error> {
+    let outbox = OutboxFile::open(dir).map_err(|error| unusable(dir, &error))?;
     if outbox.torn_bytes > 0 {
         tracing::warn!(bytes = outbox.torn_bytes, "the outbox log ended in a torn entry, which was cut off");
     }
@@ -160,7 +176,7 @@ async fn reach(config: &Config, target: &Target, clean_start: bool) -> Result<us
 }
 
 async fn assemble(config: Config, prepared: Prepared, payload_room: usize) -> Result<Simulator, Error> {
-    let Prepared { clock, from, plan, ledger, mut outbox } = prepared;
+    let Prepared { clock, from, plan, ledger, mut outbox, commands } = prepared;
     // Boots are u32 and the clock is checked to lie after 2020: good until 2106.
     let second = u32::try_from(from / 1_000).unwrap_or(u32::MAX);
     let ids: Vec<_> = config.indices().map(|index| (index, vehicle_id(index))).collect();
@@ -181,14 +197,16 @@ async fn assemble(config: Config, prepared: Prepared, payload_room: usize) -> Re
         outbox.begin(clock.anchor(), &all).map_err(anyhow::Error::from)?;
     }
     let persistent = outbox.is_some();
-    let (journal, writer) = journal::start(ledger, outbox, &left).map_err(anyhow::Error::from)?;
+    let remember = |id: &VehicleId| commands.as_ref().map(|commands| Memory::of(commands.of(id))).unwrap_or_default();
+    let memories: Vec<Memory> = boots.iter().map(|(_, id, ..)| remember(id)).collect();
+    let (journal, writer) = journal::start(ledger, outbox, commands, &left).map_err(anyhow::Error::from)?;
     let counters = Arc::new(Counters::default());
     let stop = CancellationToken::new();
     let pace = Arc::new(Pace::new(Instant::now(), config.connect_rate));
     let fleet = fleet(&config, clock.anchor().start, plan);
     let mut left = left.into_iter();
     let mut units = Vec::with_capacity(boots.len());
-    for (index, id, boot, known) in boots {
+    for ((index, id, boot, known), memory) in boots.into_iter().zip(memories) {
         let rng = ChaCha8Rng::seed_from_u64(config.seed ^ (u64::from(index) << 32) ^ u64::from(boot));
         let mut outbox = Outbox::new(config.settings(), boot, rng);
         if let Some(left) = left.next() {
@@ -202,15 +220,21 @@ async fn assemble(config: Config, prepared: Prepared, payload_room: usize) -> Re
         let manners = Manners {
             connect_from: if known { Instant::now() } else { clock.instant_of((UnixMillis::from(boot) + 1) * 1_000) },
             clean_start: !persistent,
+            stores_boot: persistent,
             reconnect: config.reconnect(),
             drain: Duration::from_millis(config.drain_ms),
             stop_drain: Duration::from_millis(config.stop_drain_ms),
         };
         let mut readings = Readings::new(fleet.clone(), index, boot, from);
         readings.bound(payload_room);
+        if let Some(interval_ms) = memory.interval_ms {
+            readings.set_interval(i64::try_from(interval_ms).unwrap_or(i64::MAX), from);
+        }
         units.push(Unit {
             readings,
             outbox,
+            memory,
+            answers: VecDeque::new(),
             clock,
             target: target(&config, id, boot)?,
             manners,

@@ -2,17 +2,19 @@
 //! MQTT. One task.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use service::Backoff;
-use telemetry::event::{Ack, StatusState};
+use telemetry::event::{Ack, CommandReply, StatusState};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
+    command::Memory,
     fleet::Readings,
     journal::{Journal, Note},
     metrics::{Counters, Discarded},
@@ -24,7 +26,7 @@ use crate::{
 /// Readings made before the connection is looked at again.
 const BATCH: usize = 64;
 /// How long a goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(2);
+pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
 /// How a unit reaches the broker, and when it gives up.
 #[derive(Debug, Clone)]
@@ -34,6 +36,8 @@ pub(crate) struct Manners {
     pub(crate) connect_from: Instant,
     /// The first connection asks for a new session: what was in the old one is not known any more.
     pub(crate) clean_start: bool,
+    /// The boot outlives the process.
+    pub(crate) stores_boot: bool,
     pub(crate) reconnect: (Duration, Duration),
     /// How long to wait for acks after the last reading,
     pub(crate) drain: Duration,
@@ -44,6 +48,9 @@ pub(crate) struct Manners {
 pub(crate) struct Unit {
     pub(crate) readings: Readings,
     pub(crate) outbox: Outbox,
+    pub(crate) memory: Memory,
+    /// Of commands, for the next connection if there is none.
+    pub(crate) answers: VecDeque<CommandReply>,
     pub(crate) clock: Clock,
     pub(crate) target: Target,
     pub(crate) manners: Manners,
@@ -53,7 +60,8 @@ pub(crate) struct Unit {
     pub(crate) stop: CancellationToken,
 }
 
-enum Link {
+/// How the unit stands with the broker.
+pub(crate) enum Link {
     /// `paced`: its turn among the fleet is reserved.
     Down {
         retry_at: Instant,
@@ -65,7 +73,7 @@ enum Link {
 
 impl Unit {
     /// Drives until the end, or until told to stop; then waits, for a limited time, until every reading is
-    /// acknowledged. Returns how many are not.
+    /// acknowledged and every command is answered. Returns how many readings are not.
     pub(crate) async fn run(mut self) -> anyhow::Result<u64> {
         let (base, max) = self.manners.reconnect;
         let mut backoff = Backoff::new(base, max);
@@ -83,10 +91,12 @@ impl Unit {
                 self.measure().await?;
             }
             if let Link::Up(connection) = &mut link {
+                self.answer(connection);
                 self.send(connection);
             }
             let now = Instant::now();
-            if !driving && (self.outbox.is_empty() || leave_at.is_some_and(|at| at <= now)) {
+            let settled = self.outbox.is_empty() && self.answers.is_empty();
+            if !driving && (settled || leave_at.is_some_and(|at| at <= now)) {
                 break;
             }
             if let Link::Down { retry_at, paced: false } = link
@@ -225,10 +235,7 @@ impl Unit {
                 }
                 Ok(link)
             }
-            (link, Happening::Command) => {
-                self.counters.command();
-                Ok(link)
-            }
+            (link, Happening::Command(payload)) => self.commanded(link, &payload).await,
             (link, _) => Ok(link),
         }
     }

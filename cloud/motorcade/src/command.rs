@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use service::{Error, Kind, Outcome, Process};
 
-use crate::{alerts, topology};
+use crate::{alerts, commands, topology};
 
 /// The cloud side of Motorcade: roles that run for ever, and tools.
 #[derive(Debug, Parser)]
@@ -34,6 +34,9 @@ pub enum Command {
     /// Watch alerts.
     #[command(subcommand)]
     Alerts(Alerts),
+    /// Send commands to vehicles.
+    #[command(subcommand)]
+    Commands(Commands),
     /// Compare the Kafka topics with the table in code, or create and alter them.
     #[command(subcommand)]
     Topics(Topics),
@@ -94,6 +97,13 @@ pub enum Alerts {
     Watch(alerts::WatchArgs),
 }
 
+/// Tools around commands to vehicles.
+#[derive(Debug, Subcommand)]
+pub enum Commands {
+    /// Send a command and print its id.
+    Send(commands::SendArgs),
+}
+
 /// Tools around Kafka topics.
 #[derive(Debug, Subcommand)]
 pub enum Topics {
@@ -136,6 +146,7 @@ pub async fn start(command: Command, process: Process) -> Result<Outcome, Error>
         Command::Twin(Twin::Show(args)) => done(twin::tools::run_show(args).await),
         Command::Twin(Twin::Verify(args)) => done(twin::tools::run_verify(args).await),
         Command::Alerts(Alerts::Watch(args)) => done(alerts::run_watch(args, process.stop()).await),
+        Command::Commands(Commands::Send(args)) => done(commands::run_send(args).await),
         Command::Topics(Topics::Plan(args)) => done(cloud_log::topics::run_plan(args).await),
         Command::Topics(Topics::Apply(args)) => done(cloud_log::topics::run_apply(args).await),
         Command::Topology(args) => done(topology::run_topology(&args)),

@@ -31,9 +31,9 @@ pub struct Part {
 pub const PARTS: &[Part] = &[
     Part {
         name: "motorcade-edge",
-        reads: &[],
-        writes: &[topic::TELEMETRY, topic::DEAD_LETTER, topic::VEHICLE_STATUS],
-        beside: "MQTT: v1/+/telemetry, v1/+/status in; v1/{vehicle}/ack out",
+        reads: &[topic::VEHICLE_COMMANDS],
+        writes: &[topic::TELEMETRY, topic::DEAD_LETTER, topic::VEHICLE_STATUS, topic::COMMAND_REPLIES],
+        beside: "MQTT: v1/+/telemetry, status and command/reply in; v1/{vehicle}/ack and command out",
     },
     Part { name: "run twin", reads: &twin::READS, writes: &twin::WRITES, beside: "MongoDB: twins, history" },
     // Trainer and scorer stand here by hand: they are built with libtorch only, and the table is whole without it.
@@ -56,6 +56,7 @@ pub const PARTS: &[Part] = &[
         writes: &gateway::WRITES,
         beside: "HTTP and WebSocket; MongoDB: twins, history, alerts",
     },
+    Part { name: "commands send", reads: &[topic::COMMAND_REPLIES], writes: &[topic::VEHICLE_COMMANDS], beside: "" },
 ];
 
 /// Prints the table.

@@ -68,6 +68,7 @@ impl<R: Release> Edge<R> {
         if let Some(reason) = sorted.discarded() {
             tracing::debug!(reason, vehicle = sorted.vehicle(), "refused");
         }
+        self.downlink.arrived(&sorted, now);
         let spooling = self.spooling.as_mut().filter(|spooling| spooling.is_on());
         let item = Item { sorted, arrival: self.arrivals, with_producer: spooling.is_none(), position: None };
         let ticket = self.books.tracker.arrived(packet_id, item);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use service::{Error, Tally};
 
-use super::{Edge, spooling::Spooling};
+use super::{Edge, spooling::Spooling, unix_millis};
 use crate::release::Release;
 
 /// A goodbye spares the broker the wait for our keep-alive.
@@ -19,8 +19,10 @@ impl<R: Release> Edge<R> {
             let step = self.step()?;
             self.rest(&step, Some(deadline));
         }
+        // Replies among what was in hand have closed their commands.
+        self.downlink.leave();
         self.books.acks.all_due();
-        self.tell(Instant::now());
+        self.tell(Instant::now(), unix_millis());
         while self.session.connected() && !self.told() && Instant::now() < deadline {
             let step = self.step()?;
             self.rest(&step, Some(deadline));
@@ -30,6 +32,9 @@ impl<R: Release> Edge<R> {
         }
         if !self.session.disconnect(Instant::now() + GOODBYE) {
             tracing::warn!("the MQTT broker did not take our DISCONNECT");
+        }
+        while !self.downlink.has_left() && Instant::now() < deadline + GOODBYE {
+            std::thread::sleep(Duration::from_millis(1));
         }
         self.show(Instant::now());
         let (unsafe_yet, spooled) = self.in_hand();
@@ -73,7 +78,10 @@ impl<R: Release> Edge<R> {
             ("pubacks_released", self.pubacks),
             ("late_reports", self.late_reports),
             ("reconnects", reconnects),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.downlink.tally())
+        {
             tally.further.insert(name.to_owned(), count);
         }
         tally

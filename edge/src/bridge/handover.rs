@@ -117,6 +117,7 @@ impl<R: Release> Edge<R> {
             self.late_reports += u64::from(late);
             self.qos0_in_hand -= usize::from(sorted.entry.qos0);
         }
+        self.downlink.delivered(&sorted);
         match sorted.discarded() {
             None => self.tally.sent += 1,
             Some(reason) => self.count_discarded(reason),

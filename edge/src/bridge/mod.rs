@@ -27,6 +27,7 @@ use crate::{
     ack::Acks,
     config::Config,
     delivery::Ticket,
+    downlink::Downlink,
     limit::Limit,
     metrics::Metrics,
     producer::{Fate, Producer},
@@ -60,6 +61,7 @@ pub struct Edge<R = AfterDelivery> {
     reports: Vec<(Ticket, Fate)>,
     /// None without a folder for it. Taken out while it is at work.
     spooling: Option<Spooling>,
+    downlink: Downlink,
     /// When Kafka last confirmed something, or nothing was in hand.
     progress_at: Instant,
     arrivals: u64,
@@ -85,8 +87,10 @@ impl<R: Release> Edge<R> {
         let producer = Producer::connect(&config)?;
         let spooling = Spooling::open(&config)?;
         let restored = spooling.as_ref().map_or(0, |spooling| spooling.restored);
+        let rest = Rest::new(Duration::from_micros(u64::from(config.beat_us)))?;
         let mut edge = Self {
-            rest: Rest::new(Duration::from_micros(u64::from(config.beat_us)))?,
+            downlink: Downlink::new(&config, rest.waker()),
+            rest,
             books: Books::new(Acks::new(config.pace(), config.max_vehicles as usize)),
             session,
             watch: Watch::new(&config)?,
@@ -194,6 +198,9 @@ impl<R: Release> Edge<R> {
             watch.advance(now);
             watch.say(&mut self.session, now);
             may_connect = watch.standby.may_connect(now);
+            if watch.is_standing_by() {
+                self.downlink.stand_by();
+            }
         }
         let listen = self.may_listen();
         let came = self.session.advance(now, may_connect && listen, listen);
@@ -204,10 +211,13 @@ impl<R: Release> Edge<R> {
             self.digest(happening, now, &mut step)?;
         }
         self.watch_window();
+        if !self.stopping {
+            step.worked |= self.downlink.advance(now, ingest);
+        }
         step.worked |= self.settle(now)?;
         self.tend_spool(now)?;
         self.retry(now)?;
-        self.tell(now);
+        self.tell(now, ingest);
         self.show(now);
         Ok(step)
     }
@@ -218,7 +228,8 @@ impl<R: Release> Edge<R> {
         let at_work = self.books.tracker.in_hand() > 0 || !self.session.written() || catching_up;
         // What failed waits for what waits for room.
         let failed = self.failed.front().filter(|_| self.waiting.is_empty()).map(|(at, _)| *at);
-        let timers = [until, self.books.acks.next_check(), self.retry_at, failed];
+        let commands = self.downlink.wake_at(now, unix_millis()).filter(|_| self.session.connected());
+        let timers = [until, self.books.acks.next_check(), self.retry_at, failed, commands];
         let sessions = self.watch.iter().fold(self.session.wanted_at(now), |at, watch| at.min(watch.wanted_at(now)));
         let wake_at = timers.into_iter().flatten().fold(sessions, Instant::min);
         self.rest.until(wake_at, now, self.session.socket(), step, at_work);
@@ -229,6 +240,7 @@ impl<R: Release> Edge<R> {
             Happening::Publish { packet_id, entry } => self.take_in(packet_id, entry, now)?,
             Happening::Connected { resumed } => {
                 self.books.tracker.connected();
+                self.downlink.connected(resumed, now)?;
                 self.metrics.connected.set(1.0);
                 if self.connections > 0 {
                     self.metrics.reconnects.increment(1);
@@ -244,7 +256,8 @@ impl<R: Release> Edge<R> {
                 step.link = Some(Changed::Subscribed);
             }
             Happening::Puback { packet_id, taken, reason } => {
-                tracing::debug!(packet_id, taken, reason, "a PUBACK for nothing that was sent");
+                let ours = self.downlink.puback(packet_id);
+                tracing::debug!(packet_id, taken, reason, ours, "a PUBACK");
             }
             Happening::Lost(why) => {
                 self.lost(&why);
@@ -279,8 +292,8 @@ impl<R: Release> Edge<R> {
         tracing::warn!(why, "the MQTT broker is away");
     }
 
-    /// Says what may be said: PUBACKs that are due in order, then acks as far as there is room.
-    fn tell(&mut self, now: Instant) {
+    /// Says what may be said: PUBACKs that are due in order, then acks and commands as far as there is room.
+    fn tell(&mut self, now: Instant, wall: UnixMillis) {
         while let Some(packet_id) = self.books.tracker.next_puback() {
             if !self.session.puback(packet_id) {
                 break;
@@ -301,6 +314,9 @@ impl<R: Release> Edge<R> {
             }
             self.books.acks.left();
             self.acks_sent += 1;
+        }
+        if !self.stopping {
+            self.downlink.publish(&mut self.session, now, wall);
         }
         self.session.flush(now);
     }

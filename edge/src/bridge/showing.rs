@@ -35,6 +35,7 @@ impl<R: Release> Edge<R> {
             counter.increment(now - *shown);
             *shown = now;
         }
+        self.downlink.show();
         self.metrics.in_flight.set(self.books.tracker.in_hand() as f64);
         self.metrics.vehicles.set(self.books.acks.vehicles() as f64);
         let standing_by = self.watch.as_ref().is_some_and(|watch| watch.is_standing_by());

@@ -10,7 +10,7 @@ pub use secure::Secure;
 use service::{Address, Error};
 use telemetry::VehicleId;
 
-use crate::{ack::Pace, limit::Allowance};
+use crate::{ack::Pace, downlink::Commands, limit::Allowance};
 
 /// The largest packet that the edge accepts, in bytes. The broker's limit lies below it, Kafka's above.
 pub const MAX_PACKET_BYTES: u32 = 128 * 1024;
@@ -120,6 +120,9 @@ pub struct Config {
     /// TLS and accounts.
     #[command(flatten)]
     pub secure: Secure,
+    /// How commands go down.
+    #[command(flatten)]
+    pub commands: Commands,
 }
 
 impl Config {
@@ -131,6 +134,7 @@ impl Config {
         let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
         self.broker()?;
         Address::list_of_flag("kafka", &self.kafka)?;
+        self.commands.validate()?;
         if self.id.is_empty() || self.id.len() > 64 || self.id.contains(['+', '#', '/', '\0']) {
             return usage("id", format!("{:?} is not 1 to 64 bytes without + # /", self.id));
         }
@@ -267,6 +271,7 @@ mod tests {
             (&["--vehicle-rate", "NaN"], Some("vehicle-rate")),
             (&["--vehicle-burst", "0"], Some("vehicle-burst")),
             (&["--spool-limit-mib", "1"], Some("spool-limit-mib")),
+            (&["--max-open-commands", "0"], Some("max-open-commands")),
             (&["--ack-min-ms", "5", "--ack-max-ms", "4"], Some("ack-min-ms")),
         ] {
             assert_eq!(refused_flag(flags), refused, "{flags:?}");

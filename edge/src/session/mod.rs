@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use native_tls::TlsConnector;
 use service::{Address, Backoff, Error};
 use telemetry::{UnixMillis, mqtt_topic::Channel};
@@ -312,6 +313,18 @@ impl Session {
         }
         if let Link::Up(up) = &mut self.link {
             packets::publish(mqtt_topic, payload, None, true, up.wire.outbox());
+        }
+        true
+    }
+
+    /// Adds a JSON publish of QoS 1 that the broker keeps for at most `expiry_s`; false if there is no room now.
+    #[must_use]
+    pub(crate) fn publish_expiring(&mut self, mqtt_topic: &str, payload: Bytes, packet_id: u16, expiry_s: u32) -> bool {
+        if !self.has_room() {
+            return false;
+        }
+        if let Link::Up(up) = &mut self.link {
+            packets::publish_expiring(mqtt_topic, payload, packet_id, expiry_s, up.wire.outbox());
         }
         true
     }

@@ -1,15 +1,16 @@
 //! MQTT 5 packets: the only file with rumqttc's types. Its codec is used without its event loop, which takes a
 //! channel, an event and a write to the socket for every acknowledgement.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::{
     Error, QoS,
     v5::{
         Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, LastWill, Login,
-        Packet, PingReq, PubAck, PubAckReason, Publish, RetainForwardRule, Subscribe, SubscribeReasonCode,
+        Packet, PingReq, PubAck, PubAckReason, Publish, PublishProperties, RetainForwardRule, Subscribe,
+        SubscribeReasonCode,
     },
 };
-use telemetry::UnixMillis;
+use telemetry::{Encoding, UnixMillis};
 
 use super::{Happening, Identity};
 use crate::{
@@ -159,6 +160,18 @@ pub(super) fn publish(mqtt_topic: &str, payload: Vec<u8>, packet_id: Option<u16>
     let mut publish = Publish::new(mqtt_topic, qos, payload, None);
     publish.pkid = packet_id.unwrap_or(0);
     publish.retain = retain;
+    write(&Packet::Publish(publish), outbox);
+}
+
+/// QoS 1, JSON; the broker drops it after `expiry_s` if it still has it.
+pub(super) fn publish_expiring(mqtt_topic: &str, payload: Bytes, packet_id: u16, expiry_s: u32, outbox: &mut BytesMut) {
+    let properties = PublishProperties {
+        message_expiry_interval: Some(expiry_s),
+        content_type: Some(Encoding::Json.content_type().to_owned()),
+        ..PublishProperties::default()
+    };
+    let mut publish = Publish::new(mqtt_topic, QoS::AtLeastOnce, payload, Some(properties));
+    publish.pkid = packet_id;
     write(&Packet::Publish(publish), outbox);
 }
 

@@ -136,3 +136,31 @@ fn a_reading_too_large_gets_no_seq_and_is_counted() {
     let record = decode(&made.readings[0].record.payload, Encoding::Json, None).unwrap();
     assert_eq!(record.kind, Kind::Full, "a boot starts with a full record");
 }
+
+#[test]
+fn another_interval_holds_from_the_next_reading_on() {
+    let mut readings = Readings::new(fleet(), 1, 9, START);
+    let mut unchanged = Readings::new(fleet(), 1, 9, START);
+    assert_eq!([readings.make(), readings.make()], [unchanged.make(), unchanged.make()]);
+    let last = readings.next_time().unwrap() - 500;
+    readings.set_interval(2_000, last + 100);
+    assert_eq!(readings.next_time(), Some(last + 2_000));
+    readings.make();
+    assert_eq!(readings.next_time(), Some(last + 4_000));
+    // Long ago by the new one: now, and what would have been due in between is not made up.
+    readings.set_interval(100, last + 3_500);
+    assert_eq!(readings.next_time(), Some(last + 3_500));
+    let made = readings.make();
+    assert_eq!((made.readings.len(), readings.next_time()), (1, Some(last + 3_600)));
+}
+
+#[test]
+fn after_a_reboot_a_vehicle_begins_with_a_full_reading_of_the_new_boot() {
+    let mut readings = Readings::new(Fleet { changes: 10, ..fleet() }, 1, 9, START);
+    let decoded = |reading: &Reading| decode(&reading.record.payload, Encoding::Json, None).unwrap();
+    let [first, second] = [readings.make(), readings.make()].map(|made| decoded(&made.readings[0]));
+    assert_eq!((first.kind, second.kind, second.seq), (Kind::Full, Kind::Change, 2));
+    readings.reboot(10);
+    let third = decoded(&readings.make().readings[0]);
+    assert_eq!((third.kind, third.boot, third.seq, third.time), (Kind::Full, 10, 1, second.time + 500));
+}

@@ -92,6 +92,14 @@ impl Outbox {
         records.into_iter().filter_map(|record| self.insert(record, true)).collect()
     }
 
+    /// The unit begins another boot: what is in hand is sent again (rule 1).
+    pub fn reboot(&mut self, boot: u32) {
+        self.boot = boot;
+        self.last_sent.retain(|boot, _| self.by_seq.range((*boot, 0)..=(*boot, u64::MAX)).next().is_some());
+        self.last_sent.insert(boot, 0);
+        self.session(false);
+    }
+
     /// Takes a new reading. If the outbox is full, the oldest goes, is counted and returned.
     pub fn offer(&mut self, record: Record) -> Option<Record> {
         self.counts.offered += 1;

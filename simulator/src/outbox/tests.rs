@@ -248,6 +248,25 @@ fn a_restored_outbox_believes_acks_up_to_what_the_earlier_process_sent() {
 }
 
 #[test]
+fn a_reboot_sends_everything_again_and_believes_acks_of_both_boots() {
+    let mut outbox = live(10, 3);
+    assert_eq!(send(&mut outbox, 0), [1, 2, 3]);
+    outbox.disconnected(1);
+    outbox.reboot(BOOT + 1);
+    outbox.offer(Record { key: Key::Seq { boot: BOOT + 1, seq: 1 }, ..record(1) });
+    outbox.session(true);
+    outbox.connected(2);
+    assert_eq!(send(&mut outbox, 2), [1, 2, 3, 1]);
+    assert_eq!(outbox.ack(&ack(&[(1, 4)]), 3), [], "more than was sent in the old one");
+    assert_eq!(outbox.ack(&ack(&[(1, 3)]), 3).len(), 3);
+    let range = AckedRange { boot: BOOT + 1, from: 1, to: 1 };
+    assert_eq!(outbox.ack(&Ack { ranges: vec![range], ..Ack::default() }, 3).len(), 1);
+    // What is settled is forgotten: reboots cost nothing that grows.
+    outbox.reboot(BOOT + 2);
+    assert_eq!(outbox.last_sent.keys().collect::<Vec<_>>(), [&(BOOT + 2)]);
+}
+
+#[test]
 fn a_hash_removes_what_was_sent_with_these_bytes() {
     let mut outbox = live(1, 0);
     let bad = |payload: &'static [u8]| Record {

@@ -12,7 +12,9 @@ mod status;
 
 pub use ack::{Ack, AckedRange, MAX_ACK_BYTES, MAX_ACK_HASHES, MAX_ACK_RANGES};
 pub use alert::{AlertAction, AlertCommand, AlertEvent, AlertId, AlertState, Episode, InvalidAlertId, Severity};
-pub use command::{CommandReply, VehicleCommand, VehicleCommandKind};
+pub use command::{
+    CommandHead, CommandReply, MAX_COMMAND_BYTES, MAX_COMMAND_LIFE_MS, PropertyName, VehicleCommand, VehicleCommandKind,
+};
 pub use model::{ModelAlias, ModelEvent, ModelKey, ModelVersion};
 pub use registry::Registry;
 pub use score::{Contribution, Score, Source, Verdict};
