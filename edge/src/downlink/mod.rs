@@ -200,7 +200,7 @@ impl Downlink {
         for partition in self.open.commits().into_keys() {
             self.open.revoked(partition);
         }
-        self.flight.lost();
+        self.flight = Flight::default();
         self.commits.clear();
     }
 

@@ -81,11 +81,14 @@ impl Used {
     }
 }
 
+/// By name: the process, what it had used when it was first seen, and what it has used since.
+type Watched = BTreeMap<String, (i32, Usage, Used)>;
+
 /// Watches groups in a thread until it is told to finish.
 #[derive(Debug)]
 pub struct Sampler {
     stop: Arc<AtomicBool>,
-    watched: Arc<Mutex<BTreeMap<String, (i32, Usage, Used)>>>,
+    watched: Arc<Mutex<Watched>>,
     began: Instant,
     thread: Option<JoinHandle<()>>,
 }
