@@ -321,8 +321,8 @@ mod tests {
         let reading = std::thread::spawn(move || client(address, 17, |_| {}));
         let mut link = source.accept(Duration::from_secs(20)).unwrap();
         let packets = |first, count| Packets::encode(Form::Change200, 1, 1_760_000_000, first, count).unwrap();
-        link.send(&packets(0, 10)).unwrap();
-        link.send(&packets(10, 7)).unwrap();
+        link.send(&packets(0, 9)).unwrap();
+        link.send(&packets(9, 8)).unwrap();
         let read = reading.join().unwrap();
         assert_eq!(read, (1..=17).map(|id| (id, 200)).collect::<Vec<_>>());
     }

@@ -81,8 +81,17 @@ impl Used {
     }
 }
 
-/// By name: the process, what it had used when it was first seen, and what it has used since.
-type Watched = BTreeMap<String, (i32, Usage, Used)>;
+/// Groups by name.
+type Watched = BTreeMap<String, Group>;
+
+/// A group that is watched.
+#[derive(Debug)]
+struct Group {
+    number: i32,
+    /// What it had used when the watch began.
+    before: Usage,
+    used: Used,
+}
 
 /// Watches groups in a thread until it is told to finish.
 #[derive(Debug)]
@@ -98,8 +107,12 @@ impl Sampler {
     pub fn start(groups: &[(&str, i32)]) -> Self {
         let before = of_groups(&groups.iter().map(|(_, group)| *group).collect::<Vec<_>>());
         let known = |group| before.get(&group).copied().unwrap_or_default();
-        let watched =
-            groups.iter().map(|(name, group)| ((*name).to_owned(), (*group, known(*group), Used::default()))).collect();
+        let watched = groups
+            .iter()
+            .map(|(name, group)| {
+                ((*name).to_owned(), Group { number: *group, before: known(*group), used: Used::default() })
+            })
+            .collect();
         let mut sampler =
             Self { stop: Arc::default(), watched: Arc::new(Mutex::new(watched)), began: Instant::now(), thread: None };
         let (stop, watched, began) = (Arc::clone(&sampler.stop), Arc::clone(&sampler.watched), sampler.began);
@@ -117,7 +130,7 @@ impl Sampler {
         self.end();
         sample(&self.watched, self.began);
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.iter().map(|(name, (_, _, used))| (name.clone(), used.clone())).collect()
+        watched.iter().map(|(name, group)| (name.clone(), group.used.clone())).collect()
     }
 
     fn end(&mut self) {
@@ -136,14 +149,14 @@ impl Drop for Sampler {
     }
 }
 
-fn sample(watched: &Mutex<BTreeMap<String, (i32, Usage, Used)>>, began: Instant) {
+fn sample(watched: &Mutex<Watched>, began: Instant) {
     let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = of_groups(&watched.values().map(|(group, ..)| *group).collect::<Vec<_>>());
+    let now = of_groups(&watched.values().map(|group| group.number).collect::<Vec<_>>());
     let after = began.elapsed().as_secs_f64();
-    for (group, before, used) in watched.values_mut() {
+    for group in watched.values_mut() {
         // One that has ended keeps what it had used at the last look.
-        if let Some(now) = now.get(group) {
-            used.take_in(after, *before, *now);
+        if let Some(now) = now.get(&group.number) {
+            group.used.take_in(after, group.before, *now);
         }
     }
 }

@@ -39,11 +39,18 @@ impl Table {
     }
 }
 
-/// A number with as many digits as it is worth: whole from 100 on, with commas.
+/// A number with as many digits as it is worth: two behind the point up to 10, one up to 100, none from there on, and
+/// commas.
 pub(super) fn number(value: f64) -> String {
-    if value.abs() < 99.95 && value.fract() != 0.0 {
-        let digits = if value.abs() < 9.995 { 2 } else { 1 };
-        return format!("{value:.digits$}");
+    let digits = match value.abs() {
+        small if small < 9.995 => 2,
+        middle if middle < 99.95 => 1,
+        _ => 0,
+    };
+    if digits > 0 {
+        let text = format!("{value:.digits$}");
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        return if text == "-0" { "0".to_owned() } else { text.to_owned() };
     }
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
@@ -53,7 +60,7 @@ pub(super) fn number(value: f64) -> String {
         }
         text.push(digit);
     }
-    if value < 0.0 && digits != "0" { format!("-{text}") } else { text }
+    if value < 0.0 { format!("-{text}") } else { text }
 }
 
 /// Median, and the range where there was more than one round.
@@ -74,7 +81,7 @@ mod tests {
     #[test]
     fn numbers_have_the_digits_that_they_are_worth() {
         let numbers = [0.0, 0.125, 5.0, 4.256, 12.34, 99.99, 100.4, 1_234_567.0, -0.5, -1_234.0, -0.001];
-        let texts = ["0", "0.12", "5", "4.26", "12.3", "100", "100", "1,234,567", "-0.50", "-1,234", "-0.00"];
+        let texts = ["0", "0.12", "5", "4.26", "12.3", "100", "100", "1,234,567", "-0.5", "-1,234", "0"];
         assert_eq!(numbers.map(number), texts);
     }
 
