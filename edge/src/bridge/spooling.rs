@@ -4,7 +4,8 @@
 //! the spool, and so is what arrives from then on: *spooling*. The broker gets its PUBACKs once a batch is
 //! fsynced, the vehicle hears of nothing. When deliveries begin again the spool is read back in its order:
 //! *catching up*. Arrivals still go to its end, so that no reading overtakes an earlier one of its vehicle. When
-//! all of it has been handed to the producer, arrivals do so directly again.
+//! all of it has been handed to the producer, arrivals do so directly again. A spool that takes nothing, because its
+//! disk is full or broken, holds that up only as long as Kafka is away.
 
 use std::{
     collections::VecDeque,
@@ -125,6 +126,11 @@ impl Spooling {
         self.catch_up.to_read().is_none() && self.came_back.is_empty() && self.unsafe_yet() == 0
     }
 
+    /// Everything of the spool is with the producer, and nothing is on its way into it.
+    fn holds_nothing(&self) -> bool {
+        self.on && self.catch_up.to_read().is_none() && self.came_back.is_empty() && self.writing.is_empty()
+    }
+
     pub(super) fn close(&self) {
         self.spool.close();
     }
@@ -159,7 +165,10 @@ impl<R: Release> Edge<R> {
         if !spooling.on && stands {
             self.begin(spooling);
         }
-        self.outcomes(spooling, now)?;
+        let refused = self.outcomes(spooling, now)?;
+        if refused && spooling.holds_nothing() && (!stands || !self.tries()) {
+            self.do_without(spooling, now)?;
+        }
         self.write(spooling, now);
         if spooling.on && !self.stopping {
             self.read_back(spooling)?;
@@ -240,7 +249,8 @@ impl<R: Release> Edge<R> {
         }
     }
 
-    fn outcomes(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
+    /// Takes what the spool answers; whether it has refused something.
+    fn outcomes(&mut self, spooling: &mut Spooling, now: Instant) -> Result<bool, Error> {
         let mut refused: VecDeque<Ticket> = VecDeque::new();
         for outcome in spooling.spool.take_outcomes() {
             match outcome {
@@ -281,8 +291,35 @@ impl<R: Release> Edge<R> {
                 }
             }
         }
+        let any = !refused.is_empty();
         for ticket in refused.into_iter().rev() {
             spooling.pending.push_front(ticket);
+        }
+        Ok(any)
+    }
+
+    /// Whether Kafka is asked to take anything. If not, nothing tells whether it is there.
+    fn tries(&self) -> bool {
+        self.books.tracker.iter().any(|(_, item)| item.with_producer)
+    }
+
+    /// What waits for the spool goes to Kafka in its place.
+    fn do_without(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
+        tracing::warn!(waiting = spooling.pending.len(), "arrivals go to Kafka, as the spool does not take them");
+        spooling.on = false;
+        spooling.retry_at = None;
+        // Kafka is given its time.
+        self.progress_at = now;
+        while let Some(ticket) = spooling.pending.pop_front() {
+            let Some(item) = self.books.tracker.get_mut(ticket) else { continue };
+            let has_it = mem::replace(&mut item.with_producer, true);
+            match self.waiting.is_empty() {
+                _ if has_it => {}
+                true => {
+                    self.hand_over(ticket)?;
+                }
+                false => self.waiting.push_back(ticket),
+            }
         }
         Ok(())
     }

@@ -1,6 +1,13 @@
 //! The log itself: one owner, who blocks. What is appended and synced counts; nothing else does.
 
-use std::{collections::VecDeque, fs::File, io, ops::Range, path::PathBuf, time::Instant};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, ErrorKind},
+    ops::Range,
+    path::PathBuf,
+    time::Instant,
+};
 
 use super::{
     Settings,
@@ -331,9 +338,24 @@ impl Store {
         self.settle()
     }
 
+    /// Puts an empty segment behind the last one, all of which is delivered.
+    fn empty_last(&mut self) -> io::Result<()> {
+        let begun = self.begin_segment();
+        let full = |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        if !begun.as_ref().is_err_and(full) {
+            return begun;
+        }
+        // There is room for it only when the last one yields, which nobody reads any more. To die here costs a wrong
+        // count: what is delivered, and no checkpoint says so, is taken for lost.
+        self.active = None;
+        self.disk.open(&self.last.path(&self.dir))?.set_len(HEADER as u64)?;
+        self.last.bytes = HEADER as u64;
+        self.begin_segment()
+    }
+
     fn settle(&mut self) -> io::Result<()> {
         // The last segment is what holds the position, so an empty one takes its place first.
-        let emptied = if self.is_delivered_whole() { self.begin_segment() } else { Ok(()) };
+        let emptied = if self.is_delivered_whole() { self.empty_last() } else { Ok(()) };
         let removed = self.remove_delivered();
         let checkpoint = Checkpoint { delivered: self.delivered, next: self.next() };
         if checkpoint != self.checkpoint {

@@ -90,8 +90,9 @@ fn line(name: &str, outcome: &Outcome) -> String {
     let further = |name: &str| outcome.further.get(name).copied().unwrap_or_default();
     format!(
         "{name:<24} {:>8} {:>5} {:>7} {:>7} {:>7} {:>7} {:>6} {:>5.0}  {verdict}",
-        outcome.acknowledged(),
-        outcome.count("lost"),
+        // Of a control they are no verdict.
+        outcome.acknowledged().max(further("acknowledged")),
+        outcome.count("lost").max(further("lost")),
         outcome.count("duplicates"),
         outcome.count("reorderings"),
         further("resent"),

@@ -209,6 +209,7 @@ impl Trial {
             // Nobody goes before the last ack has come.
             ("--drain-ms", "240000".into()),
             ("--resend-ms", "500".into()),
+            ("--refused-ms", "500".into()),
             ("--probe-ms", "3000".into()),
             ("--reconnect-ms", "200".into()),
         ];
@@ -223,6 +224,7 @@ impl Trial {
                     ("--outbox", path("outbox")),
                     ("--probe-max-ms", "12000".into()),
                     ("--resend-max-ms", "5000".into()),
+                    ("--refused-max-ms", "5000".into()),
                     ("--reconnect-max-ms", "2000".into()),
                     ("--connect-timeout-ms", WAIT_FOR_OTHERS_MS.into()),
                     ("--progress", "json".into()),

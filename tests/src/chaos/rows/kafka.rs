@@ -84,7 +84,7 @@ pub(super) async fn flaps(name: &'static str) -> Result<Outcome> {
 /// Memory must not only be small but flat: what is spooled costs none.
 pub(super) async fn away_for_5_minutes(name: &'static str) -> Result<Outcome> {
     const OUTAGE: Duration = Duration::from_secs(300);
-    let mut trial = Trial::start(name, Setup { links: true, ..Setup::default() }).await?;
+    let mut trial = Trial::start(name, Setup::default()).await?;
     let drive = OUTAGE + Duration::from_secs(20);
     trial.drive(Fleet::Load { vehicles: 500, rate: 5_000, bytes: 200, window: 5_000, drive }).await?;
     trial.stored(25_000).await?;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     chaos::{
@@ -146,17 +146,43 @@ fn on_a_small_disk(edge: Program, spool: &Path, mib: u32) -> Result<Program> {
     Ok(small)
 }
 
-/// Twice: a disk that was full has to be of use again.
-pub(super) async fn disk_full(name: &'static str) -> Result<Outcome> {
+/// Kafka is away from an edge with a disk of its own, or it is said why there can be none.
+async fn own_disk(name: &'static str, mib: u32, fleet: Fleet) -> Result<Result<Trial, Outcome>> {
     let mut trial = Trial::start(name, Setup::default()).await?;
     trial.stop_edge().await?;
-    let small = on_a_small_disk(trial.edge_program(), &trial.spool(), 4)?;
+    let small = on_a_small_disk(trial.edge_program(), &trial.spool(), mib)?;
     if let Err(error) = trial.stack.launch(small).await {
-        return Ok(Outcome::skipped(format!("no mount namespace for a small disk: {error:#}")));
+        return Ok(Err(Outcome::skipped(format!("no mount namespace for a disk of its own: {error:#}"))));
     }
-    trial.drive(Fleet::for_s(55)).await?;
+    trial.drive(fleet).await?;
     trial.stored(UNDER_LOAD).await?;
     trial.links.kafka.set(Condition::CUT);
+    Ok(Ok(trial))
+}
+
+/// With a disk that takes nothing any more the edge gets along without its spool as soon as Kafka is back.
+pub(super) async fn disk_broken(name: &'static str) -> Result<Outcome> {
+    let mut trial = match own_disk(name, 64, Fleet::for_s(30)).await? {
+        Ok(trial) => trial,
+        Err(skipped) => return Ok(skipped),
+    };
+    trial.spooled(1_000).await?;
+    let edge = trial.stack.running("edge")?.pid().context("the edge runs")?.to_string();
+    let remount = ["--preserve-credentials", "--user", "--mount", "--target", &edge, "mount", "-o", "remount,ro"];
+    let mut remount = Program::new("remount", "/usr/bin/nsenter", remount);
+    remount.arguments.push(trial.spool().into());
+    let (code, _, error) = crate::process::run(&remount).await?;
+    ensure!(code == Some(0), "the disk can't be made read-only: {error}");
+    trial.edge_is("the spool is refused", Duration::from_secs(20), |edge| edge.refusals > 0.0).await?;
+    heal(trial, Promise::recovery(AFTER_AN_OUTAGE)).await
+}
+
+/// Twice: a disk that was full has to be of use again.
+pub(super) async fn disk_full(name: &'static str) -> Result<Outcome> {
+    let mut trial = match own_disk(name, 4, Fleet::for_s(55)).await? {
+        Ok(trial) => trial,
+        Err(skipped) => return Ok(skipped),
+    };
     trial.edge_is("the disk is full", Duration::from_secs(40), |edge| edge.refusals > 0.0).await?;
     trial.stays(Duration::from_secs(3)).await?;
     trial.links.kafka.set(Condition::WELL);

@@ -66,6 +66,32 @@ fn a_full_disk_costs_nothing_that_counts_and_the_store_goes_on_when_there_is_roo
 }
 
 #[test]
+fn a_disk_that_is_full_of_delivered_records_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut store) = faulty(dir.path());
+    append(&mut store, 3);
+    store.delivered(4).unwrap();
+    for errno in [Errno::ENOSPC, Errno::EDQUOT] {
+        disk.take_done();
+        disk.fail(&[Operation::Write], errno);
+        store.tend(Instant::now()).unwrap();
+        let done = disk.take_done();
+        let cut = done.iter().position(|operation| *operation == Operation::SetLen).unwrap();
+        assert!(done[..cut].contains(&Operation::Write), "not before it has to be: {done:?}");
+        let first = store.next();
+        assert_eq!(files(dir.path())[&format!("{first:020}.segment")], 24, "no more than a header");
+        assert_eq!((segments(dir.path()).len(), store.level().records), (1, 0));
+        append(&mut store, 3);
+        assert_eq!(positions(&read_all(&mut store)), (first..first + 3).collect::<Vec<_>>());
+        store.delivered(first + 3).unwrap();
+    }
+    // Another fault is no reason to cut.
+    disk.fail(&[Operation::Write], Errno::EIO);
+    store.tend(Instant::now()).unwrap_err();
+    assert!(!disk.take_done().contains(&Operation::SetLen));
+}
+
+#[test]
 fn a_segment_whose_fsync_failed_is_cut_and_never_appended_to_again() {
     for cut in [true, false] {
         let dir = tempfile::tempdir().unwrap();
