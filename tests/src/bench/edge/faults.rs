@@ -29,8 +29,8 @@ const BACK_AFTER: Duration = Duration::from_secs(1);
 /// Something dies while readings come at a steady rate.
 pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) -> Result<Figures> {
     rig.fresh().await?;
-    let times = settings.fault_times();
-    let mut bridge = rig.launch_ready(&planned.contender, &[]).await?;
+    let (times, flags) = (settings.fault_times(), settings.edge_flags());
+    let mut bridge = rig.launch_ready(&planned.contender, &flags).await?;
     let pace = Pace::Rate(planned.rate);
     rig.warm(&rig.lead_in(planned.rate, pace)).await?;
     let drain = if planned.judge == Judge::Ack { ACK_DRAIN } else { PUBACK_DRAIN };
@@ -53,7 +53,7 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
         _ => {
             rig::end(bridge, Signal::SIGKILL).await?;
             until(times.at_s + times.bridge_away_s).await;
-            bridge = rig.launch(&planned.contender, &[])?;
+            bridge = rig.launch(&planned.contender, &flags)?;
         }
     }
     rig::ended(running, Duration::from_secs(times.load_s) + load.drain + ARRIVE_WITHIN).await?;
@@ -65,7 +65,7 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
     } else {
         // Its operator would start it again.
         figures.insert("bridge_ended_count".to_owned(), 1.0);
-        let again = rig.launch(&planned.contender, &[])?;
+        let again = rig.launch(&planned.contender, &flags)?;
         rig.settle(load.messages, ARRIVE_WITHIN).await?;
         rig::end(again, Signal::SIGTERM).await?;
     }
