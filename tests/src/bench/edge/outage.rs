@@ -59,7 +59,7 @@ pub(super) async fn outage(rig: &mut Rig, planned: &Planned, settings: &Settings
     let back = Instant::now();
     let caught_up = caught_up(rig, planned.rate, began, messages).await?;
     rig::ended(running, load.drain + Duration::from_secs(seconds)).await?;
-    rig.settle(messages, CATCH_UP_WITHIN).await?;
+    rig.settle(messages, settings.standstill(), CATCH_UP_WITHIN).await?;
     let used = sampler.finish();
     rig::end(bridge, Signal::SIGTERM).await?;
 
