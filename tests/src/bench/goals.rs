@@ -28,6 +28,19 @@ impl Goal {
     }
 }
 
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, bound, at_most, measured } = self;
+        let word = match self.reached() {
+            Some(true) => "reached",
+            Some(false) => "NOT REACHED",
+            None => "not measured",
+        };
+        let measured = measured.map_or_else(|| "–".to_owned(), |measured| format!("{measured:.1}"));
+        write!(f, "{word}: {what}: {measured} (goal: {} {bound})", if *at_most { "≤" } else { "≥" })
+    }
+}
+
 /// A goal of the edge: its words, row, judge, figure, and bound.
 struct Aim(&'static str, &'static str, &'static str, &'static str, bool, f64);
 

@@ -41,8 +41,6 @@ pub struct Rig {
     /// Where bridges write to.
     pub topic: Topic,
     seed: u64,
-    /// No more records come after so long without any.
-    standstill: Duration,
 }
 
 impl Rig {
@@ -50,7 +48,7 @@ impl Rig {
     ///
     /// # Errors
     /// If a service does not start, or `programs` lacks ours.
-    pub async fn start(folder: &Path, programs: &Path, seed: u64, standstill: Duration) -> Result<Self> {
+    pub async fn start(folder: &Path, programs: &Path, seed: u64) -> Result<Self> {
         for program in ["motorcade-edge", "motorcade-simulator"] {
             ensure!(programs.join(program).is_file(), "{} has no {program}: see `make bench-edge`", programs.display());
         }
@@ -58,7 +56,7 @@ impl Rig {
         let services = Services::start(options).await?;
         let topic = Topic::create(&services.addresses().kafka).await?;
         let programs = programs.canonicalize()?;
-        Ok(Self { folder: folder.canonicalize()?, programs, services, topic, seed, standstill })
+        Ok(Self { folder: folder.canonicalize()?, programs, services, topic, seed })
     }
 
     /// The folder of services, logs and ledgers.
@@ -209,18 +207,18 @@ impl Rig {
         }
     }
 
-    /// Waits until so many records are there, or none came for a while; returns how many there are.
+    /// Waits until so many records are there, or none came for `standstill`; returns how many there are.
     ///
     /// # Errors
     /// If they go on coming for too long.
-    pub async fn settle(&self, records: u64, within: Duration) -> Result<u64> {
+    pub async fn settle(&self, records: u64, standstill: Duration, within: Duration) -> Result<u64> {
         let (mut seen, mut moved) = (None, Instant::now());
         poll::until("the records come to an end", within, async || {
             let count = self.topic.count().await.ok();
             if count != seen {
                 (seen, moved) = (count, Instant::now());
             }
-            Ok(count.filter(|count| *count >= records || moved.elapsed() > self.standstill))
+            Ok(count.filter(|count| *count >= records || moved.elapsed() > standstill))
         })
         .await
     }

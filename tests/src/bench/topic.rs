@@ -2,18 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
-    error::RDKafkaErrorCode,
 };
 use telemetry::kafka_topic::{COMMAND_REPLIES, DEAD_LETTER, TELEMETRY, VEHICLE_STATUS};
 
 /// How long Kafka may take for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long a new topic may take until its partitions have leaders.
+const LEADERS_WITHIN: Duration = Duration::from_secs(30);
 /// Partitions of each topic.
 const PARTITIONS: i32 = 6;
 
@@ -42,18 +43,7 @@ impl Topic {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", kafka).set("broker.address.family", "v4");
         let admin: AdminClient<_> = config.create()?;
-        let topics = [TELEMETRY, DEAD_LETTER, VEHICLE_STATUS, COMMAND_REPLIES].map(|name| {
-            let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
-            // Latency is told by the broker's clock, which is this machine's too, and not by the bridge. Small
-            // segments, so that what was forgotten leaves the disk.
-            topic.set("message.timestamp.type", "LogAppendTime").set("segment.bytes", "134217728")
-        });
-        for answer in admin.create_topics(&topics, &options()).await? {
-            match answer {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((name, code)) => bail!("create {name}: {code}"),
-            }
-        }
+        make(&admin, &[TELEMETRY, DEAD_LETTER, VEHICLE_STATUS, COMMAND_REPLIES]).await?;
         let consumer = config
             // librdkafka wants a group even where none is joined; nothing is committed.
             .set("group.id", "bench")
@@ -61,8 +51,7 @@ impl Topic {
             .create()?;
         let topic = Self { consumer: Arc::new(consumer), admin: Arc::new(admin) };
         // Leaders are elected a moment later.
-        crate::poll::until("the topics have leaders", Duration::from_secs(30), async || Ok(topic.count().await.ok()))
-            .await?;
+        crate::poll::until("the topics have leaders", LEADERS_WITHIN, async || Ok(topic.count().await.ok())).await?;
         Ok(topic)
     }
 
@@ -107,6 +96,20 @@ impl Topic {
         tokio::task::spawn_blocking(read).await?
     }
 
+    /// Makes it anew. A Kafka that is killed may bring back what was forgotten, because it writes down only each
+    /// minute where a partition begins; of a topic that is gone nothing comes back. No bridge may run.
+    ///
+    /// # Errors
+    /// If Kafka does not.
+    pub async fn renew(&self) -> Result<()> {
+        for answer in self.admin.delete_topics(&[TELEMETRY], &options()).await? {
+            answer.map_err(|(name, code)| anyhow!("delete {name}: {code}"))?;
+        }
+        let empty = async || Ok((self.count().await.ok() == Some(0)).then_some(()));
+        make(&self.admin, &[TELEMETRY]).await?;
+        crate::poll::until("the new topic is empty", LEADERS_WITHIN, empty).await
+    }
+
     /// Removes every record.
     ///
     /// # Errors
@@ -124,6 +127,20 @@ impl Topic {
         let removed = self.admin.delete_records(&list, &options()).await.context("empty the topic")?;
         removed.elements().iter().try_for_each(|element| Ok(element.error()?))
     }
+}
+
+async fn make(admin: &AdminClient<DefaultClientContext>, names: &[&str]) -> Result<()> {
+    let topics = names.iter().map(|name| {
+        let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+        // Latency is told by the broker's clock, which is this machine's too, and not by the bridge. Small segments,
+        // so that what was forgotten leaves the disk.
+        topic.set("message.timestamp.type", "LogAppendTime").set("segment.bytes", "134217728")
+    });
+    let topics: Vec<_> = topics.collect();
+    for answer in admin.create_topics(&topics, &options()).await? {
+        answer.map_err(|(name, code)| anyhow!("create {name}: {code}"))?;
+    }
+    Ok(())
 }
 
 /// When a record was appended, ms.

@@ -4,7 +4,7 @@
 use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tests::bench::{edge, fleet, page};
+use tests::bench::{edge, fleet, page, result::BenchReport};
 
 /// Measures the edge, a fleet, and writes down what was measured.
 #[derive(Debug, Parser)]
@@ -35,8 +35,8 @@ async fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
-        Command::Edge(settings) => Box::pin(edge::run(settings)).await.map(|report| report.report.is_ok()),
-        Command::Fleet(settings) => Box::pin(fleet::run(settings)).await.map(|report| report.report.is_ok()),
+        Command::Edge(settings) => Box::pin(edge::run(settings)).await.map(|report| told(&report)),
+        Command::Fleet(settings) => Box::pin(fleet::run(settings)).await.map(|report| told(&report)),
         Command::Write(settings) => page::write(&settings).map(|()| true),
     };
     match done {
@@ -47,4 +47,18 @@ async fn main() -> ExitCode {
             ExitCode::from(70)
         }
     }
+}
+
+/// Prints how a bench ended; whether every verdict is ok.
+fn told(report: &BenchReport) -> bool {
+    let mut out = std::io::stdout().lock();
+    // Whoever read it may have gone.
+    for goal in &report.goals {
+        writeln!(out, "{goal}").ok();
+    }
+    for (name, verdict) in &report.report.verdicts {
+        let word = if verdict.ok { "ok" } else { "FAILED" };
+        writeln!(out, "{name}: {word}, {} checked {:?} {:?}", verdict.checked, verdict.counts, verdict.examples).ok();
+    }
+    report.report.is_ok()
 }

@@ -19,6 +19,8 @@ use crate::bench::{
 
 /// How long records may go on arriving after the last reading.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(180);
+/// A bridge may take so long until it goes on after Kafka or the broker was away: some wait longer after each attempt.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(45);
 /// How long the fleet waits for the edge's acks: the slowest of them leave after a minute.
 pub(super) const ACK_DRAIN: Duration = Duration::from_secs(75);
 /// How long the fleet waits for the broker's PUBACKs, resends included.
@@ -29,10 +31,17 @@ const BACK_AFTER: Duration = Duration::from_secs(1);
 /// Something dies while readings come at a steady rate.
 pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) -> Result<Figures> {
     rig.fresh().await?;
-    let times = settings.fault_times();
-    let mut bridge = rig.launch_ready(&planned.contender, &[]).await?;
+    let (times, flags) = (settings.fault_times(), settings.edge_flags());
+    let mut bridge = rig.launch_ready(&planned.contender, &flags).await?;
     let pace = Pace::Rate(planned.rate);
-    rig.warm(&rig.lead_in(planned.rate, pace)).await?;
+    if planned.kind == Kind::KillKafka {
+        // Its session stands: nothing that comes before it is back passes it by.
+        rig::end(bridge, Signal::SIGTERM).await?;
+        rig.topic.renew().await?;
+        bridge = rig.launch(&planned.contender, &flags)?;
+    } else {
+        rig.warm(&rig.lead_in(planned.rate, pace)).await?;
+    }
     let drain = if planned.judge == Judge::Ack { ACK_DRAIN } else { PUBACK_DRAIN };
     let load = Load { judge: planned.judge, drain, ..rig.lead_in(planned.rate * times.load_s, pace) };
     let running = rig.load(&load, Some(&rig.ledger())).await?;
@@ -53,20 +62,20 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
         _ => {
             rig::end(bridge, Signal::SIGKILL).await?;
             until(times.at_s + times.bridge_away_s).await;
-            bridge = rig.launch(&planned.contender, &[])?;
+            bridge = rig.launch(&planned.contender, &flags)?;
         }
     }
     rig::ended(running, Duration::from_secs(times.load_s) + load.drain + ARRIVE_WITHIN).await?;
     let made = rig.told()?.figure("made_readings");
-    rig.settle(load.messages, ARRIVE_WITHIN).await?;
+    rig.settle(load.messages, RECOVERS_WITHIN, ARRIVE_WITHIN).await?;
     let mut figures = Figures::from([("bridge_ended_count".to_owned(), 0.0)]);
     if bridge.is_running() {
         rig::end(bridge, Signal::SIGTERM).await?;
     } else {
         // Its operator would start it again.
         figures.insert("bridge_ended_count".to_owned(), 1.0);
-        let again = rig.launch(&planned.contender, &[])?;
-        rig.settle(load.messages, ARRIVE_WITHIN).await?;
+        let again = rig.launch(&planned.contender, &flags)?;
+        rig.settle(load.messages, RECOVERS_WITHIN, ARRIVE_WITHIN).await?;
         rig::end(again, Signal::SIGTERM).await?;
     }
     figures.insert("made_readings".to_owned(), made);
@@ -77,18 +86,20 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
 /// A backlog waits, and the bridge is killed at a fifth and at half of it.
 pub(super) async fn drain(rig: &mut Rig, planned: &Planned, settings: &Settings) -> Result<Figures> {
     let waiting = speed::fill(rig, planned, settings).await?;
-    for part in [waiting / 5, waiting / 2] {
+    let mut figures = Figures::new();
+    for (part, kill) in [(waiting / 5, "first"), (waiting / 2, "second")] {
         let bridge = rig.launch(&planned.contender, &[])?;
         let came = rig.wait_for(part, ARRIVE_WITHIN).await;
         came.with_context(|| format!("{} does not go on\n{}", planned.contender.name(), bridge.log_tail()))?;
         rig::end(bridge, Signal::SIGKILL).await?;
+        figures.insert(format!("{kill}_kill_records"), rig.topic.count().await? as f64);
         tokio::time::sleep(BACK_AFTER).await;
     }
     let bridge = rig.launch(&planned.contender, &[])?;
     // Repeats may make the count whole before everything is there: it has to come to rest.
-    rig.settle(u64::MAX, ARRIVE_WITHIN).await?;
+    rig.settle(u64::MAX, settings.standstill(), ARRIVE_WITHIN).await?;
     rig::end(bridge, Signal::SIGTERM).await?;
-    let mut figures = speed::judged(&rig.told()?, &rig.audit().await?);
+    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?));
     figures.retain(|name, _| !name.starts_with("latency"));
     Ok(figures)
 }

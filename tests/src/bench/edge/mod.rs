@@ -9,7 +9,7 @@ pub mod plan;
 mod run;
 mod speed;
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
@@ -72,6 +72,12 @@ impl Settings {
     /// No more records come after so long without any.
     pub(crate) fn standstill(&self) -> Duration {
         Duration::from_secs(if self.quick { 4 } else { 15 })
+    }
+
+    /// Flags of our edge in rows with faults: as it is shipped, or with acks that leave sooner.
+    pub(crate) fn edge_flags(&self) -> Vec<OsString> {
+        let soon = ["--ack-min-ms", "1000", "--ack-max-ms", "2000"].map(OsString::from);
+        if self.quick { soon.into() } else { Vec::new() }
     }
 
     /// When a fault happens and for how long, s: a killed bridge or broker, a killed Kafka, and the load's length.

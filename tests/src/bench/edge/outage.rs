@@ -32,7 +32,8 @@ pub(super) async fn outage(rig: &mut Rig, planned: &Planned, settings: &Settings
     rig.fresh().await?;
     let spool = rig.folder().join("spool");
     std::fs::create_dir_all(&spool)?;
-    let bridge = rig.launch_ready(&planned.contender, &["--spool".into(), spool.into()]).await?;
+    let flags: Vec<_> = ["--spool".into(), spool.into()].into_iter().chain(settings.edge_flags()).collect();
+    let bridge = rig.launch_ready(&planned.contender, &flags).await?;
     rig.warm(&rig.lead_in(planned.rate, Pace::Rate(planned.rate))).await?;
 
     let seconds = BEFORE.as_secs() + settings.outage_s + AFTER_S;
@@ -58,7 +59,7 @@ pub(super) async fn outage(rig: &mut Rig, planned: &Planned, settings: &Settings
     let back = Instant::now();
     let caught_up = caught_up(rig, planned.rate, began, messages).await?;
     rig::ended(running, load.drain + Duration::from_secs(seconds)).await?;
-    rig.settle(messages, CATCH_UP_WITHIN).await?;
+    rig.settle(messages, settings.standstill(), CATCH_UP_WITHIN).await?;
     let used = sampler.finish();
     rig::end(bridge, Signal::SIGTERM).await?;
 

@@ -32,7 +32,7 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
     let began = Instant::now();
     let mut report = Report::new(&settings.report);
     report.parameters = parameters(&settings);
-    let mut rig = Rig::start(&settings.folder, &settings.programs, settings.seed, settings.standstill()).await?;
+    let mut rig = Rig::start(&settings.folder, &settings.programs, settings.seed).await?;
     let edge = rig.launch_ready(&Contender::Motorcade, &[]).await?;
     rig.warm(&rig.lead_in(if settings.quick { WARM_UP / 5 } else { WARM_UP }, Pace::Blast)).await?;
     crate::bench::rig::end(edge, nix::sys::signal::Signal::SIGTERM).await?;
@@ -139,6 +139,8 @@ fn brief(figures: &Figures) -> String {
         "latency_p99_ms",
         "bridge_peak_mb",
         "lost_readings",
+        "first_kill_records",
+        "second_kill_records",
         "duplicate_readings",
         "reordered_readings",
     ];

@@ -53,7 +53,7 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
         ("load", rig::group_of(&running)?),
     ]);
     let sending = Duration::from_secs(settings.paced_s);
-    let came = rig.settle(load.messages, ARRIVE_WITHIN + sending).await?;
+    let came = rig.settle(load.messages, settings.standstill(), ARRIVE_WITHIN + sending).await?;
     let used = sampler.finish();
     rig::ended(running, load.drain + sending + ARRIVE_WITHIN).await?;
     let mut figures = cost(&used, came);
@@ -82,7 +82,7 @@ pub(super) async fn drain(rig: &mut Rig, planned: &Planned, settings: &Settings)
     let services = [("mosquitto", rig.group_of(Service::Mosquitto)?), ("kafka", rig.group_of(Service::Kafka)?)];
     let bridge = rig.launch(&planned.contender, &[])?;
     let sampler = Sampler::start(&[services[0], services[1], ("bridge", rig::group_of(&bridge)?)]);
-    let came = rig.settle(waiting, ARRIVE_WITHIN).await?;
+    let came = rig.settle(waiting, settings.standstill(), ARRIVE_WITHIN).await?;
     let used = sampler.finish();
     let mut figures = cost(&used, came);
     figures.extend(speed(rig, came).await?);
