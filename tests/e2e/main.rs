@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it does")]
 
 mod command_lines;
+mod commands;
 mod demos;
 mod dependency_rules;
 mod kubernetes;

@@ -330,6 +330,7 @@ impl<R: Release> Edge<R> {
             }
             Happening::TakenOver => {
                 self.lost("taken over");
+                self.downlink.step_aside();
                 return Err(self.unavailable("another edge connected with this --id".to_owned()));
             }
             Happening::Fatal(why) => {

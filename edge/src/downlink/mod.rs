@@ -14,6 +14,7 @@
 mod config;
 mod dead_letter;
 mod flight;
+mod group;
 mod online;
 mod open;
 mod reader;
@@ -182,12 +183,22 @@ impl Downlink {
         self.open.wake_at(now, wall).map(|at| at.max(now + Duration::from_millis(10)))
     }
 
-    /// Reads no more, commits and leaves the group: another edge of this id goes on, or the next process.
+    /// Reads no more, commits and leaves the group: the next process goes on.
     pub(crate) fn leave(&mut self) {
         self.commit();
         if let Some(reader) = &self.reader {
             reader.stop();
         }
+    }
+
+    /// Another edge of this id has taken the session over, and goes on. The next connection begins anew.
+    pub(crate) fn step_aside(&mut self) {
+        self.leave();
+        // Its thread commits, and ends by itself.
+        self.reader = None;
+        self.open.all_given_back();
+        self.flight = Flight::default();
+        self.commits.clear();
     }
 
     /// Whether the group has been left.

@@ -19,12 +19,10 @@ use std::{
 use bytes::Bytes;
 use mio::Waker;
 use rdkafka::{
-    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
-    types::RDKafkaRespErr,
 };
 use service::Backoff;
 use telemetry::{
@@ -35,6 +33,7 @@ use telemetry::{
 
 use super::{
     dead_letter::DeadLetters,
+    group::{Context, Group, locked},
     open::{Command, Place},
 };
 use crate::{config::Config, intake::read_event};
@@ -129,65 +128,6 @@ impl Drop for Reader {
     }
 }
 
-/// Partitions that came and went, as librdkafka's callbacks tell them, within a poll.
-#[derive(Debug, Default)]
-struct Group {
-    assigned: Vec<i32>,
-    revoked: VecDeque<i32>,
-    commit_failed: bool,
-}
-
-struct Context(Arc<Mutex<Group>>);
-
-impl Context {
-    fn group(&self) -> MutexGuard<'_, Group> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // That Kafka is away the producer says.
-        tracing::debug!(?level, facility, message, "librdkafka, commands");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka, commands");
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
-        let result = match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                tracing::debug!(?partitions, "commands of these partitions are ours");
-                self.group().assigned.extend(&partitions);
-                consumer.incremental_assign(list)
-            }
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                tracing::debug!(?partitions, "commands of these partitions are no longer ours");
-                let mut group = self.group();
-                group.assigned.retain(|partition| !partitions.contains(partition));
-                group.revoked.extend(&partitions);
-                drop(group);
-                consumer.incremental_unassign(list)
-            }
-            other => return tracing::warn!(?other, "the group of commands"),
-        };
-        if let Err(error) = result {
-            tracing::warn!(%error, "the group of commands");
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::debug!(%error, "a commit of commands failed and is repeated");
-            self.group().commit_failed = true;
-        }
-    }
-}
-
 /// The thread.
 struct Member {
     settings: ClientConfig,
@@ -265,7 +205,7 @@ impl Member {
         // Leaves the group.
         drop(consumer);
         self.paused = false;
-        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut group = locked(&self.group);
         let lost = mem::take(&mut group.assigned);
         group.revoked.extend(lost);
         drop(group);
@@ -275,7 +215,7 @@ impl Member {
 
     /// Tells what went, before anything that came after it.
     fn take_group(&mut self) {
-        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut group = locked(&self.group);
         if mem::take(&mut group.commit_failed) {
             self.committed.clear();
         }
@@ -336,7 +276,7 @@ impl Member {
 
     fn commit(&mut self, consumer: &BaseConsumer<Context>, mode: CommitMode) {
         self.committed_at = Instant::now();
-        let ours = self.group.lock().unwrap_or_else(PoisonError::into_inner).assigned.clone();
+        let ours = locked(&self.group).assigned.clone();
         let wanted = self.shared.wanted().clone();
         let news: BTreeMap<i32, i64> = wanted
             .into_iter()
