@@ -5,6 +5,7 @@
 mod benches;
 mod chaos;
 mod command_lines;
+mod commands;
 mod demos;
 mod dependency_rules;
 mod kubernetes;

@@ -199,7 +199,7 @@ impl<R: Release> Edge<R> {
             watch.say(&mut self.session, now);
             may_connect = watch.standby.may_connect(now);
             if watch.is_standing_by() {
-                self.downlink.stand_by();
+                self.downlink.step_aside();
             }
         }
         let listen = self.may_listen();
@@ -270,6 +270,7 @@ impl<R: Release> Edge<R> {
             Happening::Pong => {}
             Happening::TakenOver => {
                 self.lost("another edge has taken over");
+                self.downlink.step_aside();
                 if self.watch.is_some() {
                     return Ok(());
                 }

@@ -14,6 +14,7 @@
 mod config;
 mod dead_letter;
 mod flight;
+mod group;
 mod online;
 mod open;
 mod reader;
@@ -181,7 +182,7 @@ impl Downlink {
         self.open.wake_at(now, wall).map(|at| at.max(now + Duration::from_millis(10)))
     }
 
-    /// Reads no more, commits and leaves the group: another edge of this id goes on, or the next process.
+    /// Reads no more, commits and leaves the group: the next process goes on.
     pub(crate) fn leave(&mut self) {
         self.commit();
         if let Some(reader) = &self.reader {
@@ -189,17 +190,15 @@ impl Downlink {
         }
     }
 
-    /// Another edge of this id bridges now: its are the commands. They are read anew should this one take over.
-    pub(crate) fn stand_by(&mut self) {
+    /// Another edge of this id has taken the session over, and goes on. The next connection begins anew.
+    pub(crate) fn step_aside(&mut self) {
         if self.reader.is_none() {
             return;
         }
-        self.commit();
-        // Dropped, it leaves the group.
+        self.leave();
+        // Its thread commits, and ends by itself.
         self.reader = None;
-        for partition in self.open.commits().into_keys() {
-            self.open.revoked(partition);
-        }
+        self.open.all_given_back();
         self.flight = Flight::default();
         self.commits.clear();
     }

@@ -20,12 +20,10 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use mio::Waker;
 use rdkafka::{
-    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
-    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
-    types::RDKafkaRespErr,
 };
 use service::{Backoff, Error};
 use telemetry::{
@@ -36,6 +34,7 @@ use telemetry::{
 
 use super::{
     dead_letter::DeadLetters,
+    group::{Context, Group, locked},
     open::{Command, Place},
 };
 use crate::{config::Config, intake::read_event};
@@ -133,65 +132,6 @@ impl Drop for Reader {
     }
 }
 
-/// Partitions that came and went, as librdkafka's callbacks tell them, within a poll.
-#[derive(Debug, Default)]
-struct Group {
-    assigned: Vec<i32>,
-    revoked: VecDeque<i32>,
-    commit_failed: bool,
-}
-
-struct Context(Arc<Mutex<Group>>);
-
-impl Context {
-    fn group(&self) -> MutexGuard<'_, Group> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // That Kafka is away the producer says.
-        tracing::debug!(?level, facility, message, "librdkafka, commands");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka, commands");
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
-        let result = match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                tracing::debug!(?partitions, "commands of these partitions are ours");
-                self.group().assigned.extend(&partitions);
-                consumer.incremental_assign(list)
-            }
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                tracing::debug!(?partitions, "commands of these partitions are no longer ours");
-                let mut group = self.group();
-                group.assigned.retain(|partition| !partitions.contains(partition));
-                group.revoked.extend(&partitions);
-                drop(group);
-                consumer.incremental_unassign(list)
-            }
-            other => return tracing::warn!(?other, "the group of commands"),
-        };
-        if let Err(error) = result {
-            tracing::warn!(%error, "the group of commands");
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::debug!(%error, "a commit of commands failed and is repeated");
-            self.group().commit_failed = true;
-        }
-    }
-}
-
 /// The thread.
 struct Member {
     settings: ClientConfig,
@@ -269,7 +209,7 @@ impl Member {
         // Leaves the group.
         drop(consumer);
         self.paused = false;
-        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut group = locked(&self.group);
         let lost = mem::take(&mut group.assigned);
         group.revoked.extend(lost);
         drop(group);
@@ -279,7 +219,7 @@ impl Member {
 
     /// Tells what went, before anything that came after it.
     fn take_group(&mut self) {
-        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut group = locked(&self.group);
         if mem::take(&mut group.commit_failed) {
             self.committed.clear();
         }
@@ -340,7 +280,7 @@ impl Member {
 
     fn commit(&mut self, consumer: &BaseConsumer<Context>, mode: CommitMode) {
         self.committed_at = Instant::now();
-        let ours = self.group.lock().unwrap_or_else(PoisonError::into_inner).assigned.clone();
+        let ours = locked(&self.group).assigned.clone();
         let wanted = self.shared.wanted().clone();
         let news: BTreeMap<i32, i64> = wanted
             .into_iter()

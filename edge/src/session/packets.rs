@@ -182,3 +182,20 @@ pub(super) fn ping(outbox: &mut BytesMut) {
 pub(super) fn disconnect(outbox: &mut BytesMut) {
     write(&Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection)), outbox);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_leaves_with_its_expiry_and_packet_id() {
+        let mut outbox = BytesMut::new();
+        publish_expiring("v1/veh-1/command", Bytes::from_static(b"{}"), 77, 42, &mut outbox);
+        let Ok(Packet::Publish(publish)) = Packet::read(&mut outbox, None) else { panic!("no publish") };
+        assert_eq!((publish.qos, publish.pkid, &publish.payload[..]), (QoS::AtLeastOnce, 77, &b"{}"[..]));
+        let properties = publish.properties.unwrap();
+        assert_eq!(properties.message_expiry_interval, Some(42));
+        assert_eq!(properties.content_type.as_deref(), Some("application/json"));
+        assert!(outbox.is_empty());
+    }
+}

@@ -206,6 +206,13 @@ impl Open {
         }
     }
 
+    /// No partition is ours any more.
+    pub(crate) fn all_given_back(&mut self) {
+        for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
+            self.revoked(partition);
+        }
+    }
+
     /// Something came from this vehicle: it is at our broker.
     pub(crate) fn seen(&mut self, vehicle: &str, now: Instant) {
         if self.online.insert(vehicle) {

@@ -158,7 +158,7 @@ proptest! {
         }
         // Nothing that has been closed is left behind.
         open.expire(i64::MAX);
-        (0..3).for_each(|partition| open.revoked(partition));
+        open.all_given_back();
         prop_assert!(open.commands.is_empty() && open.by_name.is_empty() && open.by_vehicle.is_empty());
         prop_assert!(open.by_deadline.is_empty() && open.due.is_empty() && open.len() == 0);
     }
