@@ -1,1 +1,37 @@
+//! Packets as bytes: what is complete is taken, what is not waits, what is none ends the connection.
 
+use bytes::BytesMut;
+
+use super::{Happening, packets};
+
+/// PUBLISH of QoS 1 on `t` with packet id 7, no properties, payload `x`.
+const PUBLISH: [u8; 9] = [0x32, 7, 0, 1, b't', 0, 7, 0, b'x'];
+
+#[test]
+fn a_packet_is_taken_when_it_is_complete() {
+    let mut inbox = BytesMut::new();
+    for (at, byte) in PUBLISH.iter().enumerate() {
+        assert!(packets::next(&mut inbox, 5).unwrap().is_none(), "after {at} bytes");
+        inbox.extend_from_slice(&[*byte]);
+    }
+    let Some(packets::Came::Happening(Happening::Publish { packet_id, entry })) = packets::next(&mut inbox, 5).unwrap()
+    else {
+        panic!("a publish")
+    };
+    assert_eq!((packet_id, entry.ingest, entry.qos0), (Some(7), 5, false));
+    assert_eq!((&entry.mqtt_topic[..], &entry.payload[..]), (&b"t"[..], &b"x"[..]));
+    assert!(inbox.is_empty());
+}
+
+#[test]
+fn what_is_no_packet_is_an_error() {
+    assert!(packets::next(&mut BytesMut::from(&[0xFF, 0xFF, 0xFF, 0xFF, 0xFF][..]), 0).is_err());
+}
+
+#[test]
+fn pubacks_gather_in_order() {
+    let mut outbox = BytesMut::new();
+    packets::puback(1, &mut outbox);
+    packets::puback(0x0203, &mut outbox);
+    assert_eq!(outbox[..], [0x40, 2, 0, 1, 0x40, 2, 2, 3]);
+}
