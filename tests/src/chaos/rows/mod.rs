@@ -41,7 +41,7 @@ pub(super) fn all() -> Vec<Row> {
         row!("edge-killed-catching-up", "SIGKILL of the edge while it catches up", spool::edge_killed_catching_up),
         row!("spool-full", "Kafka is away until the spool's limit is reached", spool::full),
         row!("disk-full", "Kafka is away until the spool's disk is full", spool::disk_full),
-        row!("disk-broken", "the spool's disk becomes read-only while Kafka is away", spool::disk_broken),
+        row!("disk-broken", "the spool's disk takes nothing any more while Kafka is away", spool::disk_broken),
         row!("spool-bit-flipped", "a bit of the spool flips while the edge is down", spool::bit_flipped).quick(),
         row!("spool-torn", "the spool's end is torn off while the edge is down", spool::torn),
         row!("spool-checkpoint-lost", "the spool's checkpoint is gone", spool::checkpoint_lost),

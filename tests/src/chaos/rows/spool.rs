@@ -146,48 +146,45 @@ fn on_a_small_disk(edge: Program, spool: &Path, mib: u32) -> Result<Program> {
     Ok(small)
 }
 
-/// Kafka is away from an edge with a disk of its own, or it is said why there can be none.
-async fn own_disk(name: &'static str, mib: u32, fleet: Fleet) -> Result<Result<Trial, Outcome>> {
-    let mut trial = Trial::start(name, Setup::default()).await?;
-    trial.stop_edge().await?;
-    let small = on_a_small_disk(trial.edge_program(), &trial.spool(), mib)?;
-    if let Err(error) = trial.stack.launch(small).await {
-        return Ok(Err(Outcome::skipped(format!("no mount namespace for a disk of its own: {error:#}"))));
-    }
-    trial.drive(fleet).await?;
-    trial.stored(UNDER_LOAD).await?;
-    trial.links.kafka.set(Condition::CUT);
-    Ok(Ok(trial))
-}
-
-/// With a disk that takes nothing any more the edge gets along without its spool as soon as Kafka is back.
-pub(super) async fn disk_broken(name: &'static str) -> Result<Outcome> {
-    let mut trial = match own_disk(name, 64, Fleet::for_s(30)).await? {
-        Ok(trial) => trial,
-        Err(skipped) => return Ok(skipped),
-    };
-    trial.spooled(1_000).await?;
-    let edge = trial.stack.running("edge")?.pid().context("the edge runs")?.to_string();
-    let remount = ["--preserve-credentials", "--user", "--mount", "--target", &edge, "mount", "-o", "remount,ro"];
-    let mut remount = Program::new("remount", "/usr/bin/nsenter", remount);
-    remount.arguments.push(trial.spool().into());
-    let (code, _, error) = crate::process::run(&remount).await?;
-    ensure!(code == Some(0), "the disk can't be made read-only: {error}");
-    trial.edge_is("the spool is refused", Duration::from_secs(20), |edge| edge.refusals > 0.0).await?;
-    heal(trial, Promise::recovery(AFTER_AN_OUTAGE)).await
-}
-
 /// Twice: a disk that was full has to be of use again.
 pub(super) async fn disk_full(name: &'static str) -> Result<Outcome> {
-    let mut trial = match own_disk(name, 4, Fleet::for_s(55)).await? {
-        Ok(trial) => trial,
-        Err(skipped) => return Ok(skipped),
-    };
+    let mut trial = Trial::start(name, Setup::default()).await?;
+    trial.stop_edge().await?;
+    let small = on_a_small_disk(trial.edge_program(), &trial.spool(), 4)?;
+    if let Err(error) = trial.stack.launch(small).await {
+        return Ok(Outcome::skipped(format!("no mount namespace for a small disk: {error:#}")));
+    }
+    trial.drive(Fleet::for_s(55)).await?;
+    trial.stored(UNDER_LOAD).await?;
+    trial.links.kafka.set(Condition::CUT);
     trial.edge_is("the disk is full", Duration::from_secs(40), |edge| edge.refusals > 0.0).await?;
     trial.stays(Duration::from_secs(3)).await?;
     trial.links.kafka.set(Condition::WELL);
     trial.edge_is("caught up", Duration::from_secs(60), EdgeState::is_settled_for_now).await?;
     trial.links.kafka.set(Condition::CUT);
     trial.spooled(1_000).await?;
+    heal(trial, Promise::recovery(AFTER_AN_OUTAGE)).await
+}
+
+/// With a disk that takes nothing any more the edge gets along without its spool as soon as Kafka is back. The disk is
+/// a limit on the size of files, which a process may have lowered while it runs.
+pub(super) async fn disk_broken(name: &'static str) -> Result<Outcome> {
+    let mut trial = Trial::start(name, Setup::default()).await?;
+    trial.stop_edge().await?;
+    let edge = trial.edge_program();
+    let executable = crate::process::executables()?.join(&edge.executable);
+    // A write above the limit is an error then, and no signal.
+    let mut limited = Program::new("edge", "/bin/sh", ["-c", "trap '' XFSZ; exec \"$@\"", "sh"]);
+    limited.arguments.push(executable.into());
+    trial.stack.launch(limited.with(edge.arguments)).await?;
+    trial.drive(Fleet::for_s(30)).await?;
+    trial.stored(UNDER_LOAD).await?;
+    trial.links.kafka.set(Condition::CUT);
+    trial.spooled(1_000).await?;
+    let edge = trial.stack.running("edge")?.pid().context("the edge runs")?.to_string();
+    let limit = Program::new("limit", "/usr/bin/prlimit", ["--pid", &edge, "--fsize=0"]);
+    let (code, _, error) = crate::process::run(&limit).await?;
+    ensure!(code == Some(0), "no limit on the edge's files: {error}");
+    trial.edge_is("the spool is refused", Duration::from_secs(20), |edge| edge.refusals > 0.0).await?;
     heal(trial, Promise::recovery(AFTER_AN_OUTAGE)).await
 }
