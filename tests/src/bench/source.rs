@@ -262,6 +262,8 @@ impl Link {
                         self.stream.write_all(&pong)?;
                     }
                     Said::Asked(id) => write(&mut self.stream, &Packet::PubAck(PubAck::new(id, None)))?,
+                    // A client may leave once it has acknowledged everything.
+                    Said::Broken(_) if acknowledged == packets.len() => {}
                     Said::Broken(why) => bail!("{why}"),
                 }
                 said = self.said.try_recv().ok();
