@@ -1,7 +1,9 @@
 //! Which of two edges with one client id may use it. Pure: the clock is an argument.
 //!
-//! The active one keeps its name in the retained message `edge/{id}/active`; its will clears it. The other one
-//! reads that message on a connection of its own, and stays off the client id while another name stands there.
+//! The active one keeps its name in the retained message `edge/{id}/active` and says it again every two seconds; its
+//! will clears it. The other one reads that message on a connection of its own, and stays off the client id while
+//! another name stands there and is said. The will alone is too slow for one that stands still or was cut off: a broker
+//! waits for one and a half keep-alives, and mosquitto looks only every five seconds.
 //! mosquitto 2.0.11 tells nobody that a session was taken over (only the end of the connection), so whoever lost
 //! its connection asks this message, too, before it connects again: two edges never kick each other in turn.
 
@@ -14,6 +16,12 @@ use service::Backoff;
 const PAUSE: Duration = Duration::from_millis(750);
 /// And a draw up to this, so that two that start together differ.
 const SPREAD: Duration = Duration::from_millis(750);
+/// How often the active one says its name.
+const SAID_EVERY: Duration = Duration::from_secs(2);
+/// How soon it says it again where it has been overwritten.
+const SAID_AGAIN: Duration = Duration::from_millis(500);
+/// A name that was not said for this time is that of nobody: two were missed.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// What the retained message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +32,10 @@ enum Holder {
     Nobody(Instant),
     /// This one.
     Us,
-    /// Another.
-    Other(String),
+    /// Another, whose name was last said at.
+    Other { name: String, said_at: Instant },
+    /// Another, which says nothing any more.
+    Silent,
 }
 
 /// The decision.
@@ -38,6 +48,8 @@ pub(crate) struct Standby {
     /// We are connected with the client id.
     active: bool,
     was_active: bool,
+    /// When we said our name.
+    said_at: Option<Instant>,
     pause: Duration,
 }
 
@@ -45,7 +57,7 @@ impl Standby {
     /// `instance` names this process, among all that may ever use the client id.
     pub(crate) fn new(instance: String) -> Self {
         let pause = PAUSE + Backoff::new(SPREAD, SPREAD).next();
-        Self { instance, holder: Holder::Unknown, heard: false, active: false, was_active: false, pause }
+        Self { instance, holder: Holder::Unknown, heard: false, active: false, was_active: false, said_at: None, pause }
     }
 
     pub(crate) fn instance(&self) -> &str {
@@ -57,15 +69,20 @@ impl Standby {
         self.holder = match String::from_utf8_lossy(payload) {
             name if name.is_empty() => Holder::Nobody(now),
             name if name == self.instance => Holder::Us,
-            name => Holder::Other(name.into_owned()),
+            name => Holder::Other { name: name.into_owned(), said_at: now },
         };
     }
 
-    /// Everything retained has been sent.
+    /// The broker has answered a ping: everything that was there before it has been read, what is retained and what
+    /// was said. So an edge that stood still itself does not mistake its own silence for the other's.
     pub(crate) fn has_heard(&mut self, now: Instant) {
         self.heard = true;
-        if self.holder == Holder::Unknown {
-            self.holder = Holder::Nobody(now);
+        match &self.holder {
+            Holder::Unknown => self.holder = Holder::Nobody(now),
+            Holder::Other { said_at, .. } if now.duration_since(*said_at) >= SILENT_AFTER => {
+                self.holder = Holder::Silent;
+            }
+            _ => {}
         }
     }
 
@@ -93,21 +110,33 @@ impl Standby {
         }
         self.heard
             && match &self.holder {
-                Holder::Unknown | Holder::Other(_) => false,
-                Holder::Us => true,
+                Holder::Unknown | Holder::Other { .. } => false,
+                Holder::Us | Holder::Silent => true,
                 Holder::Nobody(since) => self.was_active || now.duration_since(*since) >= self.pause,
             }
     }
 
-    /// Whether our name has to be written: we are active, and it does not stand there.
-    pub(crate) fn must_say(&self) -> bool {
-        self.active && self.heard && matches!(self.holder, Holder::Nobody(_))
+    /// Whether our name has to be said now: we are active, and nobody else is.
+    pub(crate) fn must_say(&self, now: Instant) -> bool {
+        let since = self.said_at.map(|at| now.duration_since(at));
+        self.active
+            && self.heard
+            && match &self.holder {
+                Holder::Nobody(_) | Holder::Silent => since.is_none_or(|since| since >= SAID_AGAIN),
+                Holder::Us => since.is_none_or(|since| since >= SAID_EVERY),
+                Holder::Unknown | Holder::Other { .. } => false,
+            }
+    }
+
+    /// Our name is on its way.
+    pub(crate) fn said(&mut self, now: Instant) {
+        self.said_at = Some(now);
     }
 
     /// Who is active, if it is another.
     pub(crate) fn other(&mut self) -> Option<&str> {
         match &self.holder {
-            Holder::Other(name) => {
+            Holder::Other { name, .. } => {
                 // From now on it is the other's turn: should it go, we wait as anybody.
                 self.was_active = false;
                 Some(name)
@@ -154,12 +183,13 @@ mod tests {
         let mut edge = Standby::new("a".into());
         edge.has_heard(now);
         edge.connected();
-        assert!(edge.must_say());
+        assert!(edge.must_say(now));
+        edge.said(now);
         edge.reads(b"a", now);
-        assert!(!edge.must_say());
+        assert!(!edge.must_say(now + SAID_AGAIN) && edge.must_say(now + SAID_EVERY));
         // A late will, of an earlier connection of ours.
         edge.reads(b"", now);
-        assert!(edge.must_say());
+        assert!(!edge.must_say(now) && edge.must_say(now + SAID_AGAIN));
         // The broker restarts: everything retained is gone.
         edge.lost();
         edge.deaf();
@@ -173,5 +203,44 @@ mod tests {
         assert_eq!(edge.other(), Some("b"));
         edge.reads(b"", now + 9 * LONG);
         assert!(!edge.may_connect(now + 9 * LONG), "not before a pause");
+    }
+
+    #[test]
+    fn a_name_that_nobody_says_any_more_is_overwritten() {
+        let now = Instant::now();
+        let mut edge = Standby::new("a".into());
+        edge.reads(b"b", now);
+        for second in 0..20 {
+            // The other one speaks late, but it speaks.
+            edge.has_heard(now + Duration::from_secs(4 * second));
+            edge.reads(b"b", now + Duration::from_secs(4 * second));
+            assert!(!edge.may_connect(now + Duration::from_secs(4 * second)));
+        }
+        let last = now + Duration::from_secs(76);
+        assert!(!edge.may_connect(last + SILENT_AFTER), "the broker may be as silent as the other one");
+        edge.has_heard(last + SILENT_AFTER);
+        assert!(edge.may_connect(last + SILENT_AFTER));
+        assert_eq!(edge.other(), None);
+        edge.connected();
+        assert!(edge.must_say(last + SILENT_AFTER));
+        // Its will comes when it is thrown out, after our name.
+        edge.said(last + SILENT_AFTER);
+        edge.reads(b"a", last + SILENT_AFTER);
+        edge.reads(b"", last + SILENT_AFTER);
+        assert!(edge.must_say(last + SILENT_AFTER + SAID_AGAIN));
+    }
+
+    #[test]
+    fn one_that_stood_still_itself_hears_what_was_said_meanwhile() {
+        let now = Instant::now();
+        let mut edge = Standby::new("a".into());
+        edge.reads(b"b", now);
+        edge.has_heard(now);
+        let later = now + Duration::from_secs(60);
+        assert!(!edge.may_connect(later));
+        // Read in the order in which it came.
+        edge.reads(b"b", later);
+        edge.has_heard(later);
+        assert!(!edge.may_connect(later));
     }
 }

@@ -156,14 +156,31 @@ fn every_role_runs_in_both_overlays_and_the_simulator_in_one() {
 
 #[test]
 fn the_edge_has_a_client_id_that_stays_and_that_no_vehicle_can_have() {
+    for (checked, replicas, standby) in [(&LOCAL, 1, None), (&PROD, 2, Some("true"))] {
+        let edge = objects::named(&checked.objects, "StatefulSet", "edge").unwrap();
+        let variables = environment(&checked.objects, containers(edge)[0]);
+        let variable = |name: &str| variables.get(name).cloned().flatten();
+        // The same in every pod, with the full stop that no vehicle's name can hold.
+        let id = variable("MOTORCADE_EDGE_ID").unwrap();
+        assert!(id.contains('.') && !id.contains('$'), "{id}");
+        assert_eq!(variable("MOTORCADE_EDGE_HOT_STANDBY").as_deref(), standby);
+        assert_eq!(at(edge, "/spec/replicas"), replicas, "two that do not share would fight over the session");
+    }
+}
+
+#[test]
+fn the_spool_of_the_edge_outlives_its_pod_and_fits_its_volume() {
     let edge = objects::named(&LOCAL.objects, "StatefulSet", "edge").unwrap();
     let container = containers(edge)[0];
     let variables = environment(&LOCAL.objects, container);
-    assert_eq!(variables["MOTORCADE_EDGE_ID"].as_deref(), Some("$(POD_NAME).edge"));
-    // Kubernetes fills in only what stands earlier in the list.
-    let order: Vec<_> = list(container, "/env").iter().map(|variable| text(variable, "/name")).collect();
-    assert_eq!(order[..2], ["POD_NAME", "MOTORCADE_EDGE_ID"]);
-    assert_eq!(at(edge, "/spec/replicas"), 1, "a second one would take the session of nobody");
+    let spool = variables["MOTORCADE_EDGE_SPOOL"].clone().unwrap();
+    let mounts = list(container, "/volumeMounts").iter();
+    let mounted: Vec<_> = mounts.filter(|mount| spool.starts_with(text(mount, "/mountPath"))).collect();
+    let claims = list(edge, "/spec/volumeClaimTemplates");
+    let claim = claims.iter().find(|claim| text(claim, "/metadata/name") == text(mounted[0], "/name")).unwrap();
+    let limit_mib: u64 = variables["MOTORCADE_EDGE_SPOOL_LIMIT_MIB"].clone().unwrap().parse().unwrap();
+    let gib: u64 = text(claim, "/spec/resources/requests/storage").strip_suffix("Gi").unwrap().parse().unwrap();
+    assert!(limit_mib < gib * 1024, "{limit_mib} MiB in {gib} GiB");
 }
 
 #[test]

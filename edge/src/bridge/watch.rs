@@ -16,7 +16,6 @@ pub(super) struct Watch {
     session: Session,
     pub(super) standby: Standby,
     mqtt_topic: String,
-    said_at: Option<Instant>,
     /// The log knows that another is active.
     standing_by: bool,
 }
@@ -42,7 +41,7 @@ impl Watch {
         let mqtt_topic = mqtt_topic(&config.id);
         let identity = Identity::observer(format!("{}.{instance}", config.id), mqtt_topic.clone());
         let session = Session::new(config, identity)?;
-        Ok(Some(Self { session, standby: Standby::new(instance), mqtt_topic, said_at: None, standing_by: false }))
+        Ok(Some(Self { session, standby: Standby::new(instance), mqtt_topic, standing_by: false }))
     }
 
     /// Does what can be done now.
@@ -85,13 +84,12 @@ impl Watch {
         self.standing_by
     }
 
-    /// Writes our name where it has to stand, on the connection that bridges.
+    /// Says our name where it has to stand, on the connection that bridges.
     pub(super) fn say(&mut self, session: &mut Session, now: Instant) {
-        let lately = self.said_at.is_some_and(|at| now.duration_since(at).as_millis() < 500);
-        if self.standby.must_say() && !lately {
+        if self.standby.must_say(now) {
             let name = self.standby.instance().as_bytes().to_vec();
             if session.retain(&self.mqtt_topic, name) {
-                self.said_at = Some(now);
+                self.standby.said(now);
             }
         }
     }

@@ -16,6 +16,9 @@ use crate::{
 /// A moment's counters, by process and metric name; labels are summed up.
 pub type Counters = BTreeMap<String, BTreeMap<String, f64>>;
 
+/// How long a process may take to tell its metrics: one that was stopped on purpose never does.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Reads the metrics of every process that answers.
 pub async fn read(stack: &mut Stack, client: &reqwest::Client) -> Counters {
     let admins: Vec<_> = stack.all().filter_map(|p| Some((p.name().to_owned(), p.admin()?))).collect();
@@ -61,7 +64,8 @@ pub async fn catch_up(stack: &mut Stack, within: Duration) -> Result<()> {
 }
 
 async fn scrape(client: &reqwest::Client, admin: &str) -> Result<String> {
-    Ok(client.get(format!("http://{admin}/metrics")).send().await?.error_for_status()?.text().await?)
+    let request = client.get(format!("http://{admin}/metrics")).timeout(ANSWERS_WITHIN);
+    Ok(request.send().await?.error_for_status()?.text().await?)
 }
 
 /// Sums of each metric over its labels, from the Prometheus text format.
