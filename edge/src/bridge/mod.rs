@@ -1,6 +1,6 @@
 //! [`Edge`]: the one loop between the MQTT session and the Kafka producer, on a thread of its own.
 //!
-//! It never waits for either. While there is work it looks at both in a steady *beat* of about a millisecond and
+//! It never waits for either. While there is work it looks at both in a steady *beat* of a few milliseconds and
 //! does everything that has gathered: a message costs no wake-up, neither here nor in a polling thread of the
 //! producer. Without work it sleeps until the socket wakes it.
 

@@ -100,15 +100,16 @@ pub struct Config {
     /// Spooling begins when something is in hand and Kafka has confirmed nothing for this time, ms.
     #[arg(long, env = "MOTORCADE_EDGE_SPOOL_AFTER_MS", value_name = "MS", default_value_t = 1_000)]
     pub spool_after_ms: u64,
-    /// How long the Kafka producer waits for a batch to fill, ms.
-    #[arg(long, env = "MOTORCADE_EDGE_LINGER_MS", value_name = "MS", default_value_t = 5)]
+    /// How long the Kafka producer waits for a batch to fill, ms. What has gathered in a beat comes to it at once, so that
+    /// little waiting is needed.
+    #[arg(long, env = "MOTORCADE_EDGE_LINGER_MS", value_name = "MS", default_value_t = 1)]
     pub linger_ms: u32,
     /// How batches are compressed: none, lz4 (fast) or zstd (small).
     #[arg(long, env = "MOTORCADE_EDGE_COMPRESSION", value_name = "NAME", default_value = "lz4")]
     pub compression: Compression,
     /// While there is work the loop looks at its sockets this often, µs, instead of being woken by each packet: less
     /// costs CPU, more costs latency.
-    #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 1_000)]
+    #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 4_000)]
     pub beat_us: u32,
     /// How long the start waits for the MQTT broker and for Kafka, each, ms.
     #[arg(long, env = "MOTORCADE_EDGE_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000)]

@@ -9,7 +9,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
 };
-use telemetry::kafka_topic::{COMMAND_REPLIES, DEAD_LETTER, TELEMETRY, VEHICLE_STATUS};
+use telemetry::kafka_topic::{COMMAND_REPLIES, DEAD_LETTER, TELEMETRY, VEHICLE_COMMANDS, VEHICLE_STATUS};
 
 /// How long Kafka may take for an answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ impl Topic {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", kafka).set("broker.address.family", "v4");
         let admin: AdminClient<_> = config.create()?;
-        make(&admin, &[TELEMETRY, DEAD_LETTER, VEHICLE_STATUS, COMMAND_REPLIES]).await?;
+        make(&admin, &[TELEMETRY, DEAD_LETTER, VEHICLE_STATUS, VEHICLE_COMMANDS, COMMAND_REPLIES]).await?;
         let consumer = config
             // librdkafka wants a group even where none is joined; nothing is committed.
             .set("group.id", "bench")
