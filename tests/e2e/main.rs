@@ -10,6 +10,7 @@ mod demos;
 mod dependency_rules;
 mod kubernetes;
 mod page;
+mod rate_limit;
 mod scenarios;
 mod standby;
 mod tidy;

@@ -100,6 +100,9 @@ pub struct Config {
     /// A vehicle connects again after a pause drawn from 0 to this, ms, doubling to half a minute.
     #[arg(long, env = "MOTORCADE_LOAD_RECONNECT_MS", value_name = "MS", default_value_t = 500)]
     pub reconnect_ms: u64,
+    /// Vehicles do not slow down when the edge asks them to: what it discards then is sent and discarded again.
+    #[arg(long, env = "MOTORCADE_LOAD_HEEDLESS")]
+    pub heedless: bool,
     /// How long one attempt to connect may take, to the SUBACK, ms.
     #[arg(long, env = "MOTORCADE_LOAD_ATTEMPT_MS", value_name = "MS", default_value_t = 20_000)]
     pub attempt_ms: u64,
@@ -220,6 +223,7 @@ impl Config {
                 probe_ms: (self.probe_ms, self.probe_ms.max(600_000)),
                 refused_ms: (self.refused_ms, self.refused_ms.max(60_000)),
                 reconnect_ms: (self.reconnect_ms, self.reconnect_ms.max(30_000)),
+                heedless: self.heedless,
                 attempt_ms: self.attempt_ms,
                 keep_alive_s: self.keep_alive_s,
                 session_expiry_s: self.session_expiry_s,

@@ -113,6 +113,12 @@ pub(super) struct Counts {
     pub(super) acks: u64,
     /// Ranges of acks above the last seq sent.
     pub(super) refused_ranges: u64,
+    /// Acks that asked to slow down,
+    pub(super) slow_downs: u64,
+    /// transmissions that were held back for it, and
+    pub(super) held_back: u64,
+    /// for how long together, ms.
+    pub(super) held_back_ms: u64,
     /// Acks that could not be read.
     pub(super) unreadable_acks: u64,
     /// Commands and other messages.
@@ -137,6 +143,9 @@ impl Counts {
         self.resent = outboxes.resent;
         self.acks = outboxes.acks;
         self.refused_ranges = outboxes.refused_ranges;
+        self.slow_downs = outboxes.slow_downs;
+        self.held_back = outboxes.held_back;
+        self.held_back_ms = outboxes.held_back_ms;
     }
 
     /// Whether every reading is accounted for.
@@ -158,6 +167,9 @@ impl Counts {
             (&mut self.stray_pubacks, other.stray_pubacks),
             (&mut self.acks, other.acks),
             (&mut self.refused_ranges, other.refused_ranges),
+            (&mut self.slow_downs, other.slow_downs),
+            (&mut self.held_back, other.held_back),
+            (&mut self.held_back_ms, other.held_back_ms),
             (&mut self.unreadable_acks, other.unreadable_acks),
             (&mut self.messages, other.messages),
             (&mut self.pings, other.pings),

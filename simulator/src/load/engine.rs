@@ -280,7 +280,7 @@ impl Engine {
             Link::Up => {
                 let kept = vehicle.keep_alive_ms().map(|(ping, silence)| ping.min(silence));
                 // Without room, what is due waits for what makes room.
-                let resend = vehicle.outbox.wake_at().filter(|_| vehicle.has_room());
+                let resend = vehicle.outbox.wake_at(&self.rules.settings).filter(|_| vehicle.has_room());
                 kept.into_iter().chain(resend).min().map(|ms| ms * 1_000)
             }
             Link::Leaving { since_us } => Some(since_us + super::link::GOODBYE_US),

@@ -65,6 +65,8 @@ pub struct Manners {
     pub refused_ms: (u64, u64),
     /// Pause before a connection is tried again: first, and most.
     pub reconnect_ms: (u64, u64),
+    /// They do not slow down when the edge asks them to.
+    pub heedless: bool,
     /// How long an attempt to connect may take.
     pub attempt_ms: u64,
     /// MQTT keep-alive, s.

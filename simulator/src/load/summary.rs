@@ -59,6 +59,8 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
         ("acks_messages", counts.acks),
         ("refused_ranges", counts.refused_ranges),
         ("unreadable_acks", counts.unreadable_acks),
+        ("slow_down_acks", counts.slow_downs),
+        ("held_back_messages", counts.held_back),
         ("received_messages", counts.messages),
         ("pings", counts.pings),
         ("sent_bytes", counts.bytes_out),
@@ -86,6 +88,7 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
             report.figures.insert(name.into(), n as f64 * 1e6 / us as f64);
         }
     }
+    report.figures.insert("held_back_s".into(), counts.held_back_ms as f64 / 1e3);
     for stage in Stage::ALL {
         report.latency(stage.as_str(), stages.get(stage));
     }
@@ -202,6 +205,14 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
         if reasons.is_empty() { "none".to_owned() } else { reasons.join(", ") },
         counts.acks,
     ));
+    if counts.slow_downs > 0 {
+        line(format_args!(
+            "asked {} times to slow down: {} transmissions held back, {:.1} s together",
+            counts.slow_downs,
+            counts.held_back,
+            figure("held_back_s"),
+        ));
+    }
     for (what, reasons) in [("connections lost", &counts.lost), ("attempts failed", &counts.failed)] {
         for (reason, n) in reasons {
             line(format_args!("{what}: {n} × {reason}"));

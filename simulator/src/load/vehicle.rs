@@ -149,7 +149,7 @@ mod tests {
             refused_ms: 1,
             refused_max_ms: 1,
         };
-        let settings = Settings { window: 1, capacity: 1, times };
+        let settings = Settings { window: 1, capacity: 1, times, obeys: true };
         let rules = Rules { settings, boot: 1, rng: ChaCha8Rng::seed_from_u64(1), counts: Counts::default() };
         let manners = Manners {
             window: 1,
@@ -158,6 +158,7 @@ mod tests {
             probe_ms: (1, 1),
             refused_ms: (1, 1),
             reconnect_ms: (1, 1),
+            heedless: false,
             attempt_ms: 1,
             keep_alive_s: 60,
             session_expiry_s: 0,

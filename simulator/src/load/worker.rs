@@ -298,7 +298,7 @@ fn rules(plan: &Plan) -> Rules {
         refused_max_ms: refused_ms.1,
     };
     Rules {
-        settings: Settings { window, capacity: outbox_records, times },
+        settings: Settings { window, capacity: outbox_records, times, obeys: !plan.manners.heedless },
         boot: plan.boot,
         rng: ChaCha8Rng::seed_from_u64(plan.seed ^ (u64::from(plan.worker) << 48)),
         counts: Counts::default(),
