@@ -26,6 +26,8 @@ enum Command {
     Drive(Box<simulator::Config>),
     /// Loads brokers and bridges with many vehicles that have MQTT sessions but no physics.
     Load(Box<load::Config>),
+    /// Lists the scenarios that load knows by name, or prints one.
+    Scenarios(load::scenario::Scenarios),
     /// Reads Kafka back and compares it with a ledger: what was lost, altered, invented, duplicated, reordered, late.
     #[cfg(feature = "audit")]
     Audit(simulator::audit::Config),
@@ -41,19 +43,25 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    service::run_checked("motorcade-simulator", check, |arguments: Arguments, process| async move {
-        match arguments.command() {
-            Command::Drive(config) => drive(*config, process).await,
-            Command::Load(config) => load::run(*config, process.stop()).await.map(|()| Outcome::Done),
-            #[cfg(feature = "audit")]
-            Command::Audit(config) => simulator::audit::judge(config).await.map(|()| Outcome::Done),
-            Command::Worker => {
-                // It never waits for anything but its own epoll.
-                let worked = tokio::task::spawn_blocking(load::work).await.map_err(anyhow::Error::from)?;
-                Ok(worked.map(|()| Outcome::Done)?)
+    service::run_with_presets(
+        "motorcade-simulator",
+        load::scenario::PRESETS,
+        check,
+        |arguments: Arguments, process| async move {
+            match arguments.command() {
+                Command::Drive(config) => drive(*config, process).await,
+                Command::Load(config) => load::run(*config, process.stop()).await.map(|()| Outcome::Done),
+                Command::Scenarios(scenarios) => load::scenario::show(&scenarios).map(|()| Outcome::Done),
+                #[cfg(feature = "audit")]
+                Command::Audit(config) => simulator::audit::judge(config).await.map(|()| Outcome::Done),
+                Command::Worker => {
+                    // It never waits for anything but its own epoll.
+                    let worked = tokio::task::spawn_blocking(load::work).await.map_err(anyhow::Error::from)?;
+                    Ok(worked.map(|()| Outcome::Done)?)
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 async fn drive(config: simulator::Config, process: Process) -> Result<Outcome, Error> {
@@ -85,7 +93,7 @@ fn check(arguments: &Arguments, grace: Grace) -> Result<Kind, Error> {
             config.validate()?;
             Ok(Kind::Tool)
         }
-        Some(Command::Worker) => Ok(Kind::Tool),
+        Some(Command::Worker | Command::Scenarios(_)) => Ok(Kind::Tool),
     }
 }
 

@@ -46,7 +46,7 @@ async fn load(name: &'static str, flags: &str) -> Loaded {
     let mut scenario = Scenario::bare(name).await.unwrap();
     let edge = ["--vehicle-rate", RATE, "--vehicle-burst", BURST, "--ack-min-ms", "500", "--ack-max-ms", "2000"];
     scenario.stack.set(Role::Edge, edge.into_iter().chain(["--admin", "127.0.0.1:0"]));
-    let admin = scenario.stack.role(Role::Edge).await.unwrap().address("admin").unwrap();
+    let admin = scenario.stack.role(Role::Edge).await.unwrap().admin().unwrap();
     let (ledger, report) = (scenario.folder().join("ledger"), scenario.folder().join("load.json"));
     let arguments = format!("load --vehicles {VEHICLES} --interval-ms 50 --duration-ms 8000 --resend-ms 500 {flags}");
     let program = Program::new("simulator", "motorcade-simulator", arguments.split(' '));

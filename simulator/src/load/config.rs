@@ -10,8 +10,10 @@ use service::{Address, Error};
 use telemetry::UnixMillis;
 
 use super::{
+    arrivals::Arrivals,
     payload::Form,
-    plan::{Arrivals, Judge, Manners, Plan},
+    plan::{Judge, Manners, Plan},
+    profile, trouble,
 };
 
 /// Vehicles of a worker, unless told otherwise: a process may hold 20,000 files, and others need some.
@@ -23,6 +25,10 @@ const MOST_PER_WORKER: u32 = 19_900;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Load", group = ArgGroup::new("arrivals").required(true))]
 pub struct Config {
+    /// A scenario: the name of a built-in one (motorcade-simulator scenarios), or a TOML file with flags by their names,
+    /// without dashes. --config, the environment and the command line go before it.
+    #[arg(long, env = "MOTORCADE_LOAD_SCENARIO", value_name = "NAME|FILE")]
+    pub scenario: Option<String>,
     /// The brokers' listeners for vehicles, separated by commas; vehicle i connects to the i-th, in turn. More than
     /// 14,000 vehicles on one are slow to connect, because Linux looks for their ports one by one then, and 28,232 are
     /// the most: name several addresses of a broker, for example 127.0.0.1, 127.0.0.2 and so on.
@@ -40,9 +46,13 @@ pub struct Config {
     /// Values and pauses follow from it.
     #[arg(long, env = "MOTORCADE_LOAD_SEED", value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// What is reported: change-200, kib, record-json, record-protobuf, or JSON of so many bytes.
+    /// What is reported: change-200, kib, record-json, record-protobuf, on-change (only signals that changed), or JSON of
+    /// so many bytes.
     #[arg(long, env = "MOTORCADE_LOAD_PAYLOAD", value_name = "FORM", default_value = "change-200")]
     pub payload: Form,
+    /// In the form on-change: a full record comes each so many ms.
+    #[arg(long, env = "MOTORCADE_LOAD_SNAPSHOT_MS", value_name = "MS", default_value_t = 60_000)]
+    pub snapshot_ms: u64,
     /// Readings of the whole fleet in a second, evenly; their times stand before anything is sent.
     #[arg(long, env = "MOTORCADE_LOAD_RATE", value_name = "N", group = "arrivals")]
     pub rate: Option<u64>,
@@ -115,6 +125,12 @@ pub struct Config {
     /// Send and receive buffer of each socket, bytes; 0: what the system gives.
     #[arg(long, env = "MOTORCADE_LOAD_SOCKET_BUFFER", value_name = "BYTES", default_value_t = 8_192)]
     pub socket_buffer: usize,
+    /// How the rate changes.
+    #[command(flatten)]
+    pub profile: profile::Profile,
+    /// What goes wrong on purpose.
+    #[command(flatten)]
+    pub troubles: trouble::Disturbances,
 }
 
 impl Config {
@@ -136,6 +152,7 @@ impl Config {
             ("rate", self.rate.unwrap_or(1)),
             ("interval-ms", self.interval_ms.unwrap_or(1)),
             ("messages", self.messages.unwrap_or(1)),
+            ("snapshot-ms", self.snapshot_ms),
         ] {
             if value == 0 {
                 return usage(flag, "must be above 0".into());
@@ -152,6 +169,8 @@ impl Config {
         if self.connect_rate < workers {
             return usage("connect-rate", format!("{} is less than one for each worker", self.connect_rate));
         }
+        self.profile.validate(self.full_rate())?;
+        self.troubles.validate()?;
         // Beyond it µs and seqs would not fit.
         if self.duration_ms > 7 * 24 * 3_600_000 {
             return usage("duration-ms", "is above a week".into());
@@ -182,11 +201,21 @@ impl Config {
 
     pub(super) fn arrivals(&self) -> Arrivals {
         let fleet = self.vehicles;
+        if let Some(arrivals) = self.full_rate().and_then(|full| self.profile.arrivals(fleet, full)) {
+            return arrivals;
+        }
         match (self.rate, self.interval_ms) {
             (Some(rate), _) => Arrivals::Even { fleet, us: 1_000_000, readings: rate },
             (None, Some(ms)) => Arrivals::Even { fleet, us: ms * 1_000, readings: fleet.into() },
             (None, None) => Arrivals::Blast,
         }
+    }
+
+    /// The highest rate of the fleet, readings in a second; none in a blast.
+    #[expect(clippy::cast_precision_loss, reason = "rates and pauses are far below 2^53")]
+    fn full_rate(&self) -> Option<f64> {
+        let of_interval = |ms: u64| f64::from(self.vehicles) * 1e3 / ms as f64;
+        self.rate.map(|rate| rate as f64).or(self.interval_ms.map(of_interval))
     }
 
     /// How long the ramp may take, ms.
@@ -210,7 +239,9 @@ impl Config {
             // Good until 2106.
             boot: u32::try_from(began / 1_000).unwrap_or(u32::MAX),
             form: self.payload,
+            snapshot_us: self.snapshot_ms * 1_000,
             arrivals: self.arrivals(),
+            troubles: self.troubles.troubles(self.seed, self.vehicles),
             messages: self.messages,
             duration_us: (self.duration_ms > 0).then_some(self.duration_ms * 1_000),
             drain_ms: self.drain_ms,
@@ -264,6 +295,9 @@ mod tests {
             (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
             (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
             (&["--blast", "--judge", "nobody"], "--judge"),
+            (&["--blast", "--profile", "day"], "--profile"),
+            (&["--rate", "10", "--profile", "ramp", "--low-rate", "11"], "--low-rate"),
+            (&["--rate", "10", "--storm-share", "2"], "--storm-share"),
         ] {
             let error = parse(arguments).unwrap_err();
             assert!(error.contains(names), "{arguments:?}: {error}");

@@ -61,6 +61,11 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
         ("unreadable_acks", counts.unreadable_acks),
         ("slow_down_acks", counts.slow_downs),
         ("held_back_messages", counts.held_back),
+        ("cut_connections", counts.cut.values().sum()),
+        ("duplicated_readings", counts.duplicated),
+        ("reordered_readings", counts.reordered),
+        ("skewed_readings", counts.skewed),
+        ("snapshot_readings", counts.snapshots),
         ("received_messages", counts.messages),
         ("pings", counts.pings),
         ("sent_bytes", counts.bytes_out),
@@ -72,6 +77,9 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     }
     for (why, n) in Resent::ALL.iter().zip(counts.resent) {
         report.count(&format!("resent_{}_messages", why.as_str()), n);
+    }
+    for (why, n) in &counts.cut {
+        report.count(&format!("cut_by_{why}_connections"), *n);
     }
     for (reason, n) in &counts.pubacks {
         report.count(&format!("puback_{reason:#04x}_messages"), *n);
@@ -96,8 +104,9 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
 
 fn parameters(config: &Config) -> BTreeMap<String, Value> {
     let judge = serde_json::to_value(config.judge).unwrap_or_default();
-    [
+    let mut parameters: BTreeMap<String, Value> = [
         ("mqtt", Value::from(config.mqtt.clone())),
+        ("scenario", config.scenario.clone().into()),
         ("vehicles", config.vehicles.into()),
         ("workers", config.workers().into()),
         ("seed", config.seed.into()),
@@ -114,11 +123,15 @@ fn parameters(config: &Config) -> BTreeMap<String, Value> {
         ("outbox_records", config.outbox_records.into()),
         ("keep_alive_s", config.keep_alive_s.into()),
         ("socket_buffer", config.socket_buffer.into()),
+        ("heedless", config.heedless.into()),
     ]
     .into_iter()
     .filter(|(_, value)| !value.is_null())
     .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    .collect();
+    parameters.extend(config.profile.parameters());
+    parameters.extend(config.troubles.parameters());
+    parameters
 }
 
 /// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and an edge that is
@@ -213,7 +226,21 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
             figure("held_back_s"),
         ));
     }
-    for (what, reasons) in [("connections lost", &counts.lost), ("attempts failed", &counts.failed)] {
+    for (what, n) in [
+        ("published twice", counts.duplicated),
+        ("published after the next", counts.reordered),
+        ("with a clock that is off", counts.skewed),
+        ("full among those on change", counts.snapshots),
+    ] {
+        if n > 0 {
+            line(format_args!("readings {what}: {n}"));
+        }
+    }
+    for (what, reasons) in [
+        ("connections cut on purpose", &counts.cut),
+        ("connections lost", &counts.lost),
+        ("attempts failed", &counts.failed),
+    ] {
         for (reason, n) in reasons {
             line(format_args!("{what}: {n} × {reason}"));
         }
