@@ -30,7 +30,7 @@ pub struct Profile {
     /// How the rate changes over time; --rate or --interval-ms say how high it gets.
     #[arg(long, env = "MOTORCADE_LOAD_PROFILE", value_name = "SHAPE", default_value = "constant")]
     pub profile: Shape,
-    /// Ramp, steps: rate of the fleet at the start; burst: between two bursts. Readings in a second.
+    /// Ramp: rate of the fleet at its foot; steps: below the first; burst: between two. Readings in a second.
     #[arg(long, env = "MOTORCADE_LOAD_LOW_RATE", value_name = "N", default_value_t = 0)]
     pub low_rate: u64,
     /// Ramp, steps: how long it climbs; burst: from one to the next; day: how long a day takes. Ms.
