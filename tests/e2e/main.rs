@@ -8,6 +8,7 @@ mod command_lines;
 mod commands;
 mod demos;
 mod dependency_rules;
+mod disturbed;
 mod kubernetes;
 mod page;
 mod rate_limit;

@@ -15,7 +15,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use telemetry::event::Ack;
 
-use self::slot::{ANSWERED, GONE, NEVER, READY, SENT_BEFORE, Slot, State, TAKEN};
+use self::slot::{ANSWERED, GONE, NEVER, READY, SENT_BEFORE, Slot, State, TAKEN, moment};
 use crate::outbox::{Counts, NEXT_WORD_MS, Quiet, Resent, Restraint, Settings, Times, doubled};
 
 /// What the outboxes of a worker have in common.
@@ -400,9 +400,4 @@ impl Outbox {
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight as usize
     }
-}
-
-/// Ms in 32 bits: good for 49 days of a run.
-fn moment(ms: u64) -> u32 {
-    u32::try_from(ms).unwrap_or(NEVER - 1).min(NEVER - 1)
 }

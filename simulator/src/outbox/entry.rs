@@ -231,3 +231,8 @@ impl Quiet {
         self.restart(now, self.pause.saturating_mul(2).min(max));
     }
 }
+
+/// `base` doubled `times` times, up to `max`.
+pub(crate) fn doubled(base: u64, max: u64, times: u32) -> u64 {
+    base.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX)).min(max)
+}

@@ -31,7 +31,7 @@ use telemetry::{PayloadHash, event::Ack};
 use self::entry::Entry;
 pub use self::entry::{Counts, Key, Record, Resent, Settings, Times, Transmission};
 pub(crate) use self::{
-    entry::Quiet,
+    entry::{Quiet, doubled},
     restraint::{NEXT_WORD_MS, Restraint},
 };
 
@@ -405,9 +405,4 @@ impl Outbox {
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.entries.values().map(|entry| &entry.record)
     }
-}
-
-/// `base` doubled `times` times, up to `max`.
-pub(crate) fn doubled(base: u64, max: u64, times: u32) -> u64 {
-    base.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX)).min(max)
 }
