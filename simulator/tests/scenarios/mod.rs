@@ -28,24 +28,27 @@ fn every_scenario_runs_and_does_what_it_is_named_after() {
     let (code, list, _) = simulator(&["scenarios"]);
     let names: Vec<_> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     assert!(code == Some(0) && names.len() >= 7, "{list}");
-    for name in names {
-        let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
-        let edge = Edge::start(&broker, |_, _| true);
-        // The line goes before the file; what is compressed here stands there in minutes.
-        let arguments = format!(
-            "--scenario {name} --vehicles 60 --rate 600 --low-rate 60 --duration-ms 2500 --period-ms 2500 --burst-ms 500 \
-             --storm-every-ms 800 --blackout-at-ms 500 --blackout-ms 500 --tunnel-every-ms 16000 --tunnel-ms {} \
-             --resend-ms 100 --probe-ms 500 --reconnect-ms 100 --drain-ms 20000",
-            if ["tunnel", "messy-network"].contains(&name) { 4_000 } else { 0 },
-        );
-        let (code, output) = end(load(&broker, folder.path(), &arguments));
-        assert_eq!(code, Some(0), "{name}: {output:?}");
-        edge.stop();
-        let report = report(folder.path());
-        assert_eq!((&report["name"], &report["parameters"]["scenario"]), (&name.into(), &name.into()));
-        assert!(figure(&report, expected(name)) > 0, "{name}: {report:#}");
-        assert_eq!(figure(&report, "acked_readings"), figure(&report, "made_readings"), "{name}: {report:#}");
-    }
+    // Side by side: each is a matter of waiting.
+    std::thread::scope(|scope| names.into_iter().for_each(|name| drop(scope.spawn(move || in_short(name)))));
+}
+
+fn in_short(name: &str) {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let edge = Edge::start(&broker, |_, _| true);
+    // The line goes before the file; what is compressed here stands there in minutes.
+    let arguments = format!(
+        "--scenario {name} --vehicles 60 --rate 600 --low-rate 60 --duration-ms 2500 --period-ms 2500 --burst-ms 500 \
+         --storm-every-ms 800 --blackout-at-ms 500 --blackout-ms 500 --tunnel-every-ms 16000 --tunnel-ms {} \
+         --resend-ms 100 --probe-ms 500 --reconnect-ms 100 --drain-ms 20000",
+        if ["tunnel", "messy-network"].contains(&name) { 4_000 } else { 0 },
+    );
+    let (code, output) = end(load(&broker, folder.path(), &arguments));
+    assert_eq!(code, Some(0), "{name}: {output:?}");
+    edge.stop();
+    let report = report(folder.path());
+    assert_eq!((&report["name"], &report["parameters"]["scenario"]), (&name.into(), &name.into()));
+    assert!(figure(&report, expected(name)) > 0, "{name}: {report:#}");
+    assert_eq!(figure(&report, "acked_readings"), figure(&report, "made_readings"), "{name}: {report:#}");
 }
 
 #[test]
