@@ -8,8 +8,8 @@ use tests::{judge::judge_ledger, process::Program, scenario::Scenario, stack::Ro
 
 const VEHICLES: u64 = 10;
 /// What each vehicle may send in a second, and at once; each makes 20 a second, for 8 s.
-const RATE: &str = "5";
-const BURST: &str = "5";
+const LIMITED: [&str; 8] =
+    ["--vehicle-rate", "5", "--vehicle-burst", "5", "--ack-min-ms", "500", "--ack-max-ms", "2000"];
 const READINGS: u64 = VEHICLES * 20 * 8;
 /// 160 readings at 4.4 a second take 36 s, and a discarded one comes again.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -45,8 +45,7 @@ impl Loaded {
 /// Ten vehicles report for 8 s; then what is left in their outboxes is waited for.
 async fn load(name: &'static str, flags: &str) -> Loaded {
     let mut scenario = Scenario::bare(name).await.unwrap();
-    let edge = ["--vehicle-rate", RATE, "--vehicle-burst", BURST, "--ack-min-ms", "500", "--ack-max-ms", "2000"];
-    scenario.stack.set(Role::Edge, edge);
+    scenario.stack.set(Role::Edge, LIMITED);
     let admin = scenario.stack.role(Role::Edge).await.unwrap().admin().unwrap();
     let (ledger, report) = (scenario.folder().join("ledger"), scenario.folder().join("load.json"));
     let arguments = format!("load --vehicles {VEHICLES} --interval-ms 50 --duration-ms 8000 --resend-ms 500 {flags}");
@@ -99,4 +98,28 @@ async fn vehicles_that_do_not_listen_go_on_being_discarded() {
     assert!(early > READINGS / 8 && late > READINGS / 8, "{told}");
     assert_eq!(loaded.figure("held_back_messages"), 0, "{told}");
     loaded.scenario.stack.shut_down().await.unwrap();
+}
+
+/// The fleet with physics keeps to the same rules.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driven_fleet_slows_down_too() {
+    let mut scenario = Scenario::bare("slow-down-drive").await.unwrap();
+    scenario.stack.set(Role::Edge, LIMITED);
+    scenario.stack.role(Role::Edge).await.unwrap();
+    let ledger = scenario.folder().join("ledger");
+    let arguments = format!(
+        "drive --vehicles {VEHICLES} --interval-ms 50 --duration-ms 8000 --resend-ms 500 --drain-ms 60000 \
+         --grace-ms 70000 --faults none --ledger {}",
+        ledger.display(),
+    );
+    let program = Program::new("simulator", "motorcade-simulator", arguments.split_whitespace());
+    scenario.stack.launch(program).await.unwrap();
+    let fleet = scenario.stack.wait_for_end("simulator", PATIENCE).await.unwrap().tally.clone().unwrap();
+    assert!((fleet.received, fleet.sent, fleet.in_hand) == (READINGS, READINGS, 0), "{fleet:?}");
+    assert!(fleet.further["slow_downs"] >= VEHICLES && fleet.further["held_back"] > READINGS / 2, "{fleet:?}");
+    let (verdict, facts) = judge_ledger(scenario.stack.kafka(), &ledger).await.unwrap();
+    assert!(verdict.ok && facts.acked == READINGS && facts.in_kafka == READINGS, "{verdict:?}");
+    let ended = scenario.stack.shut_down().await.unwrap();
+    let edge = ended["edge"].tally.as_ref().unwrap();
+    assert!(edge.balances() && (1..READINGS / 8).contains(&edge.discarded["rate_limited"]), "{edge:?}");
 }
