@@ -21,7 +21,8 @@ pub struct Disturbances {
     /// From one storm to the next, ms.
     #[arg(long, env = "MOTORCADE_LOAD_STORM_EVERY_MS", value_name = "MS", default_value_t = 30_000)]
     pub storm_every_ms: u64,
-    /// Regional blackout: this share of the fleet (0 to 1), its first vehicles, vanishes without a word.
+    /// Regional blackout: this share of the fleet (0 to 1), its first vehicles, is gone at once, without a
+    /// DISCONNECT.
     #[arg(long, env = "MOTORCADE_LOAD_BLACKOUT_SHARE", value_name = "SHARE", default_value_t = 0.0)]
     pub blackout_share: f64,
     /// When, ms after the start.
