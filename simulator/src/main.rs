@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use service::{Error, Grace, Kind, Outcome, Process};
-use simulator::{ProgressForm, load};
+use simulator::{
+    ProgressForm,
+    load::{self, scenario::PRESETS},
+};
 
 /// What a stop needs after the drain: the ledger, the report and the farewells, ms.
 const AFTER_DRAIN_MS: u64 = 2_000;
@@ -43,25 +46,20 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    service::run_with_presets(
-        "motorcade-simulator",
-        load::scenario::PRESETS,
-        check,
-        |arguments: Arguments, process| async move {
-            match arguments.command() {
-                Command::Drive(config) => drive(*config, process).await,
-                Command::Load(config) => load::run(*config, process.stop()).await.map(|()| Outcome::Done),
-                Command::Scenarios(scenarios) => load::scenario::show(&scenarios).map(|()| Outcome::Done),
-                #[cfg(feature = "audit")]
-                Command::Audit(config) => simulator::audit::judge(config).await.map(|()| Outcome::Done),
-                Command::Worker => {
-                    // It never waits for anything but its own epoll.
-                    let worked = tokio::task::spawn_blocking(load::work).await.map_err(anyhow::Error::from)?;
-                    Ok(worked.map(|()| Outcome::Done)?)
-                }
+    service::run_with_presets("motorcade-simulator", PRESETS, check, |arguments: Arguments, process| async move {
+        match arguments.command() {
+            Command::Drive(config) => drive(*config, process).await,
+            Command::Load(config) => load::run(*config, process.stop()).await.map(|()| Outcome::Done),
+            Command::Scenarios(scenarios) => load::scenario::show(&scenarios).map(|()| Outcome::Done),
+            #[cfg(feature = "audit")]
+            Command::Audit(config) => simulator::audit::judge(config).await.map(|()| Outcome::Done),
+            Command::Worker => {
+                // It never waits for anything but its own epoll.
+                let worked = tokio::task::spawn_blocking(load::work).await.map_err(anyhow::Error::from)?;
+                Ok(worked.map(|()| Outcome::Done)?)
             }
-        },
-    )
+        }
+    })
 }
 
 async fn drive(config: simulator::Config, process: Process) -> Result<Outcome, Error> {

@@ -10,6 +10,7 @@ use super::{
     parent::Ramp,
     plan::Judge,
     report::{PERCENTILES, Report, Verdict},
+    trouble::Absence,
 };
 use crate::outbox::Resent;
 
@@ -78,8 +79,8 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     for (why, n) in Resent::ALL.iter().zip(counts.resent) {
         report.count(&format!("resent_{}_messages", why.as_str()), n);
     }
-    for (why, n) in &counts.cut {
-        report.count(&format!("cut_by_{why}_connections"), *n);
+    for why in Absence::ALL.map(Absence::as_str) {
+        report.count(&format!("cut_by_{why}_connections"), counts.cut.get(why).copied().unwrap_or(0));
     }
     for (reason, n) in &counts.pubacks {
         report.count(&format!("puback_{reason:#04x}_messages"), *n);

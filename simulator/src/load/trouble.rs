@@ -175,6 +175,9 @@ pub(super) enum Absence {
 }
 
 impl Absence {
+    /// Every reason.
+    pub(super) const ALL: [Self; 3] = [Self::Storm, Self::Blackout, Self::Tunnel];
+
     /// As figures name it.
     pub(super) fn as_str(self) -> &'static str {
         match self {
