@@ -45,7 +45,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         describe_counter!("edge_records_received_total", "Publishes taken in from the MQTT broker, repeats included");
         describe_counter!("edge_records_sent_total", "Records and statuses that Kafka confirmed");
-        describe_counter!("edge_records_discarded_total", "Publishes refused; Kafka confirmed their dead letters");
+        describe_counter!("edge_records_discarded_total", "Publishes put aside, by reason");
         describe_gauge!("edge_in_flight_records", "Publishes taken in that Kafka has not confirmed");
         describe_counter!("edge_acks_sent_total", "Acknowledgements of our own sent to vehicles");
         describe_counter!("edge_pubacks_released_total", "PUBACKs sent to the MQTT broker");
@@ -70,6 +70,7 @@ impl Metrics {
         let reasons = Reason::ALL.into_iter().map(Reason::as_str).chain([
             KAFKA_REFUSED,
             QOS0_OVERFLOW,
+            RATE_LIMITED,
             SPOOL_SPOILT,
             SPOOL_UNREADABLE,
         ]);
@@ -98,8 +99,10 @@ impl Metrics {
     }
 
     pub(crate) fn discarded(&self, reason: &'static str, n: u64) {
-        if let Some(counter) = self.discarded.get(reason) {
-            counter.increment(n);
+        match self.discarded.get(reason) {
+            Some(counter) => counter.increment(n),
+            // Not shown from the start on, but never dropped.
+            None => counter!("edge_records_discarded_total", "reason" => reason).increment(n),
         }
     }
 }

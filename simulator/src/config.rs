@@ -236,7 +236,7 @@ impl Config {
             refused_ms: self.refused_ms,
             refused_max_ms: self.refused_max_ms,
         };
-        Settings { window: self.window, capacity: self.outbox_records, times }
+        Settings { window: self.window, capacity: self.outbox_records, times, obeys: true }
     }
 
     pub(crate) fn reconnect(&self) -> (Duration, Duration) {

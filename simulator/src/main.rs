@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use service::{Error, Grace, Kind, Outcome, Process};
-use simulator::{ProgressForm, load};
+use simulator::{
+    ProgressForm,
+    load::{self, scenario::PRESETS},
+};
 
 /// What a stop needs after the drain: the ledger, the report and the farewells, ms.
 const AFTER_DRAIN_MS: u64 = 2_000;
@@ -26,6 +29,8 @@ enum Command {
     Drive(Box<simulator::Config>),
     /// Loads brokers and bridges with many vehicles that have MQTT sessions but no physics.
     Load(Box<load::Config>),
+    /// Lists the scenarios that load knows by name, or prints one.
+    Scenarios(load::scenario::Scenarios),
     /// Reads Kafka back and compares it with a ledger: what was lost, altered, invented, duplicated, reordered, late.
     #[cfg(feature = "audit")]
     Audit(simulator::audit::Config),
@@ -41,10 +46,11 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    service::run_checked("motorcade-simulator", check, |arguments: Arguments, process| async move {
+    service::run_with_presets("motorcade-simulator", PRESETS, check, |arguments: Arguments, process| async move {
         match arguments.command() {
             Command::Drive(config) => drive(*config, process).await,
             Command::Load(config) => load::run(*config, process.stop()).await.map(|()| Outcome::Done),
+            Command::Scenarios(scenarios) => load::scenario::show(&scenarios).map(|()| Outcome::Done),
             #[cfg(feature = "audit")]
             Command::Audit(config) => simulator::audit::judge(config).await.map(|()| Outcome::Done),
             Command::Worker => {
@@ -85,7 +91,7 @@ fn check(arguments: &Arguments, grace: Grace) -> Result<Kind, Error> {
             config.validate()?;
             Ok(Kind::Tool)
         }
-        Some(Command::Worker) => Ok(Kind::Tool),
+        Some(Command::Worker | Command::Scenarios(_)) => Ok(Kind::Tool),
     }
 }
 

@@ -12,6 +12,9 @@ const RESENT: &str = "simulator_records_resent_total";
 const REFUSED: &str = "simulator_publishes_refused_total";
 const ACKS: &str = "simulator_acks_received_total";
 const REFUSED_RANGES: &str = "simulator_ack_ranges_refused_total";
+const SLOW_DOWNS: &str = "simulator_slow_downs_total";
+const HELD_BACK: &str = "simulator_publishes_held_back_total";
+const HELD_BACK_MS: &str = "simulator_held_back_milliseconds_total";
 const CONNECTIONS: &str = "simulator_connections_total";
 const CONNECTED: &str = "simulator_connected_vehicles";
 const COMMANDS: &str = "simulator_commands_total";
@@ -82,6 +85,9 @@ pub struct Counters {
     pub(crate) acks: AtomicU64,
     pub(crate) unreadable_acks: AtomicU64,
     pub(crate) refused_ranges: AtomicU64,
+    pub(crate) slow_downs: AtomicU64,
+    pub(crate) held_back: AtomicU64,
+    pub(crate) held_back_ms: AtomicU64,
     /// By [`Commanded`].
     pub(crate) commands: [AtomicU64; Commanded::ALL.len()],
     pub(crate) connections: AtomicU64,
@@ -142,6 +148,20 @@ impl Counters {
         metrics::counter!(ACKS).increment(1);
         metrics::counter!(SENT).increment(records);
         metrics::counter!(REFUSED_RANGES).increment(refused_ranges);
+    }
+
+    /// The edge asked to slow down.
+    pub(crate) fn slowed_down(&self) {
+        add(&self.slow_downs, 1);
+        metrics::counter!(SLOW_DOWNS).increment(1);
+    }
+
+    /// Transmissions were held back because of it, so long together.
+    pub(crate) fn held_back(&self, n: u64, ms: u64) {
+        add(&self.held_back, n);
+        add(&self.held_back_ms, ms);
+        metrics::counter!(HELD_BACK).increment(n);
+        metrics::counter!(HELD_BACK_MS).increment(ms);
     }
 
     pub(crate) fn unreadable_ack(&self) {

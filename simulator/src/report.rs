@@ -42,6 +42,12 @@ pub struct Progress {
     pub refused: u64,
     /// Acks of the edge.
     pub acks: u64,
+    /// Acks that asked to slow down.
+    pub slow_downs: u64,
+    /// Publishes that were held back for it, and
+    pub held_back: u64,
+    /// for how long together, ms.
+    pub held_back_ms: u64,
     /// Connections since the start.
     pub connections: u64,
     /// Commands that were carried out,
@@ -80,6 +86,9 @@ impl Reporter {
             resent: value(&counters.resent),
             refused: value(&counters.refused),
             acks: value(&counters.acks),
+            slow_downs: value(&counters.slow_downs),
+            held_back: value(&counters.held_back),
+            held_back_ms: value(&counters.held_back_ms),
             connections: value(&counters.connections),
             commands_obeyed: value(&counters.commands[Commanded::Obeyed as usize]),
             commands_repeated: value(&counters.commands[Commanded::Repeated as usize]),
@@ -119,6 +128,9 @@ pub(crate) fn tally(counters: &Counters, in_hand: u64) -> Tally {
         ("acks", &counters.acks),
         ("unreadable_acks", &counters.unreadable_acks),
         ("refused_ranges", &counters.refused_ranges),
+        ("slow_downs", &counters.slow_downs),
+        ("held_back", &counters.held_back),
+        ("held_back_ms", &counters.held_back_ms),
         ("connections", &counters.connections),
         ("failed_connections", &counters.failed_connections),
     ];

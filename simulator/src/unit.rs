@@ -18,7 +18,7 @@ use crate::{
     fleet::Readings,
     journal::{Journal, Note},
     metrics::{Counters, Discarded},
-    outbox::Outbox,
+    outbox::{Counts, Outbox},
     pace::Pace,
     publisher::{Connection, Happening, Target},
 };
@@ -185,6 +185,7 @@ impl Unit {
 
     fn send(&mut self, connection: &mut Connection) {
         let now = self.clock.monotonic();
+        let (held, held_ms) = (self.outbox.counts().held_back, self.outbox.counts().held_back_ms);
         let mut too_large = Vec::new();
         while connection.room() > 0 {
             let Some(transmission) = self.outbox.next(now) else { break };
@@ -194,6 +195,10 @@ impl Unit {
             } else {
                 too_large.push(transmission.ordinal);
             }
+        }
+        let Counts { held_back, held_back_ms, .. } = self.outbox.counts();
+        if *held_back > held {
+            self.counters.held_back(held_back - held, held_back_ms - held_ms);
         }
         // Made for a broker that took more than this one: as if this one had refused it.
         for ordinal in too_large {
@@ -243,6 +248,9 @@ impl Unit {
     async fn acknowledged(&mut self, ack: &Ack, now: u64) -> anyhow::Result<()> {
         let refused = self.outbox.counts().refused_ranges;
         let keys = self.outbox.ack(ack, now);
+        if ack.slow_down_ms.is_some() {
+            self.counters.slowed_down();
+        }
         self.counters.acked(keys.len() as u64, self.outbox.counts().refused_ranges - refused);
         if keys.is_empty() {
             return Ok(());

@@ -7,7 +7,9 @@
 )]
 
 mod broker;
+mod disturbances;
 mod edge;
+mod scenarios;
 
 use std::{
     path::Path,

@@ -4,7 +4,10 @@ use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, time::Du
 
 use clap::{Args, FromArgMatches, ValueEnum, builder::Resettable, error::ErrorKind};
 
-use crate::{Error, file};
+use crate::{
+    Error,
+    file::{self, Presets},
+};
 
 /// Flags that every executable has.
 #[derive(Debug, Clone, Args)]
@@ -76,9 +79,9 @@ pub(crate) fn command<A: clap::CommandFactory>() -> clap::Command {
 }
 
 /// The parsed command line, or the code to exit with after what was to be said has been said.
-pub(crate) fn parse<A: clap::Parser>(name: &str) -> Result<(Flags, A), ExitCode> {
+pub(crate) fn parse<A: clap::Parser>(name: &str, presets: Option<Presets>) -> Result<(Flags, A), ExitCode> {
     let command = command::<A>();
-    let arguments = file::with_file(&command, std::env::args_os().collect()).map_err(|error| {
+    let arguments = file::with_file(&command, std::env::args_os().collect(), presets).map_err(|error| {
         writeln!(std::io::stderr().lock(), "{name}: {error}").ok();
         ExitCode::from(error.exit_code())
     })?;

@@ -24,6 +24,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     Error, Grace, Tally,
     admin::Admin,
+    file::Presets,
     flags::{Flags, LogFormat, parse},
 };
 
@@ -131,7 +132,21 @@ where
     A: clap::Parser,
     F: Future<Output = Result<Outcome, Error>>,
 {
-    let (flags, args) = match parse::<A>(name) {
+    run_with_presets(name, None, check, body)
+}
+
+/// [`run_checked`] for a program some of whose flags come in named sets.
+pub fn run_with_presets<A, F>(
+    name: &str,
+    presets: impl Into<Option<Presets>>,
+    check: impl FnOnce(&A, Grace) -> Result<Kind, Error>,
+    body: impl FnOnce(A, Process) -> F,
+) -> ExitCode
+where
+    A: clap::Parser,
+    F: Future<Output = Result<Outcome, Error>>,
+{
+    let (flags, args) = match parse::<A>(name, presets.into()) {
         Ok(parsed) => parsed,
         Err(code) => return code,
     };

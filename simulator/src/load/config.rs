@@ -10,8 +10,10 @@ use service::{Address, Error};
 use telemetry::UnixMillis;
 
 use super::{
+    arrivals::Arrivals,
     payload::Form,
-    plan::{Arrivals, Judge, Manners, Plan},
+    plan::{Judge, Manners, Plan},
+    profile, trouble,
 };
 
 /// Vehicles of a worker, unless told otherwise: a process may hold 20,000 files, and others need some.
@@ -19,30 +21,59 @@ const VEHICLES_PER_WORKER: u32 = 16_000;
 /// No worker has more.
 const MOST_PER_WORKER: u32 = 19_900;
 
+const EXAMPLES: &str = "\
+Examples:
+  Half a minute at 5,000 readings/s, entered in a ledger, and what became of them:
+    motorcade-simulator load --vehicles 16000 --rate 5000 --duration-ms 30000 --ledger ledger
+    motorcade-simulator audit --ledger ledger
+  Each of 500 vehicles once a second, only what changed, until Ctrl-C:
+    motorcade-simulator load --vehicles 500 --interval-ms 1000 --payload on-change
+  A day in two minutes, but with half of the vehicles; what there is besides:
+    motorcade-simulator load --scenario day --vehicles 1000
+    motorcade-simulator scenarios
+  Bursts of 10,000 readings/s while every tenth vehicle drives through a storm:
+    motorcade-simulator load --rate 10000 --profile burst --low-rate 500 --storm-share 0.1 --duration-ms 120000
+  How fast a broker is without any bridge: its own word counts, and windows alone hold the fleet back:
+    motorcade-simulator load --vehicles 50 --blast --messages 1000000 --judge puback";
+
 /// Flags of `motorcade-simulator load`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Load", group = ArgGroup::new("arrivals").required(true))]
+#[command(next_help_heading = "Load", group = ArgGroup::new("arrivals").required(true), after_help = EXAMPLES)]
 pub struct Config {
+    /// A scenario: the name of a built-in one (motorcade-simulator scenarios), or a TOML file with flags by their names,
+    /// without dashes. --config, the environment and the command line go before it.
+    #[arg(long, env = "MOTORCADE_LOAD_SCENARIO", value_name = "NAME|FILE")]
+    pub scenario: Option<String>,
     /// The brokers' listeners for vehicles, separated by commas; vehicle i connects to the i-th, in turn. More than
     /// 14,000 vehicles on one are slow to connect, because Linux looks for their ports one by one then, and 28,232 are
     /// the most: name several addresses of a broker, for example 127.0.0.1, 127.0.0.2 and so on.
-    #[arg(long, env = "MOTORCADE_MQTT", value_name = "HOST:PORT,…", default_value = "127.0.0.1:1883")]
+    #[arg(
+        long,
+        env = "MOTORCADE_MQTT",
+        value_name = "HOST:PORT,…",
+        default_value = "127.0.0.1:1883",
+        help_heading = "Fleet"
+    )]
     pub mqtt: String,
     /// How many vehicles connect.
-    #[arg(long, env = "MOTORCADE_LOAD_VEHICLES", value_name = "N", default_value_t = 1_000)]
+    #[arg(long, env = "MOTORCADE_LOAD_VEHICLES", value_name = "N", default_value_t = 1_000, help_heading = "Fleet")]
     pub vehicles: u32,
     /// Index of the first: 1 is veh-00001.
-    #[arg(long, env = "MOTORCADE_LOAD_FIRST_VEHICLE", value_name = "N", default_value_t = 1)]
+    #[arg(long, env = "MOTORCADE_LOAD_FIRST_VEHICLE", value_name = "N", default_value_t = 1, help_heading = "Fleet")]
     pub first_vehicle: u32,
     /// Worker processes; 0: one for each 16,000 vehicles.
-    #[arg(long, env = "MOTORCADE_LOAD_WORKERS", value_name = "N", default_value_t = 0)]
+    #[arg(long, env = "MOTORCADE_LOAD_WORKERS", value_name = "N", default_value_t = 0, help_heading = "Fleet")]
     pub workers: u32,
     /// Values and pauses follow from it.
-    #[arg(long, env = "MOTORCADE_LOAD_SEED", value_name = "N", default_value_t = 1)]
+    #[arg(long, env = "MOTORCADE_LOAD_SEED", value_name = "N", default_value_t = 1, help_heading = "Fleet")]
     pub seed: u64,
-    /// What is reported: change-200, kib, record-json, record-protobuf, or JSON of so many bytes.
+    /// What is reported: change-200, kib, record-json, record-protobuf, on-change (only signals that changed), or JSON of
+    /// so many bytes.
     #[arg(long, env = "MOTORCADE_LOAD_PAYLOAD", value_name = "FORM", default_value = "change-200")]
     pub payload: Form,
+    /// In the form on-change: a full record comes each so many ms.
+    #[arg(long, env = "MOTORCADE_LOAD_SNAPSHOT_MS", value_name = "MS", default_value_t = 60_000)]
+    pub snapshot_ms: u64,
     /// Readings of the whole fleet in a second, evenly; their times stand before anything is sent.
     #[arg(long, env = "MOTORCADE_LOAD_RATE", value_name = "N", group = "arrivals")]
     pub rate: Option<u64>,
@@ -59,10 +90,16 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_LOAD_DURATION_MS", value_name = "MS", default_value_t = 0)]
     pub duration_ms: u64,
     /// Connection attempts of the whole fleet in a second.
-    #[arg(long, env = "MOTORCADE_LOAD_CONNECT_RATE", value_name = "N", default_value_t = 3_000)]
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_CONNECT_RATE",
+        value_name = "N",
+        default_value_t = 3_000,
+        help_heading = "Connections"
+    )]
     pub connect_rate: u32,
     /// How long all vehicles may take to connect, ms; 0: half a minute, and twice what --connect-rate asks for.
-    #[arg(long, env = "MOTORCADE_LOAD_RAMP_MS", value_name = "MS", default_value_t = 0)]
+    #[arg(long, env = "MOTORCADE_LOAD_RAMP_MS", value_name = "MS", default_value_t = 0, help_heading = "Connections")]
     pub ramp_ms: u64,
     /// How long the fleet waits for acknowledgements after its last reading, ms.
     #[arg(long, env = "MOTORCADE_LOAD_DRAIN_MS", value_name = "MS", default_value_t = 75_000)]
@@ -71,47 +108,98 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_LOAD_STOP_DRAIN_MS", value_name = "MS", default_value_t = 5_000)]
     pub stop_drain_ms: u64,
     /// Whose word makes a reading acknowledged: ack, our edge's (it is in Kafka), or puback, the broker's.
-    #[arg(long, env = "MOTORCADE_LOAD_JUDGE", value_name = "WHO", default_value = "ack")]
+    #[arg(long, env = "MOTORCADE_LOAD_JUDGE", value_name = "WHO", default_value = "ack", help_heading = "Verdict")]
     pub judge: Judge,
     /// Folder of the ledger: what was sent and acknowledged, for the audit.
-    #[arg(long, env = "MOTORCADE_LOAD_LEDGER", value_name = "DIR")]
+    #[arg(long, env = "MOTORCADE_LOAD_LEDGER", value_name = "DIR", help_heading = "Verdict")]
     pub ledger: Option<PathBuf>,
     /// File for the report, JSON.
-    #[arg(long, env = "MOTORCADE_LOAD_REPORT", value_name = "FILE")]
+    #[arg(long, env = "MOTORCADE_LOAD_REPORT", value_name = "FILE", help_heading = "Verdict")]
     pub report: Option<PathBuf>,
     /// Name of the run in its report.
-    #[arg(long, env = "MOTORCADE_LOAD_NAME", value_name = "NAME", default_value = "load")]
+    #[arg(long, env = "MOTORCADE_LOAD_NAME", value_name = "NAME", default_value = "load", help_heading = "Verdict")]
     pub name: String,
     /// Readings of a vehicle that are sent and unacknowledged at most.
-    #[arg(long, env = "MOTORCADE_LOAD_WINDOW", value_name = "N", default_value_t = 200)]
+    #[arg(long, env = "MOTORCADE_LOAD_WINDOW", value_name = "N", default_value_t = 200, help_heading = "Outbox")]
     pub window: usize,
     /// Readings that an outbox keeps; beyond it the oldest is given up and counted.
-    #[arg(long, env = "MOTORCADE_LOAD_OUTBOX_RECORDS", value_name = "N", default_value_t = 1_000)]
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_OUTBOX_RECORDS",
+        value_name = "N",
+        default_value_t = 1_000,
+        help_heading = "Outbox"
+    )]
     pub outbox_records: usize,
     /// A reading that two acks left out is sent again after a pause drawn from 0 to this, ms, doubling to a minute.
-    #[arg(long, env = "MOTORCADE_LOAD_RESEND_MS", value_name = "MS", default_value_t = 1_000)]
+    #[arg(long, env = "MOTORCADE_LOAD_RESEND_MS", value_name = "MS", default_value_t = 1_000, help_heading = "Outbox")]
     pub resend_ms: u64,
     /// The oldest reading is sent again after this time without any ack, ms, doubling to ten minutes.
-    #[arg(long, env = "MOTORCADE_LOAD_PROBE_MS", value_name = "MS", default_value_t = 90_000)]
+    #[arg(long, env = "MOTORCADE_LOAD_PROBE_MS", value_name = "MS", default_value_t = 90_000, help_heading = "Outbox")]
     pub probe_ms: u64,
     /// A reading that the broker refused is sent again after a pause drawn from 0 to this, ms, doubling to a minute.
-    #[arg(long, env = "MOTORCADE_LOAD_REFUSED_MS", value_name = "MS", default_value_t = 1_000)]
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_REFUSED_MS",
+        value_name = "MS",
+        default_value_t = 1_000,
+        help_heading = "Outbox"
+    )]
     pub refused_ms: u64,
     /// A vehicle connects again after a pause drawn from 0 to this, ms, doubling to half a minute.
-    #[arg(long, env = "MOTORCADE_LOAD_RECONNECT_MS", value_name = "MS", default_value_t = 500)]
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_RECONNECT_MS",
+        value_name = "MS",
+        default_value_t = 500,
+        help_heading = "Connections"
+    )]
     pub reconnect_ms: u64,
+    /// Vehicles do not slow down when the edge asks them to: what it discards then is sent and discarded again.
+    #[arg(long, env = "MOTORCADE_LOAD_HEEDLESS", help_heading = "Outbox")]
+    pub heedless: bool,
     /// How long one attempt to connect may take, to the SUBACK, ms.
-    #[arg(long, env = "MOTORCADE_LOAD_ATTEMPT_MS", value_name = "MS", default_value_t = 20_000)]
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_ATTEMPT_MS",
+        value_name = "MS",
+        default_value_t = 20_000,
+        help_heading = "Connections"
+    )]
     pub attempt_ms: u64,
     /// MQTT keep-alive, s; 0: none.
-    #[arg(long, env = "MOTORCADE_LOAD_KEEP_ALIVE_S", value_name = "S", default_value_t = 60)]
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_KEEP_ALIVE_S",
+        value_name = "S",
+        default_value_t = 60,
+        help_heading = "Connections"
+    )]
     pub keep_alive_s: u16,
     /// How long the broker keeps the session of a vehicle that is away, s.
-    #[arg(long, env = "MOTORCADE_LOAD_SESSION_EXPIRY_S", value_name = "S", default_value_t = 3_600)]
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_SESSION_EXPIRY_S",
+        value_name = "S",
+        default_value_t = 3_600,
+        help_heading = "Connections"
+    )]
     pub session_expiry_s: u32,
     /// Send and receive buffer of each socket, bytes; 0: what the system gives.
-    #[arg(long, env = "MOTORCADE_LOAD_SOCKET_BUFFER", value_name = "BYTES", default_value_t = 8_192)]
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_SOCKET_BUFFER",
+        value_name = "BYTES",
+        default_value_t = 8_192,
+        help_heading = "Connections"
+    )]
     pub socket_buffer: usize,
+    /// How the rate changes.
+    #[command(flatten)]
+    pub profile: profile::Profile,
+    /// What goes wrong on purpose.
+    #[command(flatten)]
+    pub troubles: trouble::Disturbances,
 }
 
 impl Config {
@@ -133,6 +221,7 @@ impl Config {
             ("rate", self.rate.unwrap_or(1)),
             ("interval-ms", self.interval_ms.unwrap_or(1)),
             ("messages", self.messages.unwrap_or(1)),
+            ("snapshot-ms", self.snapshot_ms),
         ] {
             if value == 0 {
                 return usage(flag, "must be above 0".into());
@@ -149,6 +238,8 @@ impl Config {
         if self.connect_rate < workers {
             return usage("connect-rate", format!("{} is less than one for each worker", self.connect_rate));
         }
+        self.profile.validate(self.full_rate())?;
+        self.troubles.validate()?;
         // Beyond it µs and seqs would not fit.
         if self.duration_ms > 7 * 24 * 3_600_000 {
             return usage("duration-ms", "is above a week".into());
@@ -179,11 +270,21 @@ impl Config {
 
     pub(super) fn arrivals(&self) -> Arrivals {
         let fleet = self.vehicles;
+        if let Some(arrivals) = self.full_rate().and_then(|full| self.profile.arrivals(fleet, full)) {
+            return arrivals;
+        }
         match (self.rate, self.interval_ms) {
             (Some(rate), _) => Arrivals::Even { fleet, us: 1_000_000, readings: rate },
             (None, Some(ms)) => Arrivals::Even { fleet, us: ms * 1_000, readings: fleet.into() },
             (None, None) => Arrivals::Blast,
         }
+    }
+
+    /// The highest rate of the fleet, readings in a second; none in a blast.
+    #[expect(clippy::cast_precision_loss, reason = "rates and pauses are far below 2^53")]
+    fn full_rate(&self) -> Option<f64> {
+        let of_interval = |ms: u64| f64::from(self.vehicles) * 1e3 / ms as f64;
+        self.rate.map(|rate| rate as f64).or(self.interval_ms.map(of_interval))
     }
 
     /// How long the ramp may take, ms.
@@ -207,7 +308,9 @@ impl Config {
             // Good until 2106.
             boot: u32::try_from(began / 1_000).unwrap_or(u32::MAX),
             form: self.payload,
+            snapshot_us: self.snapshot_ms * 1_000,
             arrivals: self.arrivals(),
+            troubles: self.troubles.troubles(self.seed, self.vehicles),
             messages: self.messages,
             duration_us: (self.duration_ms > 0).then_some(self.duration_ms * 1_000),
             drain_ms: self.drain_ms,
@@ -220,6 +323,7 @@ impl Config {
                 probe_ms: (self.probe_ms, self.probe_ms.max(600_000)),
                 refused_ms: (self.refused_ms, self.refused_ms.max(60_000)),
                 reconnect_ms: (self.reconnect_ms, self.reconnect_ms.max(30_000)),
+                heedless: self.heedless,
                 attempt_ms: self.attempt_ms,
                 keep_alive_s: self.keep_alive_s,
                 session_expiry_s: self.session_expiry_s,
@@ -260,6 +364,9 @@ mod tests {
             (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
             (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
             (&["--blast", "--judge", "nobody"], "--judge"),
+            (&["--blast", "--profile", "day"], "--profile"),
+            (&["--rate", "10", "--profile", "ramp", "--low-rate", "11"], "--low-rate"),
+            (&["--rate", "10", "--storm-share", "2"], "--storm-share"),
         ] {
             let error = parse(arguments).unwrap_err();
             assert!(error.contains(names), "{arguments:?}: {error}");

@@ -91,6 +91,16 @@ pub(super) struct Counts {
     pub(super) failed: BTreeMap<String, u64>,
     /// Connections that ended before the fleet left, by reason.
     pub(super) lost: BTreeMap<String, u64>,
+    /// Connections that were cut on purpose, by why.
+    pub(super) cut: BTreeMap<String, u64>,
+    /// Readings that were published twice on purpose: each counts once as made.
+    pub(super) duplicated: u64,
+    /// Readings that were published after the next one on purpose.
+    pub(super) reordered: u64,
+    /// Readings of vehicles whose clocks are off.
+    pub(super) skewed: u64,
+    /// Full records of vehicles that report on change.
+    pub(super) snapshots: u64,
     /// Readings made.
     pub(super) made: u64,
     /// Readings in the outboxes: counted there, not computed.
@@ -113,6 +123,12 @@ pub(super) struct Counts {
     pub(super) acks: u64,
     /// Ranges of acks above the last seq sent.
     pub(super) refused_ranges: u64,
+    /// Acks that asked to slow down,
+    pub(super) slow_downs: u64,
+    /// transmissions that were held back for it, and
+    pub(super) held_back: u64,
+    /// for how long together, ms.
+    pub(super) held_back_ms: u64,
     /// Acks that could not be read.
     pub(super) unreadable_acks: u64,
     /// Commands and other messages.
@@ -133,10 +149,13 @@ impl Counts {
     pub(super) fn of_outboxes(&mut self, outboxes: &outbox::Counts) {
         self.made = outboxes.offered;
         self.given_up = outboxes.given_up;
-        self.published = outboxes.sent;
+        self.published = outboxes.sent + self.duplicated;
         self.resent = outboxes.resent;
         self.acks = outboxes.acks;
         self.refused_ranges = outboxes.refused_ranges;
+        self.slow_downs = outboxes.slow_downs;
+        self.held_back = outboxes.held_back;
+        self.held_back_ms = outboxes.held_back_ms;
     }
 
     /// Whether every reading is accounted for.
@@ -149,6 +168,10 @@ impl Counts {
             (&mut self.connected, other.connected),
             (&mut self.attempts, other.attempts),
             (&mut self.connections, other.connections),
+            (&mut self.duplicated, other.duplicated),
+            (&mut self.reordered, other.reordered),
+            (&mut self.skewed, other.skewed),
+            (&mut self.snapshots, other.snapshots),
             (&mut self.made, other.made),
             (&mut self.in_outbox, other.in_outbox),
             (&mut self.acked, other.acked),
@@ -158,6 +181,9 @@ impl Counts {
             (&mut self.stray_pubacks, other.stray_pubacks),
             (&mut self.acks, other.acks),
             (&mut self.refused_ranges, other.refused_ranges),
+            (&mut self.slow_downs, other.slow_downs),
+            (&mut self.held_back, other.held_back),
+            (&mut self.held_back_ms, other.held_back_ms),
             (&mut self.unreadable_acks, other.unreadable_acks),
             (&mut self.messages, other.messages),
             (&mut self.pings, other.pings),
@@ -171,7 +197,9 @@ impl Counts {
         for (own, other) in self.resent.iter_mut().zip(other.resent) {
             *own += other;
         }
-        for (own, other) in [(&mut self.failed, &other.failed), (&mut self.lost, &other.lost)] {
+        for (own, other) in
+            [(&mut self.failed, &other.failed), (&mut self.lost, &other.lost), (&mut self.cut, &other.cut)]
+        {
             for (reason, n) in other {
                 count(own, reason, *n);
             }

@@ -8,15 +8,16 @@ use std::{
 };
 
 use bytes::BytesMut;
-use telemetry::{PayloadHash, UnixMillis};
+use telemetry::UnixMillis;
 
 use super::{
+    arrivals::Arrivals,
     counts::{Counts, Stage, Stages, count},
-    outbox::{Rules, Settled, Transmission},
+    outbox::{Rules, Settled},
     payload::Payloads,
-    plan::{Arrivals, Plan},
-    vehicle::{Link, Outstanding, Vehicle},
-    wire,
+    plan::Plan,
+    trouble::NEVER,
+    vehicle::{Link, Vehicle},
 };
 use crate::ledger::batch::BatchWriter;
 
@@ -77,7 +78,7 @@ pub(super) struct Engine {
     origin: Instant,
     pub(super) scratch: Box<[u8]>,
     pub(super) stream: BytesMut,
-    payload: Vec<u8>,
+    pub(super) payload: Vec<u8>,
     pub(super) outgoing: BytesMut,
 }
 
@@ -142,6 +143,17 @@ impl Engine {
         self.plan.duration_us.is_none_or(|duration| due < duration).then(|| start.us + due)
     }
 
+    /// When a vehicle may be cut off next, on this worker's clock. Nobody is any more when no readings are made.
+    pub(super) fn cut_at(&self, vehicle: &Vehicle) -> Option<u64> {
+        let start = self.start.filter(|_| self.making && vehicle.cut_at_us < NEVER)?;
+        start.us.checked_add(vehicle.cut_at_us)
+    }
+
+    /// Whether another reading of this vehicle will be made.
+    pub(super) fn more_will_come(&self, vehicle: &Vehicle) -> bool {
+        self.due(vehicle).is_some()
+    }
+
     /// Makes what is due by now.
     pub(super) fn make(&mut self, vehicle: &mut Vehicle, number: u32) {
         for _ in 0..BATCH {
@@ -184,31 +196,15 @@ impl Engine {
             while vehicle.has_room() && self.outgoing.len() < BLOCK {
                 self.blast(vehicle, number);
                 let Some(transmission) = vehicle.outbox.next(&mut self.rules, now) else { break };
-                self.publish(vehicle, number, transmission);
+                self.transmit(vehicle, number, transmission);
             }
+            self.catch_up(vehicle);
             if self.outgoing.is_empty() {
                 break;
             }
             self.write(vehicle)?;
         }
         Ok(())
-    }
-
-    fn publish(&mut self, vehicle: &mut Vehicle, number: u32, transmission: Transmission) {
-        let Transmission { seq, due_us, again } = transmission;
-        let time = self.time(due_us);
-        self.payload.clear();
-        self.payloads.render(&vehicle.id, vehicle.index, seq, time, &mut self.payload);
-        if again.is_none() && self.ledger.is_some() {
-            let hash = PayloadHash::of(&self.payload);
-            let due = u32::try_from(time - self.plan.began).unwrap_or(u32::MAX);
-            let after = self.after_start_us().unwrap_or(0).saturating_sub(due_us) / 1_000;
-            let after = u32::try_from(after).unwrap_or(u32::MAX - 1);
-            self.enter(|ledger| ledger.sent(number, seq, due, after, hash));
-        }
-        let id = vehicle.next_id();
-        wire::publish(&vehicle.id, id, self.payloads.content_type(), &self.payload, &mut self.outgoing);
-        vehicle.outstanding.push_back(Outstanding { due_us, seq, id, again: again.is_some(), written: false });
     }
 
     /// Hands what is packed to the kernel; what it has no room for stays with the vehicle.
@@ -280,12 +276,12 @@ impl Engine {
             Link::Up => {
                 let kept = vehicle.keep_alive_ms().map(|(ping, silence)| ping.min(silence));
                 // Without room, what is due waits for what makes room.
-                let resend = vehicle.outbox.wake_at().filter(|_| vehicle.has_room());
+                let resend = vehicle.outbox.wake_at(&self.rules.settings).filter(|_| vehicle.has_room());
                 kept.into_iter().chain(resend).min().map(|ms| ms * 1_000)
             }
             Link::Leaving { since_us } => Some(since_us + super::link::GOODBYE_US),
             Link::Left => return None,
         };
-        link.into_iter().chain(self.due(vehicle)).min()
+        link.into_iter().chain(self.due(vehicle)).chain(self.cut_at(vehicle)).min()
     }
 }

@@ -7,8 +7,10 @@ use rand::RngExt;
 use socket2::SockRef;
 
 use super::{
+    counts::count,
     engine::{Engine, Lost},
     plan::Manners,
+    trouble::Absence,
     vehicle::{Link, Vehicle},
     wire::{self, Greeting, Introduction},
 };
@@ -21,6 +23,7 @@ impl Engine {
     /// The clock asks for this vehicle.
     pub(super) fn turn(&mut self, registry: &Registry, vehicle: &mut Vehicle, number: u32) -> Result<(), Lost> {
         self.make(vehicle, number);
+        self.disturb(vehicle);
         let now_us = self.now_us();
         let attempt_us = self.plan.manners.attempt_ms * 1_000;
         match vehicle.link {
@@ -49,6 +52,40 @@ impl Engine {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Cuts off whoever is to lose its connection by now.
+    fn disturb(&mut self, vehicle: &mut Vehicle) {
+        while let Some((start, at)) = self.start.zip(self.cut_at(vehicle)).filter(|(_, at)| *at <= self.now_us()) {
+            let (place, at) = (vehicle.place, at - start.us);
+            vehicle.cut_at_us = self.plan.troubles.next_cut(place, Some(at));
+            if let Some((why, until)) = self.plan.troubles.away(place, at) {
+                self.cut(vehicle, why, start.us.saturating_add(until));
+            }
+        }
+    }
+
+    /// The vehicle is away until then, and comes back after a pause that is drawn, so that not all come at once.
+    fn cut(&mut self, vehicle: &mut Vehicle, why: Absence, until_us: u64) {
+        let pause_us = self.rules.rng.random_range(0..=self.plan.manners.reconnect_ms.0) * 1_000;
+        let mut back_us = self.now_us().max(until_us) + pause_us;
+        match vehicle.link {
+            Link::Leaving { .. } | Link::Left => return,
+            // It was away already.
+            Link::Down { at_us, .. } if why == Absence::Storm => back_us = at_us,
+            Link::Down { at_us, .. } => back_us = back_us.max(at_us),
+            was => {
+                if let Some(stream) = &vehicle.stream {
+                    // Without a DISCONNECT, and with what the kernel still has to send thrown away.
+                    SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok();
+                }
+                self.counts.connected -= u64::from(was == Link::Up);
+                count(&mut self.counts.cut, why.as_str(), 1);
+                vehicle.disconnect();
+                vehicle.outbox.disconnected(self.now_ms());
+            }
+        }
+        vehicle.link = Link::Down { at_us: back_us, paced: false };
     }
 
     fn open(&self, registry: &Registry, vehicle: &Vehicle, number: u32) -> Result<TcpStream, Lost> {

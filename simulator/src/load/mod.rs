@@ -8,12 +8,12 @@
 //! Read [`plan`] for what a worker is told, `worker` for its loop, `engine`, `answers` and `link` for what a vehicle does,
 //! `outbox` for what it remembers, `parent` for the run as a whole.
 //!
-//! Seams for what is to come: arrival profiles are variants of [`Arrivals`]; vehicles that go away and come back
-//! (storms, tunnels, blackouts) are a further deadline in `engine::Engine::deadline` that calls `link`'s `lost`;
-//! clock drift, duplicates and reorderings change what `engine` publishes; conditions on the figures of a run are
-//! verdicts beside those of `summary::judge`.
+//! When readings are due stands in `arrivals`, the shapes of a load in `profile`, what goes wrong on purpose in
+//! `trouble`: all pure; loads with a name in `scenario`. Conditions on the figures of a run are verdicts beside those of
+//! `summary::judge`.
 
 mod answers;
+mod arrivals;
 mod config;
 mod control;
 mod counts;
@@ -26,14 +26,19 @@ mod outbox;
 mod parent;
 pub mod payload;
 pub mod plan;
+pub mod profile;
+mod publish;
 pub mod report;
+pub mod scenario;
 mod summary;
+pub mod trouble;
 mod vehicle;
 mod wire;
 mod worker;
 
+pub use arrivals::{Arrivals, Curve, Stretch};
 pub use config::Config;
 pub use crew::WORKER;
 pub use parent::run;
-pub use plan::{Arrivals, Judge, Plan};
+pub use plan::{Judge, Plan};
 pub use worker::work;

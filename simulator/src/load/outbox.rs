@@ -15,8 +15,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use telemetry::event::Ack;
 
-use self::slot::{ANSWERED, GONE, NEVER, READY, SENT_BEFORE, Slot, State, TAKEN};
-use crate::outbox::{Counts, Quiet, Resent, Settings, Times, doubled};
+use self::slot::{ANSWERED, GONE, NEVER, READY, SENT_BEFORE, Slot, State, TAKEN, moment};
+use crate::outbox::{Counts, NEXT_WORD_MS, Quiet, Resent, Restraint, Settings, Times, doubled};
 
 /// What the outboxes of a worker have in common.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ pub(super) struct Outbox {
     latest_covered: (u32, u32),
     connected: bool,
     quiet: Quiet,
+    restraint: Restraint,
 }
 
 impl Outbox {
@@ -81,6 +82,7 @@ impl Outbox {
             latest_covered: (0, 0),
             connected: false,
             quiet: Quiet::new(rules.settings.times.probe_ms),
+            restraint: Restraint::default(),
         }
     }
 
@@ -164,13 +166,13 @@ impl Outbox {
         }
         self.probe(&rules.settings.times, now);
         self.fall_due(now);
+        if !self.has_some(&rules.settings) || self.restraint.holds_back(now) {
+            return None;
+        }
         let at = if self.ready > 0 {
             self.slots.iter().position(|slot| slot.state.is(READY))?
         } else {
             let at = self.sent();
-            if self.in_flight as usize >= rules.settings.window || at >= self.slots.len() {
-                return None;
-            }
             if self.in_flight == 0 {
                 // Nothing was out that an ack could have named.
                 self.quiet.restart(now, rules.settings.times.probe_ms);
@@ -180,6 +182,10 @@ impl Outbox {
             at
         };
         self.order += 1;
+        if let Some(ms) = self.restraint.sent(now) {
+            rules.counts.held_back += 1;
+            rules.counts.held_back_ms += ms;
+        }
         let slot = &mut self.slots[at];
         let again = slot.state.is(SENT_BEFORE).then(|| slot.state.why());
         self.ready -= u32::from(slot.state.is(READY));
@@ -193,6 +199,13 @@ impl Outbox {
             rules.counts.resent[why as usize] += 1;
         }
         Some(Transmission { seq: slot.seq, due_us: slot.due_us, again })
+    }
+
+    /// Whether [`Self::next`] would have something, were it not for the clock.
+    fn has_some(&self, settings: &Settings) -> bool {
+        self.ready > 0
+            || ((self.in_flight as usize) < settings.window
+                && self.slots.back().is_some_and(|slot| slot.seq >= self.cursor))
     }
 
     fn fall_due(&mut self, now: u64) {
@@ -295,6 +308,12 @@ impl Outbox {
         if removed > 0 {
             self.remove_gone(&mut left);
         }
+        if let Some(pause) = ack.slow_down_ms {
+            self.slow_down(rules, pause, now);
+        }
+        if self.slots.is_empty() {
+            self.restraint.end();
+        }
         self.strike(rules, latest, now);
     }
 
@@ -320,6 +339,23 @@ impl Outbox {
         }
     }
 
+    /// Rule 6.
+    fn slow_down(&mut self, rules: &mut Rules, pause: u64, now: u64) {
+        rules.counts.slow_downs += 1;
+        if rules.settings.obeys {
+            self.restraint.ask(pause, now);
+        }
+        let sent = self.sent();
+        for slot in self.slots.range_mut(..sent) {
+            if slot.resend_at == NEVER && !slot.state.is(READY) {
+                let pause = NEXT_WORD_MS + rules.rng.random_range(0..=rules.settings.times.left_out_ms);
+                slot.resend_at = moment(now + pause);
+                slot.state.because(Resent::SlowedDown);
+                self.next_due = self.next_due.min(slot.resend_at);
+            }
+        }
+    }
+
     /// Rule 2: this ack shows that transmission `latest` arrived, and left out what is still here.
     fn strike(&mut self, rules: &mut Rules, latest: u32, now: u64) {
         let Times { left_out_ms, left_out_max_ms, .. } = rules.settings.times;
@@ -340,13 +376,15 @@ impl Outbox {
     }
 
     /// When [`Self::next`] may have something that it does not have now, by the clock alone, ms.
-    pub(super) fn wake_at(&self) -> Option<u64> {
+    pub(super) fn wake_at(&self, settings: &Settings) -> Option<u64> {
         if !self.connected {
             return None;
         }
+        let opens_at = self.restraint.opens_at();
+        let held = (opens_at > 0 && self.has_some(settings)).then_some(opens_at);
         let probe = (self.in_flight > 0).then(|| self.quiet.ends());
         let due = (self.next_due != NEVER).then(|| u64::from(self.next_due));
-        probe.into_iter().chain(due).min()
+        probe.into_iter().chain(due).chain(held).min().map(|at| at.max(opens_at))
     }
 
     /// How many readings are in hand.
@@ -362,9 +400,4 @@ impl Outbox {
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight as usize
     }
-}
-
-/// Ms in 32 bits: good for 49 days of a run.
-fn moment(ms: u64) -> u32 {
-    u32::try_from(ms).unwrap_or(NEVER - 1).min(NEVER - 1)
 }

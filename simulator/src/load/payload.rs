@@ -28,6 +28,8 @@ pub enum Form {
     RecordJson,
     /// Protobuf, 20 signals.
     RecordProtobuf,
+    /// JSON, of 20 signals those that changed; all of them now and then.
+    OnChange,
 }
 
 impl FromStr for Form {
@@ -39,10 +41,14 @@ impl FromStr for Form {
             "kib" => Ok(Self::Sized(1024)),
             "record-json" => Ok(Self::RecordJson),
             "record-protobuf" => Ok(Self::RecordProtobuf),
+            "on-change" => Ok(Self::OnChange),
             bytes => match bytes.parse() {
                 Ok(bytes) if (LEAST_BYTES..=MAX_PAYLOAD_BYTES).contains(&bytes) => Ok(Self::Sized(bytes)),
                 Ok(bytes) => Err(format!("{bytes} bytes are not {LEAST_BYTES} to {MAX_PAYLOAD_BYTES}")),
-                Err(_) => Err("neither change-200, kib, record-json, record-protobuf nor a number of bytes".to_owned()),
+                Err(_) => {
+                    Err("neither change-200, kib, record-json, record-protobuf, on-change nor a number of bytes"
+                        .to_owned())
+                }
             },
         }
     }
@@ -56,6 +62,7 @@ impl fmt::Display for Form {
             Self::Sized(bytes) => write!(f, "{bytes}"),
             Self::RecordJson => f.write_str("record-json"),
             Self::RecordProtobuf => f.write_str("record-protobuf"),
+            Self::OnChange => f.write_str("on-change"),
         }
     }
 }
@@ -98,6 +105,8 @@ const COURSES: [Course; 22] = [
     course(signal::BATTERY_CHARGE, 60, 25),
     course(signal::BATTERY_TEMPERATURE, 30, 4),
 ];
+/// In the form `on-change` each signal gets a new value once in so many readings; speed each time, some never.
+const PERIODS: [u8; 22] = [1, 0, 1, 2, 2, 20, 2, 2, 3, 5, 2, 2, 8, 8, 12, 12, 12, 12, 3, 2, 16, 10];
 /// In 200 bytes.
 const CHANGED_SIGNALS: usize = 3;
 /// The most that a value takes in JSON, bytes: `-10000.00`.
@@ -127,7 +136,7 @@ impl Payloads {
     pub fn new(form: Form, seed: u64, boot: u32) -> Self {
         let courses = match form {
             Form::Change200 => CHANGED_SIGNALS,
-            Form::RecordJson | Form::RecordProtobuf => RECORD_SIGNALS,
+            Form::RecordJson | Form::RecordProtobuf | Form::OnChange => RECORD_SIGNALS,
             Form::Sized(bytes) => fitting(bytes),
         };
         let segment = |(at, course): (usize, &Course)| {
@@ -157,17 +166,33 @@ impl Payloads {
             Form::Change200 => LEAST_BYTES,
             Form::Sized(bytes) => bytes,
             // Protobuf is shorter.
-            Form::RecordJson | Form::RecordProtobuf => {
+            Form::RecordJson | Form::RecordProtobuf | Form::OnChange => {
                 let signals = self.segments.iter().map(|(segment, _)| segment.len() + WIDEST_VALUE);
                 WIDEST_HEAD + signals.sum::<usize>()
             }
         }
     }
 
+    /// Whether readings hold only what changed.
+    pub fn on_change(&self) -> bool {
+        self.form == Form::OnChange
+    }
+
     /// Appends the payload of a reading to `to`. The first of a boot is a full record.
     pub fn render(&self, vehicle: &VehicleId, index: u32, seq: u32, time: UnixMillis, to: &mut Vec<u8>) {
-        let kind = if self.form == Form::Change200 && seq > 1 { Kind::Change } else { Kind::Full };
-        let values = Values { base: mix(self.seed ^ (u64::from(index) << 32)), seq: i64::from(seq) };
+        self.render_as(vehicle, index, Of { seq, time, snapshot: false }, to);
+    }
+
+    /// As [`Self::render`]; in the form `on-change` a reading may be a snapshot.
+    pub fn render_as(&self, vehicle: &VehicleId, index: u32, Of { seq, time, snapshot }: Of, to: &mut Vec<u8>) {
+        let change = match self.form {
+            Form::Change200 => seq > 1,
+            Form::OnChange => seq > 1 && !snapshot,
+            _ => false,
+        };
+        let kind = if change { Kind::Change } else { Kind::Full };
+        let held = self.form == Form::OnChange;
+        let values = Values { base: mix(self.seed ^ (u64::from(index) << 32)), seq: i64::from(seq), held };
         if self.form == Form::RecordProtobuf {
             self.protobuf(vehicle, seq, time, &values, to);
         } else {
@@ -189,8 +214,14 @@ impl Payloads {
         to.extend_from_slice(b",\"kind\":\"");
         to.extend_from_slice(kind.as_str().as_bytes());
         to.extend_from_slice(b"\",\"signals\":{");
+        let mut first = true;
         for (segment, at) in &self.segments {
-            to.extend_from_slice(segment);
+            if values.held && kind == Kind::Change && !values.changed(*at) {
+                continue;
+            }
+            // A comma stands before each but the first of all.
+            to.extend_from_slice(if first { segment.strip_prefix(b",").unwrap_or(segment) } else { segment });
+            first = false;
             match values.of(*at) {
                 Value::Moving => to.extend_from_slice(b"true"),
                 Value::Metres(metres) => to.extend_from_slice(digits.format(metres).as_bytes()),
@@ -209,7 +240,7 @@ impl Payloads {
         let bytes = match self.form {
             Form::Change200 => LEAST_BYTES,
             Form::Sized(bytes) => bytes,
-            Form::RecordJson | Form::RecordProtobuf => 0,
+            Form::RecordJson | Form::RecordProtobuf | Form::OnChange => 0,
         };
         let room = (start + bytes).saturating_sub(to.len() + 1);
         if room >= PAD_FRAME && !self.padding.is_empty() {
@@ -290,24 +321,54 @@ enum Value {
     Moving,
 }
 
+/// One reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Of {
+    /// From 1.
+    pub seq: u32,
+    /// Event time.
+    pub time: UnixMillis,
+    /// It holds every signal, in the form `on-change`.
+    pub snapshot: bool,
+}
+
 /// The values of one reading.
 struct Values {
     base: u64,
     seq: i64,
+    /// Each signal keeps its value for a period.
+    held: bool,
 }
 
 impl Values {
+    fn own(&self, at: usize) -> u64 {
+        mix(self.base ^ at as u64)
+    }
+
+    /// How many readings ago this signal got its value; none if that was at the start.
+    fn age(&self, at: usize) -> Option<i64> {
+        let period = i64::from(PERIODS[at]);
+        let phase = i64::from((self.own(at) >> 16) as u8);
+        (period > 0).then(|| (self.seq + phase) % period).filter(|age| self.seq - age > 1)
+    }
+
+    /// Whether this signal has a new value in this reading.
+    fn changed(&self, at: usize) -> bool {
+        self.seq == 1 || self.age(at) == Some(0)
+    }
+
     fn of(&self, at: usize) -> Value {
         let Course { number, middle, swing } = COURSES[at];
         // Where the vehicle stands in this signal's wave, and what its sensor adds.
-        let own = mix(self.base ^ at as u64);
+        let own = self.own(at);
         let offset = i64::from(own as u8) * 3;
+        let seq = if self.held { self.age(at).map_or(1, |age| self.seq - age) } else { self.seq };
         match number {
             signal::IS_MOVING => Value::Moving,
-            signal::TRAVELED_DISTANCE => Value::Metres((offset * 1_000 + self.seq * 15) % FARTHEST_M),
+            signal::TRAVELED_DISTANCE => Value::Metres((offset * 1_000 + seq * 15) % FARTHEST_M),
             _ => {
-                let wave = ((self.seq + offset) % 400 - 200).abs() - 100;
-                let noise = ((own >> 8) as i64 ^ (self.seq * 7)) & 7;
+                let wave = ((seq + offset) % 400 - 200).abs() - 100;
+                let noise = ((own >> 8) as i64 ^ (seq * 7)) & 7;
                 debug_assert!(matches!(signal::lookup(number).map(|s| s.domain), Some(Domain::Number { .. })));
                 Value::Hundredths(middle + swing * wave / 100 + noise)
             }
@@ -316,7 +377,7 @@ impl Values {
 }
 
 /// `SplitMix64`: spreads neighbouring inputs over all outputs.
-fn mix(mut x: u64) -> u64 {
+pub(super) fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,4 +1,4 @@
-//! What a worker is told to do, and when readings are due.
+//! What a worker is told to do.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use telemetry::UnixMillis;
 
-use super::payload::Form;
+use super::{arrivals::Arrivals, payload::Form, trouble::Troubles};
 
 /// Whose word makes a reading acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -16,38 +16,6 @@ pub enum Judge {
     Ack,
     /// The broker's: a PUBACK. For brokers and bridges that know no other.
     Puback,
-}
-
-/// When readings are due. The seam for further profiles (ramp, steps, burst, day, storm): a variant here, its times
-/// in [`Arrivals::due_us`], its flags in [`super::Config`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Arrivals {
-    /// One after the other, evenly: the n-th of vehicle i of f is due at (n × f + i) × `us` / `readings`. Open loop:
-    /// the times stand before anything is sent, and a late reading keeps its own.
-    Even {
-        /// Vehicles of the whole fleet.
-        fleet: u32,
-        /// So many µs
-        us: u64,
-        /// for so many readings of the fleet.
-        readings: u64,
-    },
-    /// Whenever the window has room: due when it is made.
-    Blast,
-}
-
-impl Arrivals {
-    /// When the n-th reading (from 0) of a vehicle (its place in the fleet, from 0) is due, µs after the start. None
-    /// where that does not depend on the clock.
-    pub fn due_us(self, vehicle: u32, n: u32) -> Option<u64> {
-        match self {
-            Self::Even { fleet, us, readings } => {
-                let turn = u128::from(n) * u128::from(fleet) + u128::from(vehicle);
-                u64::try_from(turn * u128::from(us) / u128::from(readings)).ok()
-            }
-            Self::Blast => None,
-        }
-    }
 }
 
 /// The pauses and limits of load vehicles, as flags set them.
@@ -65,6 +33,8 @@ pub struct Manners {
     pub refused_ms: (u64, u64),
     /// Pause before a connection is tried again: first, and most.
     pub reconnect_ms: (u64, u64),
+    /// They do not slow down when the edge asks them to.
+    pub heedless: bool,
     /// How long an attempt to connect may take.
     pub attempt_ms: u64,
     /// MQTT keep-alive, s.
@@ -76,7 +46,7 @@ pub struct Manners {
 }
 
 /// Everything that a worker needs to know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Which worker, from 0,
     pub worker: u32,
@@ -94,8 +64,12 @@ pub struct Plan {
     pub boot: u32,
     /// What they report.
     pub form: Form,
+    /// In the form `on-change`: a full record comes each so many µs.
+    pub snapshot_us: u64,
     /// When.
     pub arrivals: Arrivals,
+    /// What goes wrong on purpose.
+    pub troubles: Troubles,
     /// How many readings the whole fleet makes at most.
     pub messages: Option<u64>,
     /// For how long they are made, µs; none: until told to stop.
@@ -124,22 +98,5 @@ impl Plan {
     pub fn share_of_messages(&self) -> Option<u64> {
         let workers = u64::from(self.workers.max(1));
         self.messages.map(|all| all / workers + u64::from(u64::from(self.worker) < all % workers))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn readings_of_a_fleet_are_due_one_after_the_other() {
-        // Three readings in a ms: the gaps are even, and the rounding does not add up.
-        let arrivals = Arrivals::Even { fleet: 4, us: 1_000_000, readings: 3_000 };
-        let mut due: Vec<_> =
-            (0..3_000).flat_map(|n| (0..4).map(move |vehicle| arrivals.due_us(vehicle, n).unwrap())).collect();
-        assert_eq!(due[..4], [0, 333, 666, 1_000]);
-        assert!(due.is_sorted());
-        assert_eq!(due.pop(), Some(11_999 * 1_000 / 3));
-        assert_eq!(Arrivals::Blast.due_us(1, 1), None);
     }
 }

@@ -10,6 +10,7 @@ use super::{
     parent::Ramp,
     plan::Judge,
     report::{PERCENTILES, Report, Verdict},
+    trouble::Absence,
 };
 use crate::outbox::Resent;
 
@@ -59,6 +60,13 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
         ("acks_messages", counts.acks),
         ("refused_ranges", counts.refused_ranges),
         ("unreadable_acks", counts.unreadable_acks),
+        ("slow_down_acks", counts.slow_downs),
+        ("held_back_messages", counts.held_back),
+        ("cut_connections", counts.cut.values().sum()),
+        ("duplicated_readings", counts.duplicated),
+        ("reordered_readings", counts.reordered),
+        ("skewed_readings", counts.skewed),
+        ("snapshot_readings", counts.snapshots),
         ("received_messages", counts.messages),
         ("pings", counts.pings),
         ("sent_bytes", counts.bytes_out),
@@ -70,6 +78,9 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     }
     for (why, n) in Resent::ALL.iter().zip(counts.resent) {
         report.count(&format!("resent_{}_messages", why.as_str()), n);
+    }
+    for why in Absence::ALL.map(Absence::as_str) {
+        report.count(&format!("cut_by_{why}_connections"), counts.cut.get(why).copied().unwrap_or(0));
     }
     for (reason, n) in &counts.pubacks {
         report.count(&format!("puback_{reason:#04x}_messages"), *n);
@@ -86,6 +97,7 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
             report.figures.insert(name.into(), n as f64 * 1e6 / us as f64);
         }
     }
+    report.figures.insert("held_back_s".into(), counts.held_back_ms as f64 / 1e3);
     for stage in Stage::ALL {
         report.latency(stage.as_str(), stages.get(stage));
     }
@@ -93,8 +105,9 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
 
 fn parameters(config: &Config) -> BTreeMap<String, Value> {
     let judge = serde_json::to_value(config.judge).unwrap_or_default();
-    [
+    let mut parameters: BTreeMap<String, Value> = [
         ("mqtt", Value::from(config.mqtt.clone())),
+        ("scenario", config.scenario.clone().into()),
         ("vehicles", config.vehicles.into()),
         ("workers", config.workers().into()),
         ("seed", config.seed.into()),
@@ -111,11 +124,15 @@ fn parameters(config: &Config) -> BTreeMap<String, Value> {
         ("outbox_records", config.outbox_records.into()),
         ("keep_alive_s", config.keep_alive_s.into()),
         ("socket_buffer", config.socket_buffer.into()),
+        ("heedless", config.heedless.into()),
     ]
     .into_iter()
     .filter(|(_, value)| !value.is_null())
     .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    .collect();
+    parameters.extend(config.profile.parameters());
+    parameters.extend(config.troubles.parameters());
+    parameters
 }
 
 /// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and an edge that is
@@ -202,7 +219,29 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
         if reasons.is_empty() { "none".to_owned() } else { reasons.join(", ") },
         counts.acks,
     ));
-    for (what, reasons) in [("connections lost", &counts.lost), ("attempts failed", &counts.failed)] {
+    if counts.slow_downs > 0 {
+        line(format_args!(
+            "asked {} times to slow down: {} transmissions held back, {:.1} s together",
+            counts.slow_downs,
+            counts.held_back,
+            figure("held_back_s"),
+        ));
+    }
+    for (what, n) in [
+        ("published twice", counts.duplicated),
+        ("published after the next", counts.reordered),
+        ("with a clock that is off", counts.skewed),
+        ("full among those on change", counts.snapshots),
+    ] {
+        if n > 0 {
+            line(format_args!("readings {what}: {n}"));
+        }
+    }
+    for (what, reasons) in [
+        ("connections cut on purpose", &counts.cut),
+        ("connections lost", &counts.lost),
+        ("attempts failed", &counts.failed),
+    ] {
         for (reason, n) in reasons {
             line(format_args!("{what}: {n} × {reason}"));
         }

@@ -6,8 +6,9 @@ use mio::net::TcpStream;
 use telemetry::VehicleId;
 
 use super::{
-    outbox::{Outbox, Rules},
+    outbox::{Outbox, Rules, Transmission},
     plan::Manners,
+    trouble::NEVER,
 };
 
 /// How far its connection is.
@@ -62,6 +63,10 @@ pub(super) struct Vehicle {
     pub(super) made: u32,
     /// The broker's session is ours, until it says that it has none.
     pub(super) known: bool,
+    /// When it may be cut off on purpose next, µs after the start; [`NEVER`]: it will not.
+    pub(super) cut_at_us: u64,
+    /// A reading that leaves after the next one.
+    pub(super) behind: Option<Box<Transmission>>,
     /// Successive attempts that failed.
     pub(super) failures: u8,
     last_id: u16,
@@ -87,6 +92,8 @@ impl Vehicle {
             unsent: Vec::new(),
             made: 0,
             known: false,
+            cut_at_us: NEVER,
+            behind: None,
             failures: 0,
             last_id: 0,
             receive_maximum: u16::MAX,
@@ -118,6 +125,7 @@ impl Vehicle {
     /// Forgets what belonged to a connection.
     pub(super) fn disconnect(&mut self) {
         self.stream = None;
+        self.behind = None;
         self.outstanding = VecDeque::new();
         self.inbound = Vec::new();
         self.unsent = Vec::new();
@@ -149,7 +157,7 @@ mod tests {
             refused_ms: 1,
             refused_max_ms: 1,
         };
-        let settings = Settings { window: 1, capacity: 1, times };
+        let settings = Settings { window: 1, capacity: 1, times, obeys: true };
         let rules = Rules { settings, boot: 1, rng: ChaCha8Rng::seed_from_u64(1), counts: Counts::default() };
         let manners = Manners {
             window: 1,
@@ -158,6 +166,7 @@ mod tests {
             probe_ms: (1, 1),
             refused_ms: (1, 1),
             reconnect_ms: (1, 1),
+            heedless: false,
             attempt_ms: 1,
             keep_alive_s: 60,
             session_expiry_s: 0,

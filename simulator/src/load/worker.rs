@@ -11,12 +11,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
+    arrivals::Arrivals,
     control::{self, Mailbox, Order, Tick, Word},
     deadlines::Deadlines,
     engine::{Engine, Start},
     machine,
     outbox::Rules,
-    plan::{Arrivals, Manners, Plan},
+    plan::{Manners, Plan},
     vehicle::{Link, Vehicle},
 };
 use crate::{
@@ -217,6 +218,8 @@ impl Worker {
         for number in 0..self.vehicles.len() {
             // A blast follows no clock: everybody is asked once, and then by what happens.
             let blast = self.engine.plan.arrivals == Arrivals::Blast;
+            let vehicle = &mut self.vehicles[number];
+            vehicle.cut_at_us = self.engine.plan.troubles.next_cut(vehicle.place, None);
             let deadline = self.engine.deadline(&self.vehicles[number]);
             let first = Some(now + ahead).filter(|_| blast);
             self.deadlines.set(number, deadline.into_iter().chain(first).min());
@@ -298,7 +301,7 @@ fn rules(plan: &Plan) -> Rules {
         refused_max_ms: refused_ms.1,
     };
     Rules {
-        settings: Settings { window, capacity: outbox_records, times },
+        settings: Settings { window, capacity: outbox_records, times, obeys: !plan.manners.heedless },
         boot: plan.boot,
         rng: ChaCha8Rng::seed_from_u64(plan.seed ^ (u64::from(plan.worker) << 48)),
         counts: Counts::default(),

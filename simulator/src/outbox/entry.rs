@@ -64,6 +64,8 @@ pub struct Settings {
     pub capacity: usize,
     /// Pauses.
     pub times: Times,
+    /// The vehicle slows down when the edge asks it to. One that does not goes on being discarded.
+    pub obeys: bool,
 }
 
 /// Why a reading was sent again.
@@ -79,11 +81,14 @@ pub enum Resent {
     Refused,
     /// The connection ended before the broker had taken it.
     ConnectionLost,
+    /// The edge asked to slow down, and did not name it: it discards some.
+    SlowedDown,
 }
 
 impl Resent {
     /// Every reason, in the order of [`Counts::resent`].
-    pub const ALL: [Self; 5] = [Self::NoSession, Self::LeftOut, Self::Probe, Self::Refused, Self::ConnectionLost];
+    pub const ALL: [Self; 6] =
+        [Self::NoSession, Self::LeftOut, Self::Probe, Self::Refused, Self::ConnectionLost, Self::SlowedDown];
 
     /// The label of metrics.
     pub fn as_str(self) -> &'static str {
@@ -93,6 +98,7 @@ impl Resent {
             Self::Probe => "probe",
             Self::Refused => "refused",
             Self::ConnectionLost => "connection_lost",
+            Self::SlowedDown => "slowed_down",
         }
     }
 }
@@ -118,6 +124,12 @@ pub struct Counts {
     pub acks: u64,
     /// Ranges above the last seq sent.
     pub refused_ranges: u64,
+    /// Acks that asked to slow down.
+    pub slow_downs: u64,
+    /// Transmissions that were held back for it,
+    pub held_back: u64,
+    /// and for how long together, ms.
+    pub held_back_ms: u64,
 }
 
 /// A reading that is to be sent now.
@@ -218,4 +230,9 @@ impl Quiet {
     pub(crate) fn double(&mut self, now: u64, max: u64) {
         self.restart(now, self.pause.saturating_mul(2).min(max));
     }
+}
+
+/// `base` doubled `times` times, up to `max`.
+pub(crate) fn doubled(base: u64, max: u64, times: u32) -> u64 {
+    base.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX)).min(max)
 }

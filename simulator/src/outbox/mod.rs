@@ -8,11 +8,17 @@
 //! 3. the oldest only, as a probe, when no ack came for a while ([`Times::probe_ms`]);
 //! 4. when the broker refused it ([`Outbox::puback`]);
 //! 5. when a connection ended before the broker had taken it: as MQTT asks of a client with a session, whose
-//!    state this outbox is.
+//!    state this outbox is;
+//! 6. when an ack that asks to slow down leaves it out: the edge discards some of what it was sent.
+//!
+//! Everything is sent at the pace that the edge asked for, if it did ([`Ack::slow_down_ms`]): later, not less.
 
 mod entry;
 #[cfg(test)]
 pub(crate) mod model;
+mod restraint;
+#[cfg(test)]
+mod slow_down;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +29,11 @@ use rand_chacha::ChaCha8Rng;
 use telemetry::{PayloadHash, event::Ack};
 
 use self::entry::Entry;
-pub(crate) use self::entry::Quiet;
 pub use self::entry::{Counts, Key, Record, Resent, Settings, Times, Transmission};
+pub(crate) use self::{
+    entry::{Quiet, doubled},
+    restraint::{NEXT_WORD_MS, Restraint},
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -52,6 +61,7 @@ pub struct Outbox {
     latest_covered: Option<(Key, u64)>,
     connected: bool,
     quiet: Quiet,
+    restraint: Restraint,
     counts: Counts,
 }
 
@@ -75,6 +85,7 @@ impl Outbox {
             boot,
             latest_covered: None,
             connected: false,
+            restraint: Restraint::default(),
             counts: Counts::default(),
         }
     }
@@ -192,9 +203,11 @@ impl Outbox {
                 entry.resend_at = None;
             }
         }
+        if !self.has_some() || self.restraint.holds_back(now) {
+            return None;
+        }
         let ordinal = match self.ready.pop_first() {
             Some(ordinal) => ordinal,
-            None if self.in_flight >= self.settings.window => return None,
             None => {
                 let ordinal = *self.entries.range(self.cursor..).next()?.0;
                 self.cursor = ordinal + 1;
@@ -207,6 +220,10 @@ impl Outbox {
             }
         };
         self.order += 1;
+        if let Some(ms) = self.restraint.sent(now) {
+            self.counts.held_back += 1;
+            self.counts.held_back_ms += ms;
+        }
         let entry = self.entries.get_mut(&ordinal)?;
         let again = (entry.sent_before).then_some(entry.why);
         entry.transmit(self.order);
@@ -219,6 +236,12 @@ impl Outbox {
             self.counts.resent[why as usize] += 1;
         }
         Some(Transmission { ordinal, record: &entry.record, again })
+    }
+
+    /// Whether [`Self::next`] would have something, were it not for the clock.
+    fn has_some(&self) -> bool {
+        !self.ready.is_empty()
+            || (self.in_flight < self.settings.window && self.entries.range(self.cursor..).next().is_some())
     }
 
     /// Rule 3.
@@ -302,8 +325,30 @@ impl Outbox {
             removed.push(entry.record.key);
         }
         self.counts.acked += removed.len() as u64;
+        if let Some(pause) = ack.slow_down_ms {
+            self.slow_down(pause, now);
+        }
+        if self.entries.is_empty() {
+            self.restraint.end();
+        }
         self.strike(latest.unwrap_or(0), now);
         removed
+    }
+
+    /// Rule 6.
+    fn slow_down(&mut self, pause: u64, now: u64) {
+        self.counts.slow_downs += 1;
+        if self.settings.obeys {
+            self.restraint.ask(pause, now);
+        }
+        for (ordinal, entry) in self.entries.range_mut(..self.cursor) {
+            if entry.resend_at.is_none() && !self.ready.contains(ordinal) {
+                let when = now + NEXT_WORD_MS + self.rng.random_range(0..=self.settings.times.left_out_ms);
+                entry.resend_at = Some(when);
+                entry.why = Resent::SlowedDown;
+                self.due.insert((when, *ordinal));
+            }
+        }
     }
 
     /// Rule 2: this ack shows that transmission `latest` arrived, and left out what is still here.
@@ -329,9 +374,11 @@ impl Outbox {
         if !self.connected {
             return None;
         }
+        let opens_at = self.restraint.opens_at();
+        let held = (opens_at > 0 && self.has_some()).then_some(opens_at);
         let probe = (self.in_flight > 0).then(|| self.quiet.ends());
         let due = self.due.first().map(|(when, _)| *when);
-        probe.into_iter().chain(due).min()
+        probe.into_iter().chain(due).chain(held).min().map(|at| at.max(opens_at))
     }
 
     /// How many readings are in hand.
@@ -358,9 +405,4 @@ impl Outbox {
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.entries.values().map(|entry| &entry.record)
     }
-}
-
-/// `base` doubled `times` times, up to `max`.
-pub(crate) fn doubled(base: u64, max: u64, times: u32) -> u64 {
-    base.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX)).min(max)
 }

@@ -275,6 +275,8 @@ impl<O: Subject> World<O> {
             }
             ack.ranges.extend(runs.iter().rev());
         }
+        // Sometimes it asks for a pause, whether it discarded something or not.
+        ack.slow_down_ms = self.rng.random_bool(0.1).then(|| self.rng.random_range(0..60));
         // Within the limits of the wire, what is oldest is left out.
         self.acks.push(Ack::decode(&ack.encode()).unwrap());
     }
@@ -362,7 +364,7 @@ impl<O: Subject> World<O> {
 }
 
 fn fresh<O: Subject>(window: usize, boot: u32, seed: u64) -> O {
-    O::fresh(Settings { window, capacity: CAPACITY, times: TIMES }, boot, seed)
+    O::fresh(Settings { window, capacity: CAPACITY, times: TIMES, obeys: true }, boot, seed)
 }
 
 fn record(key: Key) -> Record {

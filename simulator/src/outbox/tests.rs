@@ -30,7 +30,8 @@ fn record(seq: u64) -> Record {
 }
 
 fn outbox(window: usize, capacity: usize, seqs: u64) -> Outbox {
-    let mut outbox = Outbox::new(Settings { window, capacity, times: TIMES }, BOOT, ChaCha8Rng::seed_from_u64(1));
+    let mut outbox =
+        Outbox::new(Settings { window, capacity, times: TIMES, obeys: true }, BOOT, ChaCha8Rng::seed_from_u64(1));
     for seq in 1..=seqs {
         outbox.offer(record(seq));
     }
@@ -123,7 +124,7 @@ fn two_acks_that_leave_a_record_out_make_it_sent_again() {
 /// The pauses that `rule` draws one after the other with each of 50 seeds: the longest of each turn.
 fn longest_pauses(rule: impl Fn(&mut Outbox, u64) -> u64) -> Vec<u64> {
     let pauses = |seed| {
-        let settings = Settings { window: 100, capacity: 100, times: TIMES };
+        let settings = Settings { window: 100, capacity: 100, times: TIMES, obeys: true };
         let mut outbox = Outbox::new(settings, BOOT, ChaCha8Rng::seed_from_u64(seed));
         outbox.offer(record(1));
         outbox.connected(0);
@@ -237,8 +238,11 @@ fn a_full_outbox_gives_up_the_oldest_and_counts_it() {
 
 #[test]
 fn a_restored_outbox_believes_acks_up_to_what_the_earlier_process_sent() {
-    let mut outbox =
-        Outbox::new(Settings { window: 10, capacity: 10, times: TIMES }, BOOT + 1, ChaCha8Rng::seed_from_u64(1));
+    let mut outbox = Outbox::new(
+        Settings { window: 10, capacity: 10, times: TIMES, obeys: true },
+        BOOT + 1,
+        ChaCha8Rng::seed_from_u64(1),
+    );
     outbox.restore(vec![record(5)], &[(BOOT, 9)].into());
     outbox.session(true);
     outbox.connected(0);

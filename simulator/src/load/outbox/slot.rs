@@ -63,6 +63,11 @@ impl State {
     }
 }
 
+/// Ms in 32 bits: good for 49 days of a run.
+pub(super) fn moment(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(NEVER - 1).min(NEVER - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

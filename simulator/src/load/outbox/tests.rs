@@ -24,7 +24,7 @@ impl Twins {
     fn agree(&self) {
         assert_eq!(self.reference.counts(), &self.rules.counts);
         assert_eq!(self.reference.in_flight(), self.compact.in_flight());
-        assert_eq!(self.reference.wake_at(), self.compact.wake_at());
+        assert_eq!(self.reference.wake_at(), self.compact.wake_at(&self.rules.settings));
         let keys: Vec<_> = self.reference.records().map(|record| record.key).collect();
         let compact: Vec<_> = self.compact.slots.iter().map(|slot| key(&self.rules, slot.seq)).collect();
         assert_eq!(keys, compact);
@@ -113,7 +113,7 @@ impl Subject for Twins {
     }
 
     fn wake_at(&self) -> Option<u64> {
-        self.compact.wake_at()
+        self.compact.wake_at(&self.rules.settings)
     }
 
     fn keys(&self) -> Vec<Key> {
@@ -153,7 +153,7 @@ fn twins(window: usize, capacity: usize) -> Twins {
         refused_ms: 100,
         refused_max_ms: 1_000,
     };
-    let mut twins = Twins::fresh(Settings { window, capacity, times }, BOOT, 1);
+    let mut twins = Twins::fresh(Settings { window, capacity, times, obeys: true }, BOOT, 1);
     twins.session(false);
     twins.connected(0);
     twins

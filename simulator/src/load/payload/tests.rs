@@ -8,7 +8,7 @@ use crate::vehicle::vehicle_id;
 const TIME: UnixMillis = 1_760_000_000_000;
 const BOOT: u32 = 1_760_000_000;
 
-fn forms() -> [(Form, Option<usize>); 6] {
+fn forms() -> [(Form, Option<usize>); 7] {
     [
         (Form::Change200, Some(200)),
         (Form::Sized(1024), Some(1024)),
@@ -16,6 +16,7 @@ fn forms() -> [(Form, Option<usize>); 6] {
         (Form::Sized(8_000), Some(8_000)),
         (Form::RecordJson, None),
         (Form::RecordProtobuf, None),
+        (Form::OnChange, None),
     ]
 }
 
@@ -45,7 +46,7 @@ fn every_payload_is_a_valid_reading_of_its_size() {
                         "{form} {index} {seq}: {}",
                         payload.len()
                     );
-                    let change = form == Form::Change200 && seq > 1;
+                    let change = matches!(form, Form::Change200 | Form::OnChange) && seq > 1;
                     assert_eq!(record.kind, if change { Kind::Change } else { Kind::Full });
                     assert_eq!(record.signals.unknown().count(), 0);
                 }
@@ -79,6 +80,27 @@ fn the_same_reading_has_the_same_bytes_and_another_one_has_others() {
     }
     let values = |seq| decode(&render(&Payloads::new(Form::RecordJson, 1, BOOT), 7, seq, TIME), Encoding::Json, None);
     assert_ne!(values(1).unwrap().signals, values(2).unwrap().signals, "values move");
+}
+
+#[test]
+fn changes_since_a_snapshot_add_up_to_the_next_one() {
+    let payloads = Payloads::new(Form::OnChange, 1, BOOT);
+    let read = |seq, snapshot| {
+        let mut payload = Vec::new();
+        payloads.render_as(&vehicle_id(3), 3, Of { seq, time: TIME, snapshot }, &mut payload);
+        decode(&payload, Encoding::Json, None).unwrap()
+    };
+    let (mut state, mut told) = (read(1, false).signals, 0);
+    assert_eq!(state.len(), RECORD_SIGNALS);
+    for seq in 2..500 {
+        let (change, snapshot) = (read(seq, false), read(seq, true));
+        assert_eq!((change.kind, snapshot.kind), (Kind::Change, Kind::Full));
+        assert!((1..RECORD_SIGNALS).contains(&change.signals.len()));
+        told += change.signals.len();
+        state.merge(&change.signals);
+        assert_eq!(state, snapshot.signals, "{seq}");
+    }
+    assert!((2_500..4_500).contains(&told), "{told} of 9,960");
 }
 
 #[test]
