@@ -319,7 +319,7 @@ impl<R: Release> Edge<R> {
         if !self.stopping {
             self.downlink.publish(&mut self.session, now, wall);
         }
-        self.session.flush(now);
+        self.session.flush();
     }
 }
 

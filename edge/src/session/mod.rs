@@ -107,6 +107,8 @@ struct Up {
     heard_at: Instant,
     listened_at: Instant,
     pinged_at: Instant,
+    /// Why nothing can be written any more: what the broker said before is heard first.
+    broken: Option<String>,
 }
 
 /// The session.
@@ -228,7 +230,7 @@ impl Session {
             Err(error) => return self.lost(error.to_string(), now),
         };
         packets::connect(&self.config, password, &self.identity, KEEP_ALIVE_S, wire.outbox());
-        let up = Up { wire, since: now, greeted: false, heard_at: now, listened_at: now, pinged_at: now };
+        let up = Up { wire, since: now, greeted: false, heard_at: now, listened_at: now, pinged_at: now, broken: None };
         self.link = Link::Up(up);
         self.opened += 1;
     }
@@ -337,11 +339,13 @@ impl Session {
     }
 
     /// Writes what has gathered, as far as the socket takes it.
-    pub(crate) fn flush(&mut self, now: Instant) {
+    pub(crate) fn flush(&mut self) {
         if let Link::Up(up) = &mut self.link
+            && up.broken.is_none()
             && let Err(error) = up.wire.flush()
         {
-            self.lost(error.to_string(), now);
+            // A broker that turns somebody away says why, and closes: writing then fails before that is read.
+            up.broken = Some(error.to_string());
         }
     }
 
@@ -375,6 +379,11 @@ impl Up {
             } else if now.duration_since(self.heard_at) > SILENCE {
                 return Err(format!("the broker has been silent for {} ms", SILENCE.as_millis()));
             }
+        }
+        if came == 0
+            && let Some(why) = self.broken.take()
+        {
+            return Err(why);
         }
         if now.duration_since(self.pinged_at) >= PING_EVERY {
             self.pinged_at = now;
