@@ -27,6 +27,7 @@ mod parent;
 pub mod payload;
 pub mod plan;
 pub mod report;
+mod stream;
 mod summary;
 mod vehicle;
 mod wire;

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use mio::net::TcpStream;
 use telemetry::VehicleId;
 
 use super::{
     outbox::{Outbox, Rules},
     plan::Manners,
+    stream::Stream,
 };
 
 /// How far its connection is.
@@ -51,13 +51,13 @@ pub(super) struct Vehicle {
     /// The index of its name.
     pub(super) index: u32,
     pub(super) link: Link,
-    pub(super) stream: Option<TcpStream>,
+    pub(super) stream: Option<Stream>,
     pub(super) outbox: Outbox,
     pub(super) outstanding: VecDeque<Outstanding>,
     /// The beginning of a packet whose end has not come yet.
-    pub(super) inbound: Vec<u8>,
+    pub(super) inbound: Box<[u8]>,
     /// What the kernel had no room for.
-    pub(super) unsent: Vec<u8>,
+    pub(super) unsent: Box<[u8]>,
     /// Readings made so far.
     pub(super) made: u32,
     /// The broker's session is ours, until it says that it has none.
@@ -83,8 +83,8 @@ impl Vehicle {
             stream: None,
             outbox: Outbox::new(rules),
             outstanding: VecDeque::new(),
-            inbound: Vec::new(),
-            unsent: Vec::new(),
+            inbound: Box::default(),
+            unsent: Box::default(),
             made: 0,
             known: false,
             failures: 0,
@@ -119,8 +119,8 @@ impl Vehicle {
     pub(super) fn disconnect(&mut self) {
         self.stream = None;
         self.outstanding = VecDeque::new();
-        self.inbound = Vec::new();
-        self.unsent = Vec::new();
+        self.inbound = Box::default();
+        self.unsent = Box::default();
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
         assert!(!vehicle.has_room());
         vehicle.outstanding.remove(1);
         assert!(vehicle.has_room());
-        vehicle.unsent.push(0);
+        vehicle.unsent = [0].into();
         assert!(!vehicle.has_room(), "what waits for the kernel comes first");
     }
 

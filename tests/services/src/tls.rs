@@ -44,6 +44,25 @@ impl Tls {
             certificates: certificates(dir),
         }
     }
+
+    /// The environment variables by which the edge and the simulator come to mosquitto with certificates: `edge`, and one
+    /// for each vehicle, which [`Authority::ensure`] issues.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let file = |name: &str| self.certificates.join(name).display().to_string();
+        vec![
+            ("MOTORCADE_MQTT", self.mqtt_vehicles.to_string()),
+            ("MOTORCADE_MQTT_TLS", true.to_string()),
+            ("MOTORCADE_MQTT_CA", file("ca.crt")),
+            ("MOTORCADE_MQTT_CERT", file("{vehicle}.crt")),
+            ("MOTORCADE_MQTT_KEY", file("{vehicle}.key")),
+            ("MOTORCADE_EDGE_MQTT", self.mqtt_edge.to_string()),
+            ("MOTORCADE_EDGE_MQTT_TLS", true.to_string()),
+            ("MOTORCADE_EDGE_MQTT_CA", file("ca.crt")),
+            ("MOTORCADE_EDGE_MQTT_CERT", file("edge.crt")),
+            ("MOTORCADE_EDGE_MQTT_KEY", file("edge.key")),
+        ]
+    }
 }
 
 pub(crate) fn certificates(dir: &Path) -> PathBuf {
@@ -54,9 +73,11 @@ fn password_file(dir: &Path) -> PathBuf {
     dir.join("kafka-edge.password")
 }
 
-/// Sees to it that mosquitto has a certificate.
+/// Sees to it that mosquitto has a certificate, and the edge one that mosquitto takes.
 pub(crate) fn mosquitto(dir: &Path) -> Result<(), Error> {
-    Authority::open(certificates(dir))?.ensure("mosquitto", Use::Server).map(drop)
+    let authority = Authority::open(certificates(dir))?;
+    authority.ensure("mosquitto", Use::Server)?;
+    authority.ensure("edge", Use::Client).map(drop)
 }
 
 /// Sees to it that Kafka has a certificate, in the form that it wants: one file with the key first.
