@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -78,7 +80,9 @@ impl Edge {
     /// Starts one; `name` tells its files from others'.
     pub(crate) fn start(folder: &Path, name: &str, flags: &Flags) -> Self {
         let (out, log) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.log")));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_motorcade-edge"));
+        let mut command = Command::new("/bin/sh");
+        // A write above a limit of the process is an error then, and no signal.
+        command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_motorcade-edge")]);
         for (flag, value) in &flags.0 {
             command.arg(format!("--{flag}")).args(value);
         }
@@ -111,6 +115,33 @@ impl Edge {
     /// The log so far, of every level down to debug.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Asks its admin listener: status and body.
+    pub(crate) fn ask(&self, path: &str) -> (u16, String) {
+        let out = self.out();
+        let ready = out.lines().next().unwrap();
+        let ready: serde_json::Value = serde_json::from_str(ready).unwrap();
+        let stream = TcpStream::connect(ready["admin"].as_str().unwrap());
+        let mut stream = stream.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// A metric without labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let metrics = self.ask("/metrics").1;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+    }
+
+    /// From now on the disk takes nothing from it.
+    pub(crate) fn disk_takes_nothing(&self) {
+        let limited = Command::new("prlimit").args(["--pid", &self.process.id().to_string(), "--fsize=0"]).status();
+        assert!(limited.unwrap().success());
     }
 
     /// Waits for its end: exit code and log.
