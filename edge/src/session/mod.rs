@@ -16,7 +16,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use native_tls::TlsConnector;
 use service::{Address, Backoff, Error};
 use telemetry::{UnixMillis, mqtt_topic::Channel};
 
@@ -115,7 +114,6 @@ struct Up {
 pub(crate) struct Session {
     config: Config,
     broker: Address,
-    tls: Option<TlsConnector>,
     identity: Identity,
     link: Link,
     /// Sockets so far.
@@ -131,9 +129,9 @@ impl Session {
     /// [`Error::Usage`] for an address, a password file or a certificate that can't be used.
     pub(crate) fn new(config: &Config, identity: Identity) -> Result<Self, Error> {
         config.password()?;
+        config.secure.mqtt()?;
         Ok(Self {
             broker: config.broker()?,
-            tls: config.secure.mqtt()?,
             config: config.clone(),
             identity,
             link: Link::Down { retry_at: Instant::now() },
@@ -210,9 +208,12 @@ impl Session {
     /// On a thread of its own: names are looked up and hands are shaken by waiting.
     fn open(&self) -> Link {
         let (sender, receiver) = sync_channel(1);
-        let (broker, tls) = (self.broker.clone(), self.tls.clone());
+        let (broker, secure) = (self.broker.clone(), self.config.secure.clone());
         let opened = std::thread::Builder::new().name("mqtt-open".to_owned()).spawn(move || {
-            let opened = Wire::open(&broker, tls.as_ref(), OPENING).map_err(|error| error.to_string());
+            // Certificates are short-lived: whoever renews them writes new files.
+            let tls = secure.mqtt().map_err(|error| error.to_string());
+            let opened =
+                tls.and_then(|tls| Wire::open(&broker, tls.as_ref(), OPENING).map_err(|error| error.to_string()));
             // Nobody may be waiting any more.
             sender.send(opened).ok();
         });

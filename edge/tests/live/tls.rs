@@ -85,6 +85,24 @@ async fn a_vehicle_is_who_its_certificate_names_and_nobody_else() {
     site.services.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_renewed_counts_from_the_next_connection() {
+    let mut site = Site::start().await;
+    let edge = site.start_edge("edge", &site.flags()).ready();
+    let vehicles = [site.vehicle("veh-1")];
+    vehicles[0].go_on_to(50);
+    all_acked(&vehicles, 50);
+
+    site.authority.issue("edge", Use::Client, Validity::Over).unwrap();
+    site.services.restart(Kind::Mosquitto).await.unwrap();
+    until("the old one is refused", || edge.log().contains("certificate expired").then_some(()));
+    site.authority.issue("edge", Use::Client, Validity::Now).unwrap();
+    vehicles[0].go_on_to(100);
+    all_acked(&vehicles, 100);
+    edge.stop();
+    site.services.stop().await;
+}
+
 /// Ways of not coming in, and what the edge says of each.
 fn refusals(site: &Site, elsewhere: &Path, wrong_password: &Path) -> Vec<(&'static str, Flags, &'static str)> {
     let flags = || site.flags().with("connect-timeout-ms", "4000");

@@ -92,6 +92,9 @@ impl Engine {
     }
 
     pub(super) fn greeted(&mut self, vehicle: &mut Vehicle, greeting: &Greeting, since_us: u64) -> Result<(), Lost> {
+        if !greeting.acknowledges {
+            return Err(Lost("the broker takes only QoS 0".to_owned()));
+        }
         let longest = self.payloads.longest() + wire::PUBLISH_HEAD + "v1//telemetry".len() + vehicle.id.as_str().len();
         let longest = longest + self.payloads.content_type().len();
         if longest > greeting.max_packet as usize {
