@@ -14,7 +14,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     service::run_checked("motorcade-edge", check, |arguments: Arguments, process| async move {
-        let edge = edge::connect(arguments.config).await?;
+        let edge = edge::connect(arguments.config).await?.telling(process.readiness());
         process.ready(&edge.addresses());
         Ok(edge.run(process.stop()).await?.into())
     })

@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) spool_bytes: Gauge,
     pub(crate) spool_records: Gauge,
     pub(crate) spool_refusals: Counter,
+    pub(crate) forgotten_early: Counter,
 }
 
 impl Metrics {
@@ -67,6 +68,10 @@ impl Metrics {
         describe_gauge!("edge_spool_bytes", "Bytes of the spool's files");
         describe_gauge!("edge_spool_records", "Spooled records that Kafka has not confirmed");
         describe_counter!("edge_spool_refusals_total", "Batches that the spool did not take: full, or the disk is");
+        describe_counter!(
+            "edge_limit_forgotten_early_total",
+            "Vehicles that the rate limit forgot for want of room, though their allowance was perhaps used up"
+        );
         let reasons = Reason::ALL.into_iter().map(Reason::as_str).chain([
             KAFKA_REFUSED,
             QOS0_OVERFLOW,
@@ -95,6 +100,7 @@ impl Metrics {
             spool_bytes: gauge!("edge_spool_bytes"),
             spool_records: gauge!("edge_spool_records"),
             spool_refusals: counter!("edge_spool_refusals_total"),
+            forgotten_early: counter!("edge_limit_forgotten_early_total"),
         }
     }
 

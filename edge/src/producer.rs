@@ -97,12 +97,18 @@ struct Reports {
     dead: AtomicBool,
     /// Every broker is down, and the log says so. At first: not reached yet, which `connect` reports.
     away: AtomicBool,
+    /// What the last connection that failed met with. That all brokers are down does not say why.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Reports {
     fn pending(&self) -> MutexGuard<'_, Vec<(Ticket, Fate)>> {
         // A push or a take can't leave it half done.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,9 +128,12 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             // Told again at every failed try.
             if !self.0.away.swap(true, Ordering::AcqRel) {
+                let trouble = self.0.trouble();
+                let reason = trouble.as_deref().unwrap_or(reason);
                 tracing::warn!(reason, "Kafka is away: nothing is acknowledged to vehicles until it returns");
             }
         } else {
+            *self.0.trouble() = Some(reason.to_owned());
             tracing::debug!(%error, reason, "librdkafka");
         }
     }
@@ -177,12 +186,13 @@ impl Producer {
         let producer = Self { inner: Some(inner), reports };
         let missing = match missing {
             Ok(missing) => missing,
-            Err(error) if spools => {
-                tracing::warn!(%error, "Kafka is away at the start: what arrives goes to the spool");
-                return Ok(producer);
-            }
             Err(error) => {
-                return Err(unavailable(format!("no answer within {} ms ({error})", timeout.as_millis())));
+                let why = producer.reports.trouble().clone().unwrap_or_else(|| error.to_string());
+                if spools {
+                    tracing::warn!(why, "Kafka is away at the start: what arrives goes to the spool");
+                    return Ok(producer);
+                }
+                return Err(unavailable(format!("no answer within {} ms ({why})", timeout.as_millis())));
             }
         };
         if !missing.is_empty() {
@@ -303,7 +313,8 @@ fn missing_topics(producer: &BaseProducer<Context>, within: Duration) -> Result<
             Err(error) if Instant::now() >= deadline => return Err(error),
             Err(_) => {}
         }
-        std::thread::sleep(Duration::from_millis(250));
+        // Brings what connections meet with to the context.
+        producer.poll(Duration::from_millis(250));
     }
 }
 

@@ -11,7 +11,8 @@ use crate::{
     clock,
     fleet::BUILD_DATE,
     outbox::{Settings, Times},
-    vehicle::{Cycle, Drivetrains, World},
+    tls::Tls,
+    vehicle::{Cycle, Drivetrains, World, vehicle_id},
 };
 
 /// Which faults the fleet has.
@@ -147,6 +148,9 @@ pub struct Config {
     /// Progress on standard output.
     #[arg(long, env = "MOTORCADE_SIMULATOR_PROGRESS", default_value = "none")]
     pub progress: ProgressForm,
+    /// TLS to the broker.
+    #[command(flatten)]
+    pub tls: Tls,
 }
 
 /// Ms since the epoch, or RFC 3339.
@@ -185,6 +189,7 @@ impl Config {
         if self.first_vehicle.checked_add(self.vehicles).is_none() {
             return usage("vehicles", format!("{} from {} on are too many", self.vehicles, self.first_vehicle));
         }
+        self.tls.validate(&vehicle_id(self.first_vehicle))?;
         if !(self.speed > 0.0 && self.speed <= 100_000.0) {
             return usage("speed", format!("{} is not above 0 and at most 100000", self.speed));
         }

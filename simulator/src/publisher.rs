@@ -7,13 +7,15 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
+    io,
     pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use rumqttc::{
-    NetworkOptions, Outgoing,
+    NetworkOptions, Outgoing, TlsConfiguration, Transport,
     v5::{
         AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions,
         mqttbytes::{
@@ -22,12 +24,14 @@ use rumqttc::{
         },
     },
 };
-use service::Address;
+use service::{Address, Error};
 use telemetry::{
     UnixMillis, VehicleId,
     event::{CommandReply, Status, StatusState},
     mqtt_topic::Channel,
 };
+
+use crate::tls::Tls;
 
 /// Publishes on their way to the broker in one connection. The event loop allocates a slot for each, 216 bytes.
 const IN_FLIGHT: u16 = 100;
@@ -49,6 +53,8 @@ const GREETING_GOODBYE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) broker: Address,
+    /// None: the socket is plain.
+    pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) vehicle: VehicleId,
     pub(crate) boot: u32,
     /// How long the broker keeps the session, s.
@@ -116,6 +122,7 @@ pub(crate) enum Unwelcome {
 /// Returns the largest payload of a reading that the broker takes, bytes.
 pub(crate) async fn greet(target: &Target, clean_start: bool) -> Result<usize, Unwelcome> {
     let mut options = options(target, clean_start);
+    secure(target, &mut options).map_err(|error| Unwelcome::Refused(error.to_string()))?;
     options.set_manual_acks(true);
     let (client, mut event_loop) = AsyncClient::new(options, 1);
     let payload_room = loop {
@@ -175,6 +182,15 @@ fn options(target: &Target, clean_start: bool) -> MqttOptions {
     options
 }
 
+/// Reads the vehicle's certificate, if it speaks TLS.
+fn secure(target: &Target, options: &mut MqttOptions) -> Result<(), Error> {
+    if let Some(tls) = &target.tls {
+        let connector = tls.connector(&target.vehicle)?;
+        options.set_transport(Transport::Tls(TlsConfiguration::NativeConnector(connector)));
+    }
+    Ok(())
+}
+
 fn poll(mut event_loop: Box<EventLoop>) -> Poll {
     Box::pin(async move {
         let event = event_loop.poll().await;
@@ -192,13 +208,20 @@ impl Connection {
     /// Begins an attempt; `time` is the vehicle's clock, for the will.
     pub(crate) fn open(target: Target, clean_start: bool, time: UnixMillis) -> Self {
         let mut options = options(&target, clean_start);
+        let secured = secure(&target, &mut options);
         let status_topic = Channel::Status.topic(&target.vehicle);
         let will = status(&target, StatusState::Offline, time);
         options.set_last_will(LastWill::new(status_topic, will, QoS::AtLeastOnce, false, None));
         let (client, event_loop) = AsyncClient::new(options, REQUESTS + 4);
+        let event_loop = Box::new(event_loop);
+        let poll = match secured {
+            Ok(()) => poll(event_loop),
+            // As if the broker were away: the files may be mended by the next attempt.
+            Err(error) => Box::pin(async { (event_loop, Err(ConnectionError::Io(io::Error::other(error)))) }),
+        };
         Self {
             client,
-            poll: poll(Box::new(event_loop)),
+            poll,
             telemetry_topic: Channel::Telemetry.topic(&target.vehicle),
             target,
             handed: VecDeque::new(),

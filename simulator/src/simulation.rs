@@ -152,7 +152,8 @@ fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
 }
 
 fn target(config: &Config, vehicle: VehicleId, boot: u32) -> Result<Target, Error> {
-    Ok(Target { broker: config.broker()?, vehicle, boot, session_expiry_s: config.session_expiry_s })
+    let tls = config.tls.mqtt_tls.then(|| Arc::new(config.tls.clone()));
+    Ok(Target { broker: config.broker()?, tls, vehicle, boot, session_expiry_s: config.session_expiry_s })
 }
 
 /// Waits until the broker greets a vehicle; returns the largest payload that it takes, bytes.

@@ -18,7 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use service::{Backoff, Error, Tally};
+use service::{Backoff, Error, Readiness, Tally};
 use telemetry::{UnixMillis, mqtt_topic::Channel};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,7 @@ pub struct Edge<R = AfterDelivery> {
     acks_sent: u64,
     late_reports: u64,
     metrics: Metrics,
+    readiness: Readiness,
 }
 
 impl<R: Release> Edge<R> {
@@ -116,6 +117,7 @@ impl<R: Release> Edge<R> {
             acks_sent: 0,
             late_reports: 0,
             metrics: Metrics::new(),
+            readiness: Readiness::default(),
             config,
         };
         edge.subscribe()?;
@@ -154,6 +156,13 @@ impl<R: Release> Edge<R> {
     /// Where it is connected: `mqtt` and `kafka`.
     pub fn addresses(&self) -> [(&'static str, String); 2] {
         [("mqtt", self.config.mqtt.clone()), ("kafka", self.config.kafka.clone())]
+    }
+
+    /// Says there when PUBACKs are withheld, because nothing takes what arrives.
+    #[must_use]
+    pub fn telling(mut self, readiness: Readiness) -> Self {
+        self.readiness = readiness;
+        self
     }
 
     /// Bridges until `stop`, then drains: what Kafka confirms within the drain timeout is still acknowledged.
@@ -319,7 +328,7 @@ impl<R: Release> Edge<R> {
         if !self.stopping {
             self.downlink.publish(&mut self.session, now, wall);
         }
-        self.session.flush(now);
+        self.session.flush();
     }
 }
 

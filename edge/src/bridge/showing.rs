@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
-use super::Edge;
-use crate::release::Release;
+use super::{Edge, spooling::Mode};
+use crate::{limit::Limit, release::Release};
+
+/// Kafka confirms nothing, and the spool takes nothing either.
+const WITHHELD: &str = "Kafka is away and the spool takes nothing: PUBACKs are withheld";
 
 /// What the metrics know of the tally.
 #[derive(Default)]
@@ -13,6 +16,8 @@ pub(super) struct Shown {
     pubacks: u64,
     acks_sent: u64,
     late_reports: u64,
+    forgotten_early: u64,
+    hindrance: Option<&'static str>,
 }
 
 impl<R: Release> Edge<R> {
@@ -24,13 +29,15 @@ impl<R: Release> Edge<R> {
     /// Brings the metrics up to date: once in a step, not once for each message.
     #[expect(clippy::cast_precision_loss, reason = "gauges; far below 2^53")]
     pub(super) fn show(&mut self, now: Instant) {
-        let Shown { received, sent, pubacks, acks_sent, late_reports } = &mut self.shown;
+        let forgotten = self.limit.as_ref().map_or(0, Limit::forgotten_early);
+        let Shown { received, sent, pubacks, acks_sent, late_reports, forgotten_early, .. } = &mut self.shown;
         for (counter, shown, now) in [
             (&self.metrics.received, received, self.tally.received),
             (&self.metrics.sent, sent, self.tally.sent),
             (&self.metrics.pubacks_released, pubacks, self.pubacks),
             (&self.metrics.acks_sent, acks_sent, self.acks_sent),
             (&self.metrics.late_reports, late_reports, self.late_reports),
+            (&self.metrics.forgotten_early, forgotten_early, forgotten),
         ] {
             counter.increment(now - *shown);
             *shown = now;
@@ -44,6 +51,35 @@ impl<R: Release> Edge<R> {
             self.metrics.spool_mode.set(f64::from(self.mode(now) as u8));
             self.metrics.spool_bytes.set(spooling.level().bytes as f64);
             self.metrics.spool_records.set(spooling.undelivered() as f64);
+            let hindrance = hindrance(self.mode(now), spooling.is_refusing());
+            if hindrance != self.shown.hindrance {
+                self.shown.hindrance = hindrance;
+                self.readiness.hindered_by(hindrance);
+            }
+        }
+    }
+}
+
+/// Why the edge is not ready, if it is not. A spool that refuses while Kafka takes what arrives hinders nobody.
+fn hindrance(mode: Mode, refusing: bool) -> Option<&'static str> {
+    (mode == Mode::Spooling && refusing).then_some(WITHHELD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edge_is_hindered_only_where_neither_kafka_nor_the_spool_takes_anything() {
+        for (mode, refusing, hindered) in [
+            (Mode::Live, false, false),
+            (Mode::Live, true, false),
+            (Mode::Spooling, false, false),
+            (Mode::Spooling, true, true),
+            (Mode::CatchingUp, false, false),
+            (Mode::CatchingUp, true, false),
+        ] {
+            assert_eq!(hindrance(mode, refusing).is_some(), hindered, "{mode:?} {refusing}");
         }
     }
 }

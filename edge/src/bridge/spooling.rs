@@ -108,6 +108,11 @@ impl Spooling {
         self.catch_up.undelivered()
     }
 
+    /// The spool took nothing when it was last asked.
+    pub(super) fn is_refusing(&self) -> bool {
+        self.refusing
+    }
+
     pub(super) fn level(&self) -> Level {
         self.spool.level()
     }

@@ -76,7 +76,7 @@ impl Watch {
             tracing::info!(active, "standing by: another edge is active");
         }
         self.standing_by = other.is_some();
-        self.session.flush(now);
+        self.session.flush();
     }
 
     /// Another is active, and we know.

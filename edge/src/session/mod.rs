@@ -16,7 +16,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use native_tls::TlsConnector;
 use service::{Address, Backoff, Error};
 use telemetry::{UnixMillis, mqtt_topic::Channel};
 
@@ -107,13 +106,14 @@ struct Up {
     heard_at: Instant,
     listened_at: Instant,
     pinged_at: Instant,
+    /// Why nothing can be written any more: what the broker said before is heard first.
+    broken: Option<String>,
 }
 
 /// The session.
 pub(crate) struct Session {
     config: Config,
     broker: Address,
-    tls: Option<TlsConnector>,
     identity: Identity,
     link: Link,
     /// Sockets so far.
@@ -129,9 +129,9 @@ impl Session {
     /// [`Error::Usage`] for an address, a password file or a certificate that can't be used.
     pub(crate) fn new(config: &Config, identity: Identity) -> Result<Self, Error> {
         config.password()?;
+        config.secure.mqtt()?;
         Ok(Self {
             broker: config.broker()?,
-            tls: config.secure.mqtt()?,
             config: config.clone(),
             identity,
             link: Link::Down { retry_at: Instant::now() },
@@ -208,9 +208,12 @@ impl Session {
     /// On a thread of its own: names are looked up and hands are shaken by waiting.
     fn open(&self) -> Link {
         let (sender, receiver) = sync_channel(1);
-        let (broker, tls) = (self.broker.clone(), self.tls.clone());
+        let (broker, secure) = (self.broker.clone(), self.config.secure.clone());
         let opened = std::thread::Builder::new().name("mqtt-open".to_owned()).spawn(move || {
-            let opened = Wire::open(&broker, tls.as_ref(), OPENING).map_err(|error| error.to_string());
+            // Certificates are short-lived: whoever renews them writes new files.
+            let tls = secure.mqtt().map_err(|error| error.to_string());
+            let opened =
+                tls.and_then(|tls| Wire::open(&broker, tls.as_ref(), OPENING).map_err(|error| error.to_string()));
             // Nobody may be waiting any more.
             sender.send(opened).ok();
         });
@@ -228,7 +231,7 @@ impl Session {
             Err(error) => return self.lost(error.to_string(), now),
         };
         packets::connect(&self.config, password, &self.identity, KEEP_ALIVE_S, wire.outbox());
-        let up = Up { wire, since: now, greeted: false, heard_at: now, listened_at: now, pinged_at: now };
+        let up = Up { wire, since: now, greeted: false, heard_at: now, listened_at: now, pinged_at: now, broken: None };
         self.link = Link::Up(up);
         self.opened += 1;
     }
@@ -337,11 +340,13 @@ impl Session {
     }
 
     /// Writes what has gathered, as far as the socket takes it.
-    pub(crate) fn flush(&mut self, now: Instant) {
+    pub(crate) fn flush(&mut self) {
         if let Link::Up(up) = &mut self.link
+            && up.broken.is_none()
             && let Err(error) = up.wire.flush()
         {
-            self.lost(error.to_string(), now);
+            // A broker that turns somebody away says why, and closes: writing then fails before that is read.
+            up.broken = Some(error.to_string());
         }
     }
 
@@ -375,6 +380,11 @@ impl Up {
             } else if now.duration_since(self.heard_at) > SILENCE {
                 return Err(format!("the broker has been silent for {} ms", SILENCE.as_millis()));
             }
+        }
+        if came == 0
+            && let Some(why) = self.broken.take()
+        {
+            return Err(why);
         }
         if now.duration_since(self.pinged_at) >= PING_EVERY {
             self.pinged_at = now;

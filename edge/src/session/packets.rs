@@ -31,11 +31,24 @@ pub(super) enum Came {
 
 /// Takes the next packet out of the buffer; none if it is not complete.
 pub(super) fn next(inbox: &mut BytesMut, now: UnixMillis) -> Result<Option<Came>, String> {
+    lengthen(inbox);
     match Packet::read(inbox, Some(MAX_PACKET_BYTES)) {
         Ok(packet) => came(packet, now).map(Some),
         Err(Error::InsufficientBytes(_)) => Ok(None),
         Err(error) => Err(format!("what the broker sent is no MQTT packet: {error}")),
     }
+}
+
+/// Gives the short forms of DISCONNECT, which the codec does not know, the long one.
+fn lengthen(inbox: &mut BytesMut) {
+    let (taken, reason) = match inbox[..] {
+        [0xE0, 0, ..] => (2, 0),
+        [0xE0, 1, reason, ..] => (3, reason),
+        _ => return,
+    };
+    let rest = inbox.split_off(taken);
+    *inbox = BytesMut::from(&[0xE0, 2, reason, 0][..]);
+    inbox.extend_from_slice(&rest);
 }
 
 fn came(packet: Packet, now: UnixMillis) -> Result<Came, String> {

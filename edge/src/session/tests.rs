@@ -1,8 +1,10 @@
 //! Packets as bytes: what is complete is taken, what is not waits, what is none ends the connection.
 
+use std::{net::TcpListener, time::Duration};
+
 use bytes::BytesMut;
 
-use super::{Happening, packets};
+use super::{Happening, packets, wire::Wire};
 
 /// PUBLISH of QoS 1 on `t` with packet id 7, no properties, payload `x`.
 const PUBLISH: [u8; 9] = [0x32, 7, 0, 1, b't', 0, 7, 0, b'x'];
@@ -29,9 +31,34 @@ fn what_is_no_packet_is_an_error() {
 }
 
 #[test]
+fn a_broker_that_takes_leave_is_understood_in_every_form() {
+    let ended = |bytes: &[u8]| packets::next(&mut BytesMut::from(bytes), 0);
+    for bytes in [&[0xE0, 0][..], &[0xE0, 1, 0x8B], &[0xE0, 2, 0x8B, 0]] {
+        let why = ended(bytes).err().unwrap();
+        assert!(why.contains("the broker ends the connection"), "{bytes:x?}: {why}");
+    }
+    // Another edge has our session.
+    for bytes in [&[0xE0, 1, 0x8E][..], &[0xE0, 2, 0x8E, 0]] {
+        let taken_over = matches!(ended(bytes), Ok(Some(packets::Came::Happening(Happening::TakenOver))));
+        assert!(taken_over, "{bytes:x?}");
+    }
+}
+
+#[test]
 fn pubacks_gather_in_order() {
     let mut outbox = BytesMut::new();
     packets::puback(1, &mut outbox);
     packets::puback(0x0203, &mut outbox);
     assert_eq!(outbox[..], [0x40, 2, 0, 1, 0x40, 2, 2, 3]);
+}
+
+#[test]
+fn a_broker_is_reached_by_either_family_of_addresses() {
+    for host in ["127.0.0.1", "[::1]"] {
+        // A machine without IPv6 has nothing to show here.
+        let Ok(listener) = TcpListener::bind(format!("{host}:0")) else { continue };
+        let broker = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let opened = Wire::open(&broker, None, Duration::from_secs(10));
+        assert!(opened.is_ok(), "{broker}: {:?}", opened.err());
+    }
 }

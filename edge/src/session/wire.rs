@@ -40,9 +40,11 @@ impl Wire {
     /// Connects, with TLS if a connector is given. Blocks up to `limit` in each of its steps.
     pub(super) fn open(broker: &Address, tls: Option<&TlsConnector>, limit: Duration) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in (broker.host(), broker.port()).to_socket_addrs()? {
+        // An IPv6 address without its brackets, as resolvers and certificates have it.
+        let host = broker.host().trim_start_matches('[').trim_end_matches(']');
+        for address in (host, broker.port()).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, limit) {
-                Ok(socket) => return Self::shake_hands(socket, broker.host(), tls, limit),
+                Ok(socket) => return Self::shake_hands(socket, host, tls, limit),
                 Err(error) => last = error,
             }
         }

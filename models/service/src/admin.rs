@@ -1,13 +1,6 @@
 //! The admin listener: `/healthz`, `/readyz`, `/metrics`.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{net::SocketAddr, path::Path};
 
 use axum::{
     Router,
@@ -19,11 +12,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, Token};
+use crate::{Error, Readiness, Token};
 
 #[derive(Clone)]
 struct Shared {
-    ready: Arc<AtomicBool>,
+    readiness: Readiness,
     metrics: PrometheusHandle,
     token: Option<Token>,
 }
@@ -51,16 +44,16 @@ impl Admin {
             address: address.to_string(),
             detail: format!("can't listen: {error}"),
         })?;
-        Ok(Self { listener, shared: Shared { ready: Arc::default(), metrics, token } })
+        Ok(Self { listener, shared: Shared { readiness: Readiness::default(), metrics, token } })
     }
 
     pub(crate) fn address(&self) -> Result<SocketAddr, Error> {
         self.listener.local_addr().map_err(|error| anyhow::Error::from(error).into())
     }
 
-    /// The latch behind `/readyz`: it is set once and never goes back.
-    pub(crate) fn ready(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.shared.ready)
+    /// What stands behind `/readyz`.
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.shared.readiness.clone()
     }
 
     pub(crate) async fn serve(self, stop: CancellationToken) -> std::io::Result<()> {
@@ -73,11 +66,10 @@ impl Admin {
     }
 }
 
-async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
-    if shared.ready.load(Ordering::Acquire) {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
+    match shared.readiness.hindrance() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(hindrance) => (StatusCode::SERVICE_UNAVAILABLE, format!("{hindrance}\n")),
     }
 }
 

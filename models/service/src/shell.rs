@@ -1,16 +1,6 @@
 //! [`run`]: everything that a `main` does around its component.
 
-use std::{
-    future::Future,
-    io::Write,
-    net::SocketAddr,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, io::Write, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
@@ -22,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Error, Grace, Tally,
+    Error, Grace, Readiness, Tally,
     admin::Admin,
     file::Presets,
     flags::{Flags, LogFormat, parse},
@@ -55,7 +45,7 @@ pub struct Process {
     stop: CancellationToken,
     /// None for a tool.
     admin: Option<SocketAddr>,
-    ready: Arc<AtomicBool>,
+    readiness: Readiness,
     metrics: PrometheusHandle,
 }
 
@@ -82,9 +72,14 @@ impl Process {
 
     /// Dependencies are reached and listeners bound: opens `/readyz` and prints the ready line.
     pub fn ready(&self, addresses: &[(&str, String)]) {
-        self.ready.store(true, Ordering::Release);
+        self.readiness.start();
         let addresses = addresses.iter().map(|(name, address)| (*name, address.as_str())).collect();
         self.announce(&Ready { event: "ready", name: &self.name, admin: self.admin, addresses });
+    }
+
+    /// For a component that is not always able to do its work: says so on `/readyz`.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// Prints one line of JSON on standard output.
@@ -170,7 +165,12 @@ where
 fn start_logging(flags: &Flags) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&flags.log)
         .map_err(|error| Error::Usage { flag: "log", detail: format!("{:?}: {error}", flags.log) })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // They would go to standard error too, with a panic where that takes nothing: a full disk under the log must not
+        // end the process.
+        .log_internal_errors(false);
     match flags.log_format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),
@@ -199,7 +199,7 @@ where
         name: name.into(),
         stop: stop.clone(),
         admin: admin.as_ref().map(Admin::address).transpose()?,
-        ready: admin.as_ref().map(Admin::ready).unwrap_or_default(),
+        readiness: admin.as_ref().map(Admin::readiness).unwrap_or_default(),
         metrics: metrics.clone(),
     };
     let admin_stop = CancellationToken::new();

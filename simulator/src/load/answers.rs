@@ -53,9 +53,7 @@ impl Engine {
                 Err(error) => break Err(error.into()),
             }
         };
-        vehicle.inbound.clear();
-        vehicle.inbound.extend_from_slice(&stream);
-        vehicle.inbound.shrink_to(64);
+        vehicle.inbound = stream[..].into();
         self.stream = stream;
         heard
     }

@@ -15,6 +15,7 @@ use super::{
     plan::{Judge, Manners, Plan},
     profile, trouble,
 };
+use crate::{tls::Tls, vehicle::vehicle_id};
 
 /// Vehicles of a worker, unless told otherwise: a process may hold 20,000 files, and others need some.
 const VEHICLES_PER_WORKER: u32 = 16_000;
@@ -200,6 +201,9 @@ pub struct Config {
     /// What goes wrong on purpose.
     #[command(flatten)]
     pub troubles: trouble::Disturbances,
+    /// TLS to the brokers.
+    #[command(flatten)]
+    pub tls: Tls,
 }
 
 impl Config {
@@ -240,6 +244,7 @@ impl Config {
         }
         self.profile.validate(self.full_rate())?;
         self.troubles.validate()?;
+        self.tls.validate(&vehicle_id(self.first_vehicle))?;
         // Beyond it µs and seqs would not fit.
         if self.duration_ms > 7 * 24 * 3_600_000 {
             return usage("duration-ms", "is above a week".into());
@@ -253,12 +258,18 @@ impl Config {
     /// [`Error::Unavailable`] if a name has no address.
     pub(super) fn brokers(&self) -> Result<Vec<SocketAddr>, Error> {
         let resolve = |address: &Address| {
-            let host = address.host().trim_start_matches('[').trim_end_matches(']');
             let unavailable = |detail| Error::Unavailable { flag: "mqtt", address: address.to_string(), detail };
-            let mut found = (host, address.port()).to_socket_addrs().map_err(|error| unavailable(error.to_string()))?;
+            let mut found =
+                (bare(address), address.port()).to_socket_addrs().map_err(|error| unavailable(error.to_string()))?;
             found.next().ok_or_else(|| unavailable("has no address".to_owned()))
         };
         Address::list_of_flag("mqtt", &self.mqtt)?.iter().map(resolve).collect()
+    }
+
+    /// Their names, as certificates hold them.
+    fn hosts(&self) -> Vec<String> {
+        let brokers = Address::list_of_flag("mqtt", &self.mqtt).unwrap_or_default();
+        brokers.iter().map(|address| bare(address).to_owned()).collect()
     }
 
     pub(super) fn workers(&self) -> u32 {
@@ -304,6 +315,7 @@ impl Config {
             fleet: self.vehicles,
             first_vehicle: self.first_vehicle,
             brokers: brokers.to_vec(),
+            tls: self.tls.mqtt_tls.then(|| (self.tls.clone(), self.hosts())),
             seed: self.seed,
             // Good until 2106.
             boot: u32::try_from(began / 1_000).unwrap_or(u32::MAX),
@@ -333,6 +345,11 @@ impl Config {
             began,
         }
     }
+}
+
+/// The host; an IPv6 address without its brackets.
+fn bare(address: &Address) -> &str {
+    address.host().trim_start_matches('[').trim_end_matches(']')
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use crate::outbox::{self, Resent};
 
 /// Longer times count as an hour, µs.
 const LONGEST_US: u64 = 3_600_000_000;
+/// Reasons that are told apart; what comes beyond them is counted in one.
+const MOST_REASONS: usize = 64;
+const OTHERS: &str = "others";
 
 /// A stage that is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,13 +218,22 @@ pub(super) fn count(counts: &mut BTreeMap<String, u64>, reason: &str, n: u64) {
     if let Some(count) = counts.get_mut(reason) {
         *count += n;
     } else {
-        counts.insert(reason.to_owned(), n);
+        // Brokers choose some of the words, and may choose others each time.
+        let reason = if counts.len() < MOST_REASONS { reason } else { OTHERS };
+        *counts.entry(reason.to_owned()).or_default() += n;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_without_end_are_counted_together() {
+        let mut counts = BTreeMap::new();
+        (0..1_000).for_each(|n| count(&mut counts, &format!("reason {n}"), 1));
+        assert_eq!((counts.len(), counts.values().sum::<u64>()), (MOST_REASONS + 1, 1_000));
+    }
 
     #[test]
     fn a_missing_reading_unbalances_the_counts() {

@@ -16,6 +16,7 @@ use super::{
     outbox::{Rules, Settled},
     payload::Payloads,
     plan::Plan,
+    stream::Security,
     trouble::NEVER,
     vehicle::{Link, Vehicle},
 };
@@ -76,6 +77,7 @@ pub(super) struct Engine {
     /// The next free turn to connect, µs.
     pub(super) next_turn_us: u64,
     origin: Instant,
+    pub(super) security: Option<Security>,
     pub(super) scratch: Box<[u8]>,
     pub(super) stream: BytesMut,
     pub(super) payload: Vec<u8>,
@@ -87,6 +89,7 @@ impl Engine {
         Ok(Self {
             payloads: Payloads::new(plan.form, plan.seed, plan.boot),
             quota: plan.share_of_messages().unwrap_or(u64::MAX),
+            security: plan.tls.as_ref().map(|(tls, _)| Security::new(tls)).transpose()?,
             plan,
             rules,
             counts: Counts::default(),
@@ -226,7 +229,11 @@ impl Engine {
                 }
             }
         }
-        vehicle.unsent.extend_from_slice(rest);
+        if !rest.is_empty() {
+            let mut unsent = std::mem::take(&mut vehicle.unsent).into_vec();
+            unsent.extend_from_slice(rest);
+            vehicle.unsent = unsent.into();
+        }
         self.outgoing.clear();
         self.note_written(vehicle);
         Ok(())

@@ -10,6 +10,7 @@ use super::{
     counts::count,
     engine::{Engine, Lost},
     plan::Manners,
+    stream::Stream,
     trouble::Absence,
     vehicle::{Link, Vehicle},
     wire::{self, Greeting, Introduction},
@@ -77,7 +78,7 @@ impl Engine {
             was => {
                 if let Some(stream) = &vehicle.stream {
                     // Without a DISCONNECT, and with what the kernel still has to send thrown away.
-                    SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok();
+                    SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO)).ok();
                 }
                 self.counts.connected -= u64::from(was == Link::Up);
                 count(&mut self.counts.cut, why.as_str(), 1);
@@ -88,10 +89,10 @@ impl Engine {
         vehicle.link = Link::Down { at_us: back_us, paced: false };
     }
 
-    fn open(&self, registry: &Registry, vehicle: &Vehicle, number: u32) -> Result<TcpStream, Lost> {
+    fn open(&self, registry: &Registry, vehicle: &Vehicle, number: u32) -> Result<Stream, Lost> {
         let Manners { socket_buffer, .. } = self.plan.manners;
-        let broker = self.plan.brokers[vehicle.place as usize % self.plan.brokers.len()];
-        let mut stream = TcpStream::connect(broker)?;
+        let broker = vehicle.place as usize % self.plan.brokers.len();
+        let mut stream = TcpStream::connect(self.plan.brokers[broker])?;
         stream.set_nodelay(true)?;
         if socket_buffer > 0 {
             let socket = SockRef::from(&stream);
@@ -99,16 +100,19 @@ impl Engine {
             socket.set_send_buffer_size(socket_buffer)?;
         }
         registry.register(&mut stream, Token(number as usize), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(stream)
+        Ok(match (&self.security, &self.plan.tls) {
+            (Some(security), Some((_, hosts))) => security.secure(stream, &hosts[broker], &vehicle.id)?,
+            _ => Stream::Plain(stream),
+        })
     }
 
-    /// The socket may be connected: then introduces the vehicle.
+    /// The socket may be connected: then shakes hands, where TLS is spoken, and introduces the vehicle.
     pub(super) fn opened(&mut self, vehicle: &mut Vehicle, since_us: u64) -> Result<(), Lost> {
-        let Some(stream) = &vehicle.stream else { return Ok(()) };
-        if let Some(error) = stream.take_error()? {
+        let Some(stream) = &mut vehicle.stream else { return Ok(()) };
+        if let Some(error) = stream.socket().take_error()? {
             return Err(error.into());
         }
-        if stream.peer_addr().is_err() {
+        if stream.socket().peer_addr().is_err() || !stream.shake_hands()? {
             // Not yet.
             return Ok(());
         }
@@ -125,6 +129,9 @@ impl Engine {
     }
 
     pub(super) fn greeted(&mut self, vehicle: &mut Vehicle, greeting: &Greeting, since_us: u64) -> Result<(), Lost> {
+        if !greeting.acknowledges {
+            return Err(Lost("the broker takes only QoS 0".to_owned()));
+        }
         let longest = self.payloads.longest() + wire::PUBLISH_HEAD + "v1//telemetry".len() + vehicle.id.as_str().len();
         let longest = longest + self.payloads.content_type().len();
         if longest > greeting.max_packet as usize {
@@ -162,7 +169,7 @@ impl Engine {
         if let (Link::Greeting { .. } | Link::Subscribing { .. }, Some(stream)) = (was, &vehicle.stream) {
             // With a reset: a busy broker would find our CONNECT in its backlog later, and throw the vehicle's next
             // connection out for it. What the kernel says to that changes nothing.
-            SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok();
+            SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO)).ok();
         }
         vehicle.disconnect();
         if let Link::Leaving { .. } | Link::Left = was {

@@ -30,6 +30,7 @@ pub mod profile;
 mod publish;
 pub mod report;
 pub mod scenario;
+mod stream;
 mod summary;
 pub mod trouble;
 mod vehicle;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::UnixMillis;
 
 use super::{arrivals::Arrivals, payload::Form, trouble::Troubles};
+use crate::tls::Tls;
 
 /// Whose word makes a reading acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -58,6 +59,8 @@ pub struct Plan {
     pub first_vehicle: u32,
     /// Vehicle i connects to broker i mod n.
     pub brokers: Vec<SocketAddr>,
+    /// How vehicles speak TLS, and the names that the brokers' certificates have to hold; none: they do not.
+    pub tls: Option<(Tls, Vec<String>)>,
     /// Seed of values and pauses.
     pub seed: u64,
     /// Boot of every vehicle.

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use mio::net::TcpStream;
 use telemetry::VehicleId;
 
 use super::{
     outbox::{Outbox, Rules, Transmission},
     plan::Manners,
+    stream::Stream,
     trouble::NEVER,
 };
 
@@ -52,13 +52,13 @@ pub(super) struct Vehicle {
     /// The index of its name.
     pub(super) index: u32,
     pub(super) link: Link,
-    pub(super) stream: Option<TcpStream>,
+    pub(super) stream: Option<Stream>,
     pub(super) outbox: Outbox,
     pub(super) outstanding: VecDeque<Outstanding>,
     /// The beginning of a packet whose end has not come yet.
-    pub(super) inbound: Vec<u8>,
+    pub(super) inbound: Box<[u8]>,
     /// What the kernel had no room for.
-    pub(super) unsent: Vec<u8>,
+    pub(super) unsent: Box<[u8]>,
     /// Readings made so far.
     pub(super) made: u32,
     /// The broker's session is ours, until it says that it has none.
@@ -88,8 +88,8 @@ impl Vehicle {
             stream: None,
             outbox: Outbox::new(rules),
             outstanding: VecDeque::new(),
-            inbound: Vec::new(),
-            unsent: Vec::new(),
+            inbound: Box::default(),
+            unsent: Box::default(),
             made: 0,
             known: false,
             cut_at_us: NEVER,
@@ -127,8 +127,8 @@ impl Vehicle {
         self.stream = None;
         self.behind = None;
         self.outstanding = VecDeque::new();
-        self.inbound = Vec::new();
-        self.unsent = Vec::new();
+        self.inbound = Box::default();
+        self.unsent = Box::default();
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
         assert!(!vehicle.has_room());
         vehicle.outstanding.remove(1);
         assert!(vehicle.has_room());
-        vehicle.unsent.push(0);
+        vehicle.unsent = [0].into();
         assert!(!vehicle.has_room(), "what waits for the kernel comes first");
     }
 

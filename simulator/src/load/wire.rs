@@ -58,6 +58,8 @@ pub(super) struct Greeting {
     pub(super) max_packet: u32,
     /// The broker's own keep-alive, s, if it insists on one.
     pub(super) keep_alive_s: Option<u16>,
+    /// It takes QoS 1.
+    pub(super) acknowledges: bool,
 }
 
 /// What a CONNECT says.
@@ -156,6 +158,7 @@ fn length(bytes: usize) -> [u8; 2] {
 /// # Errors
 /// Bytes that are no MQTT 5.
 pub(super) fn read(from: &mut BytesMut) -> Result<Option<Incoming>, Error> {
+    lengthen(from);
     let packet = match Packet::read(from, Some(MAX_PACKET)) {
         Ok(packet) => packet,
         Err(Error::InsufficientBytes(_)) => return Ok(None),
@@ -172,9 +175,11 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Incoming>, Error> {
                     receive_maximum: properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
                     max_packet: properties.and_then(|p| p.max_packet_size).unwrap_or(u32::MAX),
                     keep_alive_s: properties.and_then(|p| p.server_keep_alive),
+                    acknowledges: properties.and_then(|p| p.max_qos) != Some(0),
                 })
             } else {
-                Incoming::Unwelcome(format!("{:?}", connack.code))
+                let why = connack.properties.and_then(|properties| properties.reason_string);
+                Incoming::Unwelcome(said(format!("{:?}", connack.code), why))
             }
         }
         Packet::SubAck(suback) => {
@@ -184,9 +189,32 @@ pub(super) fn read(from: &mut BytesMut) -> Result<Option<Incoming>, Error> {
         Packet::Publish(publish) if publish.topic.ends_with(b"/ack") => Incoming::Ack(publish.payload),
         Packet::Publish(publish) => Incoming::Message { id: publish.pkid },
         Packet::PingResp(_) => Incoming::Pong,
-        Packet::Disconnect(disconnect) => Incoming::Farewell(format!("{:?}", disconnect.reason_code)),
+        Packet::Disconnect(disconnect) => {
+            let why = disconnect.properties.and_then(|properties| properties.reason_string);
+            Incoming::Farewell(said(format!("{:?}", disconnect.reason_code), why))
+        }
         _ => Incoming::Other,
     }))
+}
+
+/// Gives the short forms of DISCONNECT, which the codec does not know, the long one.
+fn lengthen(from: &mut BytesMut) {
+    let (taken, reason) = match from[..] {
+        [0xE0, 0, ..] => (2, 0),
+        [0xE0, 1, reason, ..] => (3, reason),
+        _ => return,
+    };
+    let rest = from.split_off(taken);
+    *from = BytesMut::from(&[0xE0, 2, reason, 0][..]);
+    from.extend_from_slice(&rest);
+}
+
+/// A reason code, and what the broker adds to it for people: as much of that as a line holds.
+fn said(code: String, why: Option<String>) -> String {
+    match why {
+        Some(why) if !why.is_empty() => format!("{code} ({})", why.chars().take(80).collect::<String>()),
+        _ => code,
+    }
 }
 
 /// The byte on the wire.
@@ -239,6 +267,56 @@ mod tests {
         stream.extend_from_slice(&[10]);
         assert_eq!(read(&mut stream).unwrap(), taken(10, 0));
         assert!(read(&mut BytesMut::from(&[0, 0][..])).is_err());
+    }
+
+    #[test]
+    fn whatever_a_broker_tells_in_its_greeting_is_heard() {
+        let greeted = |properties: &[u8]| {
+            let remaining = u8::try_from(3 + properties.len()).unwrap();
+            let mut packet = BytesMut::from(&[0x20, remaining, 0, 0, remaining - 3][..]);
+            packet.extend_from_slice(properties);
+            let Ok(Some(Incoming::Greeted(greeting))) = read(&mut packet) else { panic!("{properties:?}") };
+            assert!(packet.is_empty());
+            greeting
+        };
+        // Nothing said: what the protocol presumes.
+        let presumed = Greeting {
+            session_present: false,
+            receive_maximum: u16::MAX,
+            max_packet: u32::MAX,
+            keep_alive_s: None,
+            acknowledges: true,
+        };
+        assert_eq!(greeted(&[]), presumed);
+        // Receive Maximum, Maximum Packet Size, Server Keep Alive; and the most that others say: session expiry, topic
+        // aliases, no retained messages, no wildcards, an id, a reason, a property of its own.
+        let all = [
+            &[0x21, 0, 10, 0x27, 0, 0, 8, 0, 0x13, 0, 30][..],
+            &[0x11, 0, 0, 0, 60, 0x22, 0, 5, 0x25, 0, 0x28, 0, 0x29, 1, 0x2A, 0],
+            &[0x12, 0, 1, b'a', 0x1F, 0, 2, b'h', b'i', 0x26, 0, 1, b'k', 0, 1, b'v'],
+        ];
+        let keep_alive_s = Some(30);
+        assert_eq!(
+            greeted(&all.concat()),
+            Greeting { receive_maximum: 10, max_packet: 2_048, keep_alive_s, ..presumed }
+        );
+        assert!(!greeted(&[0x24, 0]).acknowledges, "Maximum QoS 0");
+    }
+
+    #[test]
+    fn a_broker_that_refuses_or_ends_is_quoted() {
+        let heard = |bytes: &[u8]| read(&mut BytesMut::from(bytes)).unwrap().unwrap();
+        let reason = [0x1F, 0, 4, b'f', b'u', b'l', b'l'];
+        let refusal = [&[0x20, 10, 0, 0x97, 7][..], &reason].concat();
+        assert_eq!(heard(&refusal), Incoming::Unwelcome("QuotaExceeded (full)".to_owned()));
+        assert_eq!(heard(&[0x20, 3, 0, 0x87, 0]), Incoming::Unwelcome("NotAuthorized".to_owned()));
+        let farewell = [&[0xE0, 9, 0x8B, 7][..], &reason].concat();
+        assert_eq!(heard(&farewell), Incoming::Farewell("ServerShuttingDown (full)".to_owned()));
+        // Without properties, and without a reason: the shortest forms that the protocol knows.
+        assert_eq!(heard(&[0xE0, 2, 0x8E, 0]), Incoming::Farewell("SessionTakenOver".to_owned()));
+        assert_eq!(heard(&[0xE0, 0]), Incoming::Farewell("NormalDisconnection".to_owned()));
+        assert_eq!(heard(&[0xE0, 1, 0x8E]), Incoming::Farewell("SessionTakenOver".to_owned()));
+        assert!(said("code".to_owned(), Some("x".repeat(500))).len() < 100);
     }
 
     #[test]

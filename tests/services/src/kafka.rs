@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::error::{Doing, Error};
 use crate::process::{Place, Process, fill, find, in_configuration};
-use crate::{Kind, Ports, running};
+use crate::{Kind, Ports, running, tls};
 
 /// For the tool that formats the log folder, which lives for a second.
 const SHORT_LIVED: [&str; 3] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"];
@@ -51,20 +51,42 @@ fn class_path(deps: &Path) -> Result<String, Error> {
     Ok(format!("{}/*", in_configuration(&libraries(deps)?)?))
 }
 
-/// Lines for a further listener, for clients that come through `proxy`: Kafka tells each client the address of the
-/// listener that it came to, and clients go on there.
-fn far_listener(ports: &Ports, proxy: SocketAddr) -> String {
+/// Lines for further listeners: for clients that come `through` a proxy, and for those that speak TLS. Kafka tells each
+/// client the address of the listener that it came to, and clients go on there.
+fn further_listeners(dir: &Path, ports: &Ports, through: Option<SocketAddr>, tls: bool) -> Result<String, Error> {
     let Ports { kafka, kafka_far, kafka_controller, .. } = ports;
-    format!(
+    let mut listeners = format!("PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{kafka_controller}");
+    let mut advertised = format!("PLAINTEXT://127.0.0.1:{kafka}");
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    let mut add = |name: &str, port: &u16, address: SocketAddr, protocol: &str| {
+        listeners.push_str(&format!(",{name}://127.0.0.1:{port}"));
+        advertised.push_str(&format!(",{name}://{address}"));
+        protocols.push_str(&format!(",{name}:{protocol}"));
+    };
+    if let Some(proxy) = through {
+        add("FAR", kafka_far, proxy, "PLAINTEXT");
+    }
+    let mut more = String::new();
+    if tls {
+        let own = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        add("TLS", &ports.kafka_tls, own(ports.kafka_tls), "SSL");
+        add("ACCOUNTS", &ports.kafka_accounts, own(ports.kafka_accounts), "SASL_SSL");
+        more = include_str!("../conf/kafka-tls.properties.in").replace("@DIR@", in_configuration(dir)?);
+    }
+    Ok(format!(
         "# Of two lines for one setting the later counts.\n\
-         listeners=PLAINTEXT://127.0.0.1:{kafka},FAR://127.0.0.1:{kafka_far},CONTROLLER://127.0.0.1:{kafka_controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{kafka},FAR://{proxy}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,FAR:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
-    )
+         listeners={listeners}\nadvertised.listeners={advertised}\nlistener.security.protocol.map={protocols}\n{more}"
+    ))
 }
 
 /// Writes the configuration and, the first time, formats the log folder. Blocks for a second then.
-pub(crate) fn prepare(dir: &Path, deps: &Path, ports: &Ports, through: Option<SocketAddr>) -> Result<(), Error> {
+pub(crate) fn prepare(
+    dir: &Path,
+    deps: &Path,
+    ports: &Ports,
+    through: Option<SocketAddr>,
+    tls: bool,
+) -> Result<(), Error> {
     let properties = properties(dir);
     fill(
         include_str!("../conf/kafka.properties.in"),
@@ -75,9 +97,13 @@ pub(crate) fn prepare(dir: &Path, deps: &Path, ports: &Ports, through: Option<So
         ],
         &properties,
     )?;
-    if let Some(proxy) = through {
+    if through.is_some() || tls {
+        let lines = further_listeners(dir, ports, through, tls)?;
         let mut file = OpenOptions::new().append(true).open(&properties).doing("open", &properties)?;
-        file.write_all(far_listener(ports, proxy).as_bytes()).doing("write", &properties)?;
+        file.write_all(lines.as_bytes()).doing("write", &properties)?;
+    }
+    if tls {
+        tls::kafka(dir)?;
     }
     let log_dir = dir.join("kafka");
     if log_dir.join("meta.properties").is_file() {
@@ -96,6 +122,7 @@ pub(crate) fn prepare(dir: &Path, deps: &Path, ports: &Ports, through: Option<So
         .args(COMMON)
         .args(["-cp", &class_path(deps)?, "kafka.tools.StorageTool", "format", "-t", &id, "-c"])
         .arg(&properties)
+        .args(if tls { tls::kafka_account(dir)? } else { Vec::new() })
         .output()
         .doing("run", &java()?)?;
     if !output.status.success() {

@@ -21,6 +21,7 @@
 //! ```
 
 mod addresses;
+mod certificates;
 mod error;
 mod kafka;
 mod mongod;
@@ -29,13 +30,16 @@ mod ports;
 mod process;
 mod record;
 mod running;
+mod tls;
 mod watcher;
 
 pub use addresses::Addresses;
+pub use certificates::{Authority, Pair, Use, Validity};
 pub use error::Error;
 pub use ports::Ports;
 pub use record::alive;
 pub use running::{Options, Services, stop_in};
+pub use tls::Tls;
 pub use watcher::Watcher;
 
 use std::fmt;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use services::{Error, Kind, Options, Services};
+use services::{Authority, Error, Kind, Options, Services, Use};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts and stops mosquitto, Apache Kafka and mongod on free ports, without root and without Docker.
@@ -29,12 +29,27 @@ enum Command {
         /// Only these, e.g. `kafka,mongod`.
         #[arg(long, value_delimiter = ',')]
         only: Vec<Kind>,
+        /// Let mosquitto and Kafka listen with TLS too; the variables then name mosquitto's listeners that do.
+        #[arg(long)]
+        tls: bool,
     },
     /// The same, but stay, and stop them at SIGINT or SIGTERM.
     Run {
         /// Only these, e.g. `kafka,mongod`.
         #[arg(long, value_delimiter = ',')]
         only: Vec<Kind>,
+        /// Let mosquitto and Kafka listen with TLS too; the variables then name mosquitto's listeners that do.
+        #[arg(long)]
+        tls: bool,
+    },
+    /// Issue certificates for vehicles, by the authority of the services that listen with TLS.
+    Certificates {
+        /// For how many.
+        #[arg(long)]
+        vehicles: u32,
+        /// Index of the first: 1 is veh-00001.
+        #[arg(long, default_value_t = 1)]
+        first_vehicle: u32,
     },
     /// Stop what `up` started.
     Down,
@@ -55,8 +70,9 @@ async fn main() -> ExitCode {
         }
     };
     let outcome = match &arguments.command {
-        Command::Up { only } => up(options(&arguments, only)).await,
-        Command::Run { only } => run(options(&arguments, only)).await,
+        Command::Up { only, tls } => up(options(&arguments, only, *tls)).await,
+        Command::Run { only, tls } => run(options(&arguments, only, *tls)).await,
+        Command::Certificates { vehicles, first_vehicle } => issue(&arguments.dir, *first_vehicle, *vehicles),
         Command::Down => services::stop_in(&arguments.dir).await,
         Command::Status => return status(&arguments.dir),
     };
@@ -69,12 +85,21 @@ async fn main() -> ExitCode {
     }
 }
 
-fn options(arguments: &Arguments, only: &[Kind]) -> Options {
+fn options(arguments: &Arguments, only: &[Kind], tls: bool) -> Options {
     let mut options = Options::new(&arguments.dir);
+    options.tls = tls;
     if let Some(deps) = &arguments.deps {
         options.deps.clone_from(deps);
     }
     if only.is_empty() { options } else { options.only(only) }
+}
+
+fn issue(dir: &Path, first: u32, vehicles: u32) -> Result<(), Error> {
+    let authority = Authority::open(dir.join("certificates"))?;
+    for vehicle in (first..).zip(0..vehicles).map(|(vehicle, _)| vehicle) {
+        authority.ensure(&format!("veh-{vehicle:05}"), Use::Client)?;
+    }
+    Ok(())
 }
 
 fn environment_file(dir: &Path) -> PathBuf {
@@ -119,8 +144,10 @@ async fn run(options: Options) -> Result<(), Error> {
 
 /// Prints the variables, and leaves them in the folder for whoever comes later.
 fn announce(services: &Services) -> Result<(), Error> {
-    let lines: String =
-        services.environment().iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect();
+    let mut environment = services.environment();
+    // Of two lines for one variable the later counts.
+    environment.extend(services.tls().into_iter().flat_map(|tls| tls.environment()));
+    let lines: String = environment.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect();
     let path = environment_file(services.dir());
     std::fs::write(&path, &lines).map_err(|cause| Error::Io { doing: format!("write {}", path.display()), cause })?;
     say(&mut std::io::stdout(), &lines);

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use crate::error::{Doing, Error};
 use crate::process::{Place, Process, fill, find, in_configuration};
-use crate::{Kind, Ports, record};
+use crate::{Kind, Ports, record, tls};
 
 pub(crate) const EDGE_USER: &str = "edge";
 
@@ -21,7 +21,7 @@ pub(crate) fn password_file(dir: &Path) -> PathBuf {
 }
 
 /// Writes the files that the broker reads; `password` becomes the edge's.
-pub(crate) fn prepare(dir: &Path, ports: &Ports, password: &str) -> Result<(), Error> {
+pub(crate) fn prepare(dir: &Path, ports: &Ports, password: &str, tls: bool) -> Result<(), Error> {
     let plain = password_file(dir);
     record::write_whole(&plain, password.as_bytes()).doing("write", &plain)?;
 
@@ -44,13 +44,20 @@ pub(crate) fn prepare(dir: &Path, ports: &Ports, password: &str) -> Result<(), E
         fs::write(&path, content).doing("write", &path)?;
     }
     let user = User::from_uid(geteuid()).ok().flatten().map_or_else(|| "root".to_owned(), |user| user.name);
+    let mut template = include_str!("../conf/mosquitto.conf.in").to_owned();
+    if tls {
+        tls::mosquitto(dir)?;
+        template.push_str(include_str!("../conf/mosquitto-tls.conf.in"));
+    }
     fill(
-        include_str!("../conf/mosquitto.conf.in"),
+        &template,
         &[
             ("@DIR@", in_configuration(dir)?),
             ("@USER@", &user),
             ("@VEHICLES_PORT@", &ports.mqtt_vehicles.to_string()),
             ("@EDGE_PORT@", &ports.mqtt_edge.to_string()),
+            ("@VEHICLES_TLS_PORT@", &ports.mqtt_vehicles_tls.to_string()),
+            ("@EDGE_TLS_PORT@", &ports.mqtt_edge_tls.to_string()),
         ],
         &dir.join("mosquitto.conf"),
     )

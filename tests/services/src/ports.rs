@@ -25,8 +25,16 @@ pub struct Ports {
     pub mqtt_vehicles: u16,
     /// mosquitto's listener for the edge.
     pub mqtt_edge: u16,
+    /// mosquitto's listener for vehicles with certificates; see [`crate::Options::tls`].
+    pub mqtt_vehicles_tls: u16,
+    /// mosquitto's listener for an edge with a certificate.
+    pub mqtt_edge_tls: u16,
     /// Kafka's broker.
     pub kafka: u16,
+    /// Kafka's broker for clients with certificates.
+    pub kafka_tls: u16,
+    /// Kafka's broker for clients with accounts.
+    pub kafka_accounts: u16,
     /// Kafka's broker for clients that come through [`crate::Options::kafka_through`].
     pub kafka_far: u16,
     /// Kafka's controller, which clients don't use.
@@ -36,13 +44,17 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Six ports on which nothing listens now.
+    /// Ports on which nothing listens now.
     pub(crate) fn free() -> Result<Self, Error> {
         let mut search = Search::new();
         Ok(Self {
             mqtt_vehicles: search.next()?,
             mqtt_edge: search.next()?,
+            mqtt_vehicles_tls: search.next()?,
+            mqtt_edge_tls: search.next()?,
             kafka: search.next()?,
+            kafka_tls: search.next()?,
+            kafka_accounts: search.next()?,
             kafka_far: search.next()?,
             kafka_controller: search.next()?,
             mongod: search.next()?,
@@ -72,9 +84,17 @@ impl Ports {
     pub(crate) fn with_new(self, kind: Kind) -> Result<Self, Error> {
         let other = Self::free()?;
         Ok(match kind {
-            Kind::Mosquitto => Self { mqtt_vehicles: other.mqtt_vehicles, mqtt_edge: other.mqtt_edge, ..self },
+            Kind::Mosquitto => Self {
+                mqtt_vehicles: other.mqtt_vehicles,
+                mqtt_edge: other.mqtt_edge,
+                mqtt_vehicles_tls: other.mqtt_vehicles_tls,
+                mqtt_edge_tls: other.mqtt_edge_tls,
+                ..self
+            },
             Kind::Kafka => Self {
                 kafka: other.kafka,
+                kafka_tls: other.kafka_tls,
+                kafka_accounts: other.kafka_accounts,
                 kafka_far: other.kafka_far,
                 kafka_controller: other.kafka_controller,
                 ..self
@@ -85,8 +105,12 @@ impl Ports {
 
     fn used_by(&self, kind: Kind) -> Vec<u16> {
         match kind {
-            Kind::Mosquitto => vec![self.mqtt_vehicles, self.mqtt_edge],
-            Kind::Kafka => vec![self.kafka, self.kafka_far, self.kafka_controller],
+            Kind::Mosquitto => {
+                vec![self.mqtt_vehicles, self.mqtt_edge, self.mqtt_vehicles_tls, self.mqtt_edge_tls]
+            }
+            Kind::Kafka => {
+                vec![self.kafka, self.kafka_tls, self.kafka_accounts, self.kafka_far, self.kafka_controller]
+            }
             Kind::Mongod => vec![self.mongod],
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::error::{Doing, Error};
 use crate::process::{Place, Process};
 use crate::watcher::Watcher;
-use crate::{Addresses, Kind, Ports, kafka, mongod, mosquitto, record};
+use crate::{Addresses, Authority, Kind, Ports, Tls, kafka, mongod, mosquitto, record, tls};
 
 /// How often a service is given other ports because somebody took the one that was free a moment ago.
 const ATTEMPTS: u32 = 5;
@@ -32,6 +32,9 @@ pub struct Options {
     /// A proxy that some of Kafka's clients come through. Those who ask at [`Services::kafka_far`], to where it has
     /// to lead, are told its address.
     pub kafka_through: Option<SocketAddr>,
+    /// Whether mosquitto and Kafka listen with TLS too; see [`Services::tls`]. A Kafka folder of an earlier run without
+    /// it knows no account.
+    pub tls: bool,
     /// How long a service may take until it is ready.
     pub ready_within: Duration,
     /// How long a service that was asked to end may take before it is killed.
@@ -51,6 +54,7 @@ impl Options {
             kinds: Kind::ALL.to_vec(),
             ports: None,
             kafka_through: None,
+            tls: false,
             ready_within: Duration::from_secs(90),
             stop_within: Duration::from_secs(20),
             anew: false,
@@ -61,6 +65,13 @@ impl Options {
     #[must_use]
     pub const fn anew(mut self) -> Self {
         self.anew = true;
+        self
+    }
+
+    /// With listeners that speak TLS, beside the plain ones.
+    #[must_use]
+    pub const fn with_tls(mut self) -> Self {
+        self.tls = true;
         self
     }
 
@@ -109,6 +120,10 @@ impl Services {
         };
         let password = random_name()?;
         let addresses = Addresses::new(&ports, &options.dir, &password);
+        if options.tls {
+            // Before two services look for it at the same time.
+            Authority::open(tls::certificates(&options.dir))?;
+        }
         let running = BTreeMap::new();
         let watcher = Arc::new(Watcher::start());
         let kinds = options.kinds.clone();
@@ -128,6 +143,12 @@ impl Services {
     #[must_use]
     pub fn kafka_far(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.kafka_far))
+    }
+
+    /// The listeners that speak TLS, if they were asked for.
+    #[must_use]
+    pub fn tls(&self) -> Option<Tls> {
+        self.options.tls.then(|| Tls::new(&self.ports, &self.options.dir))
     }
 
     /// The folder with logs (`kafka.log` and so on), configuration and data.
@@ -232,17 +253,17 @@ impl Services {
     }
 
     async fn launch(&self, kind: Kind, ports: Ports) -> Result<Process, Error> {
-        let Options { dir, deps, ready_within, kafka_through, .. } = self.options.clone();
+        let Options { dir, deps, ready_within, kafka_through, tls, .. } = self.options.clone();
         let place = Place { dir, deps, watcher: Arc::clone(&self.watcher) };
         let password = self.password.clone();
         // Off the runtime's threads: formatting Kafka's folder takes a second.
         let spawned = tokio::task::spawn_blocking(move || match kind {
             Kind::Mosquitto => {
-                mosquitto::prepare(&place.dir, &ports, &password)?;
+                mosquitto::prepare(&place.dir, &ports, &password, tls)?;
                 mosquitto::spawn(&place)
             }
             Kind::Kafka => {
-                kafka::prepare(&place.dir, &place.deps, &ports, kafka_through)?;
+                kafka::prepare(&place.dir, &place.deps, &ports, kafka_through, tls)?;
                 kafka::spawn(&place)
             }
             Kind::Mongod => {
