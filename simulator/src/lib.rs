@@ -27,6 +27,6 @@ pub mod truth;
 mod unit;
 pub mod vehicle;
 
+pub use self::report::{Progress, Reporter};
 pub use config::{Config, Faults, ProgressForm};
-pub use report::{Progress, Reporter};
 pub use simulation::{Simulator, connect};

@@ -8,14 +8,14 @@ use std::{collections::HashMap, io::Write as _};
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
+use report::{Report, Verdict};
 use service::Error;
 use telemetry::{Encoding, Identity, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
 
-use super::{Cases, Config, Found, kafka};
+use super::{Cases, Config, Found, figures, kafka};
 use crate::{
     by_seq::BySeq,
     ledger::{self, Ledger},
-    load::report::{Report, Verdict},
     outbox::Key,
 };
 
@@ -247,6 +247,10 @@ fn judge_blocking(config: &Config) -> Result<(), Error> {
         let written = report.write(path);
         written.map_err(|error| Error::Usage { flag: "json", detail: format!("{}: {error}", path.display()) })?;
     }
+    if let Some(path) = &config.html {
+        let written = report::page::write(&report, path);
+        written.map_err(|error| Error::Usage { flag: "html", detail: format!("{}: {error}", path.display()) })?;
+    }
     let text = text(&ledger, &facts, &report, scattered);
     writeln!(std::io::stdout().lock(), "{text}").ok();
     if report.is_ok() {
@@ -254,7 +258,9 @@ fn judge_blocking(config: &Config) -> Result<(), Error> {
     }
     let verdict = &report.verdicts["G1"];
     let counts: Vec<_> = verdict.counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
-    Err(Error::VerdictFailed(format!("of {} acknowledged readings: {}", verdict.checked, counts.join(", "))))
+    let failed = report.failed().join(", ");
+    let detail = format!("{failed}: of {} acknowledged readings: {}", verdict.checked, counts.join(", "));
+    Err(Error::VerdictFailed(detail))
 }
 
 fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, scattered: u64) {
@@ -277,6 +283,9 @@ fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, sc
         ("unacknowledged_but_stored_readings", facts.unacknowledged_but_stored),
         ("given_up_readings", facts.given_up),
         ("torn_bytes", ledger.torn_bytes),
+        ("lost_readings", facts.lost.count),
+        ("altered_readings", facts.altered.count),
+        ("invented_records", facts.invented.count),
     ] {
         report.count(name, value);
     }
@@ -292,6 +301,8 @@ fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, sc
         examples: examples.take(10).collect(),
     };
     report.verdicts.insert("G1".into(), verdict);
+    let known = figures::known();
+    report.judge(&config.fail_if, &figures::names(&known));
 }
 
 fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> String {
@@ -302,7 +313,7 @@ fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> Stri
         "{} vehicles, {} readings in the ledger: {} acknowledged, {} unacknowledged ({} of them stored), {} given up\n\
          {} records in Kafka: {} readings found, {} duplicates, {} reordered, {} late, {scattered} vehicles in several partitions\n\
          schedule to Kafka ({stamp}'s timestamp), ms: p50 {:.0}  p90 {:.0}  p99 {:.0}  p999 {:.0}  max {:.0}\n\
-         lost {}, altered {}, invented {}: {}{}{}",
+         lost {}, altered {}, invented {}: {}{}{}{}",
         ledger.vehicles().len(),
         ledger.len(),
         facts.acknowledged,
@@ -322,10 +333,20 @@ fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> Stri
         facts.lost.count,
         facts.altered.count,
         facts.invented.count,
-        if report.is_ok() { "ok" } else { "FAILED" },
+        if report.verdicts["G1"].ok { "ok" } else { "FAILED" },
         if examples.is_empty() { "" } else { ": " },
         examples.join("; "),
+        conditions(report),
     )
+}
+
+/// A line for each condition.
+fn conditions(report: &Report) -> String {
+    let conditions = report.verdicts.iter().filter(|(name, _)| *name != "G1");
+    let line = |(name, verdict): (&String, &Verdict)| {
+        format!("\n{name}: {}: {}", if verdict.ok { "ok" } else { "FAILED" }, verdict.examples.join("; "))
+    };
+    conditions.map(line).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod config;
+mod figures;
 mod kafka;
 #[cfg(test)]
 mod tests;

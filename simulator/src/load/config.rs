@@ -6,13 +6,16 @@ use std::{
 };
 
 use clap::ArgGroup;
+use report::Condition;
 use service::{Address, Error};
 use telemetry::UnixMillis;
 
 use super::{
+    figures,
     payload::Form,
     plan::{Arrivals, Judge, Manners, Plan},
 };
+use crate::ProgressForm;
 
 /// Vehicles of a worker, unless told otherwise: a process may hold 20,000 files, and others need some.
 const VEHICLES_PER_WORKER: u32 = 16_000;
@@ -79,6 +82,21 @@ pub struct Config {
     /// File for the report, JSON.
     #[arg(long, env = "MOTORCADE_LOAD_REPORT", value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Prints the report as one line of JSON instead of the text.
+    #[arg(long, env = "MOTORCADE_LOAD_JSON")]
+    pub json: bool,
+    /// Progress on standard output: json, one object a second. Otherwise standard error has a line each second on a
+    /// terminal, each ten seconds in a log.
+    #[arg(long, env = "MOTORCADE_LOAD_PROGRESS", default_value = "none")]
+    pub progress: ProgressForm,
+    /// File for the report as a page with plots, HTML.
+    #[arg(long, env = "MOTORCADE_LOAD_HTML", value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Fails the run if this comes true of a figure of its report: 'p99_ms>50'; separated by commas, or several times.
+    /// Short names: p50_ms, p90_ms, p99_ms, p999_ms and max_ms (due until acknowledged, by --judge), rate, made, acked,
+    /// given_up, unacknowledged, lost (connections), failed (attempts to connect). A figure that was not measured fails.
+    #[arg(long, env = "MOTORCADE_LOAD_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
+    pub fail_if: Vec<Condition>,
     /// Name of the run in its report.
     #[arg(long, env = "MOTORCADE_LOAD_NAME", value_name = "NAME", default_value = "load")]
     pub name: String,
@@ -149,6 +167,7 @@ impl Config {
         if self.connect_rate < workers {
             return usage("connect-rate", format!("{} is less than one for each worker", self.connect_rate));
         }
+        figures::check(&self.fail_if, &figures::names(self.judge, &figures::known()))?;
         // Beyond it µs and seqs would not fit.
         if self.duration_ms > 7 * 24 * 3_600_000 {
             return usage("duration-ms", "is above a week".into());
@@ -260,6 +279,9 @@ mod tests {
             (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
             (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
             (&["--blast", "--judge", "nobody"], "--judge"),
+            (&["--blast", "--fail-if", "p99_ms"], "--fail-if"),
+            (&["--blast", "--fail-if", "p99_ms>1,p98_ms>1"], "--fail-if: \"p98_ms\" is no figure"),
+            (&["--blast", "--fail-if", "p99_ms>+10%"], "--fail-if"),
         ] {
             let error = parse(arguments).unwrap_err();
             assert!(error.contains(names), "{arguments:?}: {error}");

@@ -41,6 +41,12 @@ impl Stage {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Recorded([Vec<(u64, u64)>; Stage::ALL.len()]);
 
+impl Recorded {
+    pub(super) fn of(&self, stage: Stage) -> &[(u64, u64)] {
+        &self.0[stage as usize]
+    }
+}
+
 /// The histograms of all stages, to 3 digits.
 #[derive(Debug)]
 pub(super) struct Stages([Histogram<u64>; Stage::ALL.len()]);

@@ -10,8 +10,8 @@
 //!
 //! Seams for what is to come: arrival profiles are variants of [`Arrivals`]; vehicles that go away and come back
 //! (storms, tunnels, blackouts) are a further deadline in `engine::Engine::deadline` that calls `link`'s `lost`;
-//! clock drift, duplicates and reorderings change what `engine` publishes; conditions on the figures of a run are
-//! verdicts beside those of `summary::judge`.
+//! clock drift, duplicates and reorderings change what `engine` publishes; a further condition of every run
+//! is a verdict of `summary::judge`.
 
 mod answers;
 mod config;
@@ -20,20 +20,24 @@ mod counts;
 mod crew;
 mod deadlines;
 mod engine;
+mod figures;
 mod link;
 mod machine;
 mod outbox;
 mod parent;
 pub mod payload;
 pub mod plan;
-pub mod report;
 mod summary;
+mod timeline;
 mod vehicle;
+mod watch;
 mod wire;
 mod worker;
 
 pub use config::Config;
 pub use crew::WORKER;
+#[cfg(feature = "audit")]
+pub(crate) use figures::check;
 pub use parent::run;
 pub use plan::{Arrivals, Judge, Plan};
 pub use worker::work;

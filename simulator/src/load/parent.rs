@@ -2,11 +2,12 @@
 //! what came of it.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::Write,
     net::SocketAddr,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use report::Report;
 use service::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     config::Config,
     control::{Order, Word},
-    counts::{Counts, Stages},
+    counts::Stages,
     crew::{Crew, Heard},
-    machine,
-    report::Report,
-    summary,
+    figures, machine, summary,
+    timeline::Timeline,
+    watch::{Beat, Teller},
 };
+
 /// From the order to start until the first reading may be due: the order is with every worker by then.
 const LEAD: Duration = Duration::from_millis(300);
 /// How long workers may take to end beyond their drain and goodbyes.
 const SPARE: Duration = Duration::from_secs(20);
-
 /// The same where the fleet did not come to connect.
 const FAREWELL: Duration = Duration::from_secs(4);
 
@@ -60,13 +61,25 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let began = Instant::now();
     let plans = (0..config.workers()).map(|worker| config.plan(worker, &brokers, report.started)).collect();
     let (crew, words) = Crew::start(plans)?;
-    let mut load =
-        Load { config, brokers, crew, words, stages: Stages::new()?, ramp: Ramp::default(), stop, shown: None };
+    let teller = Teller::new(config.progress, config.vehicles);
+    let mut load = Load {
+        config,
+        brokers,
+        crew,
+        words,
+        stages: Stages::new()?,
+        timeline: Timeline::new()?,
+        ramp: Ramp::default(),
+        stop,
+        beat: Beat::new(),
+        teller,
+        began,
+    };
     let ramped = load.ramp().await;
     if ramped.is_ok() {
         load.drive().await;
     }
-    load.finish(&mut report, began, ramped).await
+    load.finish(&mut report, ramped).await
 }
 
 struct Load {
@@ -77,8 +90,11 @@ struct Load {
     stages: Stages,
     ramp: Ramp,
     stop: CancellationToken,
-    /// The counts of the last progress line.
-    shown: Option<Counts>,
+    /// Each second.
+    beat: Beat,
+    teller: Teller,
+    timeline: Timeline,
+    began: Instant,
 }
 
 impl Load {
@@ -94,7 +110,10 @@ impl Load {
         };
         self.crew.hear(number, word.as_ref());
         match word {
-            Some(Word::Tick(tick)) => self.stages.add(&tick.recorded),
+            Some(Word::Tick(tick)) => {
+                self.stages.add(&tick.recorded);
+                self.timeline.record(tick.recorded.of(figures::judged(self.config.judge)));
+            }
             Some(Word::Connected { memory, payload_ns }) => {
                 let (before, connected) = self.ramp.memory;
                 self.ramp.memory = (before + memory.0, connected + memory.1);
@@ -108,7 +127,6 @@ impl Load {
     async fn ramp(&mut self) -> Result<(), Error> {
         let began = Instant::now();
         let limit = Duration::from_millis(self.config.ramp_ms());
-        let mut show_at = began + Duration::from_secs(1);
         while !self.crew.is_complete() {
             let mut gone = self.crew.dead() > 0;
             let stop = self.stop.clone();
@@ -116,10 +134,7 @@ impl Load {
                 () = self.hear(Duration::from_millis(500)) => {}
                 () = stop.cancelled() => gone = true,
             }
-            if Instant::now() >= show_at {
-                show_at += Duration::from_secs(1);
-                self.show(began, "connecting");
-            }
+            self.look("connecting");
             if gone || began.elapsed() > limit {
                 return Err(self.unconnected(began).await);
             }
@@ -163,7 +178,6 @@ impl Load {
             ms => Some(began + Duration::from_millis(ms) + drain + SPARE),
         };
         let mut stopping = false;
-        let mut show_at = Instant::now() + Duration::from_secs(1);
         while !self.crew.has_ended() {
             let stop = self.stop.clone();
             tokio::select! {
@@ -176,10 +190,7 @@ impl Load {
                 self.crew.tell(&Order::Stop { drain_ms });
                 until = Some(Instant::now() + Duration::from_millis(drain_ms) + SPARE);
             }
-            if Instant::now() >= show_at {
-                show_at += Duration::from_secs(1);
-                self.show(began, "driving");
-            }
+            self.look("driving");
             if until.is_some_and(|until| Instant::now() > until) {
                 self.crew.failures.push("workers did not come to their end".to_owned());
                 break;
@@ -191,37 +202,44 @@ impl Load {
         }
     }
 
-    /// One line on a terminal.
-    fn show(&mut self, began: Instant, what: &str) {
-        let counts = self.crew.counts();
-        let mut err = std::io::stderr().lock();
-        if err.is_terminal() {
-            let line = summary::progress(&counts, self.shown.as_ref(), &self.stages, self.config.vehicles);
-            // Whoever looked may have gone.
-            writeln!(err, "{:>5.0} s {what}: {line}", began.elapsed().as_secs_f64()).ok();
+    /// Enters the second that is over, and tells it.
+    fn look(&mut self, what: &'static str) {
+        if self.beat.is_over() {
+            let (counts, at_s) = (self.crew.counts(), self.began.elapsed().as_secs_f64());
+            self.timeline.look(at_s, &counts);
+            self.teller.tell(at_s, what, counts, self.stages.get(figures::judged(self.config.judge)));
         }
-        self.shown = Some(counts);
     }
 
-    async fn finish(self, report: &mut Report, began: Instant, ramped: Result<(), Error>) -> Result<(), Error> {
+    async fn finish(mut self, report: &mut Report, ramped: Result<(), Error>) -> Result<(), Error> {
         let (counts, dead, workers) = (self.crew.counts(), self.crew.dead(), self.crew.len() as u64);
+        // What happened since the last second.
+        self.timeline.look(self.began.elapsed().as_secs_f64(), &counts);
         let failures = self.crew.close().await;
-        report.duration_s = began.elapsed().as_secs_f64();
+        report.duration_s = self.began.elapsed().as_secs_f64();
+        report.series.push(self.timeline.series()?);
         summary::fill(report, &self.config, &counts, &self.stages, &self.ramp);
         summary::judge(report, &self.config, &counts, &self.ramp, workers, dead, &failures);
+        let figures = figures::known();
+        report.judge(&self.config.fail_if, &figures::names(self.config.judge, &figures));
         if let Some(path) = &self.config.report {
             report
                 .write(path)
                 .map_err(|error| Error::Usage { flag: "report", detail: format!("{}: {error}", path.display()) })?;
         }
-        let text = summary::text(report, &counts);
+        if let Some(path) = &self.config.html {
+            report::page::write(report, path)
+                .map_err(|error| Error::Usage { flag: "html", detail: format!("{}: {error}", path.display()) })?;
+        }
+        let text = match self.config.json {
+            true => serde_json::to_string(report).map_err(anyhow::Error::from)?,
+            false => summary::text(report, &counts),
+        };
         writeln!(std::io::stdout().lock(), "{text}").ok();
         ramped?;
         if report.is_ok() {
             return Ok(());
         }
-        let bad: Vec<_> =
-            report.verdicts.iter().filter(|(_, verdict)| !verdict.ok).map(|(name, _)| name.as_str()).collect();
-        Err(Error::VerdictFailed(format!("{}: {}", bad.join(", "), failures.join("; "))))
+        Err(Error::VerdictFailed(summary::failed(report)))
     }
 }
