@@ -259,3 +259,42 @@ fn a_condition_on_a_figure_that_does_not_exist_is_refused_before_anything_connec
         "{error}"
     );
 }
+
+#[test]
+fn the_capacity_lies_where_a_condition_begins_to_come_true() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    // A condition that the machine does not decide: what is made in a second breaks it above 700.
+    let arguments = "--vehicles 40 --rate 200 --judge puback --find-capacity --step-factor 2 --step-ms 3000 --bisections 1 \
+                     --fail-if made_readings_per_s>700,capacity<300";
+    let (code, output) = end(load(&broker, folder.path(), arguments));
+    assert_eq!(code, Some(0), "{output:?}");
+    let report = report(folder.path());
+    // 200 and 400 hold, 800 does not, 600 does.
+    assert_eq!(figure(&report, "capacity_readings_per_s"), 600, "{report:#}");
+    let rows = report["tables"]["Capacity"]["rows"].as_array().unwrap();
+    let rates: Vec<_> = rows.iter().map(|row| row[0].as_u64().unwrap()).collect();
+    assert_eq!(rates, [200, 400, 800, 600]);
+    for row in rows {
+        let (asked, made) = (row[0].as_f64().unwrap(), row[1].as_f64().unwrap());
+        assert!((made / asked - 1.0).abs() < 0.05, "a step has its own rate: {row}");
+        assert!(row[4].as_f64().unwrap() > 0.0, "and its own latencies: {row}");
+    }
+    let verdict = &report["verdicts"]["capacity"];
+    assert_eq!((&verdict["ok"], &verdict["checked"]), (&true.into(), &4.into()));
+    assert_eq!(report["verdicts"]["G4"]["ok"], true);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("made_readings_per_s = 8"), "the table says why");
+}
+
+#[test]
+fn a_rate_that_never_holds_is_no_capacity() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    // Nobody sends acks: no step has a latency, so none passes.
+    let arguments = "--vehicles 5 --rate 50 --find-capacity --step-ms 3000 --bisections 0 --drain-ms 500 \
+                     --fail-if p99_ms>60000";
+    let (code, output) = end(load(&broker, folder.path(), arguments));
+    assert_eq!(code, Some(1), "{output:?}");
+    let report = report(folder.path());
+    assert_eq!(report["verdicts"]["capacity"]["ok"], false);
+    assert!(report["figures"].get("capacity_readings_per_s").is_none());
+    assert!(report["verdicts"]["capacity"]["examples"][0].as_str().unwrap().contains("was not measured"), "{report:#}");
+}

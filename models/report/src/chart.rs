@@ -109,7 +109,7 @@ pub fn svg(title: &str, axis: &str, at: &[f64], lines: &[&Line]) -> String {
                 }
             }
         }
-        let (end, text) = (legend + 16.0, escape(&line.name));
+        let (end, text) = (legend + 16.0, escape(&line.name.replace('_', " ")));
         push(&mut svg, format_args!(r#"<line class="line c{colour}" x1="{legend}" y1="12" x2="{end}" y2="12"/>"#));
         let start = end + 5.0;
         push(&mut svg, format_args!(r#"<text class="name" x="{start}" y="16">{text}</text>"#));

@@ -104,6 +104,11 @@ impl Condition {
         self.relative
     }
 
+    /// The full name of its figure.
+    pub fn figure<'a>(&'a self, names: &'a Names<'_>) -> &'a str {
+        names.full(&self.figure)
+    }
+
     /// Checks that there is such a figure.
     ///
     /// # Errors

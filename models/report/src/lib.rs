@@ -14,7 +14,7 @@ mod series;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -49,6 +49,24 @@ pub struct Table {
     pub columns: Vec<String>,
     /// As many values in each as there are columns; null where nothing was measured.
     pub rows: Vec<Vec<serde_json::Value>>,
+}
+
+/// For people: columns as wide as they need to be.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = self.columns.clone();
+        let rows = self.rows.iter().map(|row| row.iter().map(|value| page::cell(value).0).collect::<Vec<_>>());
+        let rows: Vec<_> = [head].into_iter().chain(rows).collect();
+        let width =
+            |column| rows.iter().filter_map(|row| row.get(column)).map(|text: &String| text.chars().count()).max();
+        let widths: Vec<_> = (0..self.columns.len()).map(|column| width(column).unwrap_or(0)).collect();
+        for (number, row) in rows.iter().enumerate() {
+            let cells = row.iter().zip(&widths).map(|(text, width)| format!("{text:>width$}"));
+            let end = if number + 1 < rows.len() { "\n" } else { "" };
+            write!(f, "{}{end}", cells.collect::<Vec<_>>().join("  "))?;
+        }
+        Ok(())
+    }
 }
 
 /// A run's report.

@@ -29,7 +29,8 @@ figcaption{font-weight:600;margin-bottom:4px}svg{display:block;height:auto;width
 .scroll{overflow-x:auto}table{border-collapse:collapse}td,th{border-bottom:1px solid var(--edge);padding:4px 18px 4px 0;text-align:left;
 vertical-align:top}th{color:var(--soft);font-weight:500}.n{font-variant-numeric:tabular-nums;text-align:right}
 .ok{color:var(--ok);font-weight:600}.bad{color:var(--bad);font-weight:600}
-.facts{column-gap:48px;columns:2 440px}.facts tr{break-inside:avoid}.facts table{width:100%}
+.facts{column-gap:48px;columns:2 440px}
+.facts div{border-bottom:1px solid var(--edge);break-inside:avoid;display:flex;justify-content:space-between;padding:4px 0}
 ";
 
 /// Writes the page of a report; folders that lack are made.
@@ -62,13 +63,10 @@ pub fn html(report: &Report) -> String {
         rows(&mut page, name, columns, table.rows.iter().map(|row| row.iter().map(cell).collect()));
     }
     plots(&mut page, report);
-    page.push_str("<div class=\"facts\">\n");
-    let figures = report.figures.iter().map(|(name, value)| vec![text(name), (number(*value), "n")]);
-    rows(&mut page, "Figures", Vec::new(), figures);
-    page.push_str("</div>\n<div class=\"facts\">\n");
-    let parameters = report.parameters.iter().map(|(name, value)| vec![text(name), cell(value)]);
-    rows(&mut page, "Parameters", Vec::new(), parameters);
-    page.push_str("</div>\n</body>\n</html>\n");
+    let figures = report.figures.iter().map(|(name, value)| (name.as_str(), number(*value)));
+    facts(&mut page, "Figures", figures);
+    facts(&mut page, "Parameters", report.parameters.iter().map(|(name, value)| (name.as_str(), cell(value).0)));
+    page.push_str("</body>\n</html>\n");
     page
 }
 
@@ -98,6 +96,18 @@ fn plots(page: &mut String, report: &Report) {
     }
 }
 
+/// Names and values in columns; nothing if there are none.
+fn facts<'a>(page: &mut String, title: &str, facts: impl Iterator<Item = (&'a str, String)>) {
+    let fact = |(name, value): (&str, String)| {
+        let (name, value) = (escape(name), escape(&value));
+        format!("<div><span>{name}</span><span class=\"n\">{value}</span></div>\n")
+    };
+    let facts: String = facts.map(fact).collect();
+    if !facts.is_empty() {
+        page.push_str(&format!("<h2>{}</h2>\n<div class=\"facts\">\n{facts}</div>\n", escape(title)));
+    }
+}
+
 /// A table, each cell with its class; nothing if it has no rows.
 fn rows(page: &mut String, title: &str, columns: Vec<String>, rows: impl Iterator<Item = Vec<(String, &'static str)>>) {
     let mut body = String::new();
@@ -124,7 +134,7 @@ fn text(text: &str) -> (String, &'static str) {
     (text.to_owned(), "")
 }
 
-fn cell(value: &Value) -> (String, &'static str) {
+pub(crate) fn cell(value: &Value) -> (String, &'static str) {
     match value {
         Value::Null => ("-".to_owned(), "n"),
         Value::Bool(true) => ("yes".to_owned(), ""),

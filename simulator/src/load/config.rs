@@ -14,6 +14,7 @@ use super::{
     figures,
     payload::Form,
     plan::{Arrivals, Judge, Manners, Plan},
+    search,
 };
 use crate::ProgressForm;
 
@@ -130,6 +131,9 @@ pub struct Config {
     /// Send and receive buffer of each socket, bytes; 0: what the system gives.
     #[arg(long, env = "MOTORCADE_LOAD_SOCKET_BUFFER", value_name = "BYTES", default_value_t = 8_192)]
     pub socket_buffer: usize,
+    /// The search for the highest rate.
+    #[command(flatten)]
+    pub search: search::Flags,
 }
 
 impl Config {
@@ -167,6 +171,7 @@ impl Config {
         if self.connect_rate < workers {
             return usage("connect-rate", format!("{} is less than one for each worker", self.connect_rate));
         }
+        self.search.validate(self.rate, self.duration_ms)?;
         figures::check(&self.fail_if, &figures::names(self.judge, &figures::known()))?;
         // Beyond it µs and seqs would not fit.
         if self.duration_ms > 7 * 24 * 3_600_000 {
@@ -279,6 +284,9 @@ mod tests {
             (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
             (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
             (&["--blast", "--judge", "nobody"], "--judge"),
+            (&["--blast", "--find-capacity"], "--rate"),
+            (&["--rate", "1", "--find-capacity", "--duration-ms", "1"], "--find-capacity"),
+            (&["--rate", "1", "--step-factor", "1"], "--step-factor"),
             (&["--blast", "--fail-if", "p99_ms"], "--fail-if"),
             (&["--blast", "--fail-if", "p99_ms>1,p98_ms>1"], "--fail-if: \"p98_ms\" is no figure"),
             (&["--blast", "--fail-if", "p99_ms>+10%"], "--fail-if"),

@@ -15,6 +15,7 @@ use super::{
     outbox::{Rules, Settled, Transmission},
     payload::Payloads,
     plan::{Arrivals, Plan},
+    schedule::Schedule,
     vehicle::{Link, Outstanding, Vehicle},
     wire,
 };
@@ -68,6 +69,8 @@ pub(super) struct Engine {
     /// The ledger could not be written.
     pub(super) failure: Option<io::Error>,
     pub(super) start: Option<Start>,
+    /// When readings are due.
+    pub(super) schedule: Schedule,
     /// Readings are made.
     pub(super) making: bool,
     /// How many more may be made.
@@ -86,6 +89,7 @@ impl Engine {
         Ok(Self {
             payloads: Payloads::new(plan.form, plan.seed, plan.boot),
             quota: plan.share_of_messages().unwrap_or(u64::MAX),
+            schedule: Schedule::new(plan.arrivals),
             plan,
             rules,
             counts: Counts::default(),
@@ -138,7 +142,7 @@ impl Engine {
     /// When the next reading of a vehicle is due, on this worker's clock; none in a load that does not follow one.
     fn due(&self, vehicle: &Vehicle) -> Option<u64> {
         let start = self.start.filter(|_| self.making && self.quota > 0)?;
-        let due = self.plan.arrivals.due_us(vehicle.place, vehicle.made)?;
+        let due = self.schedule.due_us(vehicle.place, vehicle.made)?;
         self.plan.duration_us.is_none_or(|duration| due < duration).then(|| start.us + due)
     }
 

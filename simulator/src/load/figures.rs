@@ -40,7 +40,7 @@ const FIGURES: [&str; 28] = [
 ];
 
 /// Short names, where the edge judges.
-const BY_ACK: [(&str, &str); 12] = [
+const BY_ACK: [(&str, &str); 13] = [
     ("p50_ms", "schedule_to_ack_p50_ms"),
     ("p90_ms", "schedule_to_ack_p90_ms"),
     ("p99_ms", "schedule_to_ack_p99_ms"),
@@ -53,10 +53,11 @@ const BY_ACK: [(&str, &str); 12] = [
     ("unacknowledged", "in_outbox_readings"),
     ("lost", "connections_lost"),
     ("failed", "connect_failures"),
+    ("capacity", CAPACITY),
 ];
 
 /// Short names, where the broker judges.
-const BY_PUBACK: [(&str, &str); 12] = {
+const BY_PUBACK: [(&str, &str); 13] = {
     let mut names = BY_ACK;
     names[0].1 = "schedule_to_puback_p50_ms";
     names[1].1 = "schedule_to_puback_p90_ms";
@@ -65,6 +66,9 @@ const BY_PUBACK: [(&str, &str); 12] = {
     names[4].1 = "schedule_to_puback_max_ms";
     names
 };
+
+/// The highest rate that held, where it was looked for.
+pub(super) const CAPACITY: &str = "capacity_readings_per_s";
 
 /// Reasons of PUBACKs, as MQTT 5 has them: success, nobody listens, and the refusals.
 pub(super) const PUBACKS: [u8; 9] = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
@@ -89,7 +93,14 @@ pub(super) fn known() -> Vec<String> {
     let stages =
         Stage::ALL.into_iter().flat_map(|stage| percentiles().map(move |p| format!("{}_{p}_ms", stage.as_str())));
     let reasons = PUBACKS.into_iter().map(puback);
-    FIGURES.iter().map(|name| (*name).to_owned()).chain(resent).chain(stages).chain(reasons).collect()
+    FIGURES
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(resent)
+        .chain(stages)
+        .chain(reasons)
+        .chain([CAPACITY.to_owned()])
+        .collect()
 }
 
 /// What a condition may name.
@@ -99,6 +110,16 @@ pub(super) fn names(judge: Judge, figures: &[String]) -> Names<'_> {
         Judge::Puback => &BY_PUBACK,
     };
     Names { figures, short }
+}
+
+/// In a search for the capacity: the conditions that judge each step. Those on what is found judge the whole.
+pub(super) fn of_steps<'a>(conditions: &'a [Condition], names: &Names<'_>) -> impl Iterator<Item = &'a Condition> {
+    conditions.iter().filter(|condition| condition.figure(names) != CAPACITY)
+}
+
+/// The others.
+pub(super) fn of_search<'a>(conditions: &'a [Condition], names: &Names<'_>) -> impl Iterator<Item = &'a Condition> {
+    conditions.iter().filter(|condition| condition.figure(names) == CAPACITY)
 }
 
 /// Checks conditions before a run.
@@ -146,6 +167,7 @@ mod tests {
         let mut report = Report::new("load");
         let config = Arguments::parse_from(["load", "--blast"]).config;
         summary::fill(&mut report, &config, &counts, &stages, &ramp);
+        report.count(CAPACITY, 1);
         let measured: BTreeSet<_> = report.figures.into_keys().collect();
         assert_eq!(measured, known().into_iter().collect());
     }

@@ -27,6 +27,8 @@ mod outbox;
 mod parent;
 pub mod payload;
 pub mod plan;
+mod schedule;
+mod search;
 mod summary;
 mod timeline;
 mod vehicle;

@@ -1,6 +1,8 @@
 //! A load as a whole: starts the workers, waits until the fleet is connected, lets it report, watches, and tells
 //! what came of it.
 
+mod steps;
+
 use std::{
     io::Write,
     net::SocketAddr,
@@ -17,7 +19,9 @@ use super::{
     control::{Order, Word},
     counts::Stages,
     crew::{Crew, Heard},
-    figures, machine, summary,
+    figures, machine,
+    search::Step,
+    summary,
     timeline::Timeline,
     watch::{Beat, Teller},
 };
@@ -74,10 +78,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         beat: Beat::new(),
         teller,
         began,
+        steps: Vec::new(),
+        step_stages: None,
+        capacity: None,
     };
     let ramped = load.ramp().await;
     if ramped.is_ok() {
-        load.drive().await;
+        load.drive(&report).await?;
     }
     load.finish(&mut report, ramped).await
 }
@@ -95,6 +102,12 @@ struct Load {
     teller: Teller,
     timeline: Timeline,
     began: Instant,
+    /// The steps of a search for the capacity,
+    steps: Vec<Step>,
+    /// the latencies of the one that is measured,
+    step_stages: Option<Stages>,
+    /// and the highest rate that held.
+    capacity: Option<u64>,
 }
 
 impl Load {
@@ -112,6 +125,9 @@ impl Load {
         match word {
             Some(Word::Tick(tick)) => {
                 self.stages.add(&tick.recorded);
+                if let Some(stages) = &mut self.step_stages {
+                    stages.add(&tick.recorded);
+                }
                 self.timeline.record(tick.recorded.of(figures::judged(self.config.judge)));
             }
             Some(Word::Connected { memory, payload_ns }) => {
@@ -168,15 +184,19 @@ impl Load {
     }
 
     /// Lets the fleet report until it has come to its end.
-    async fn drive(&mut self) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + LEAD;
-        self.crew.tell(&Order::Start { at_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX) });
+    async fn drive(&mut self, blank: &Report) -> anyhow::Result<()> {
+        self.crew.tell(&Order::Start { at_us: wall_us(LEAD) });
         let began = Instant::now() + LEAD;
         let drain = Duration::from_millis(self.config.drain_ms);
         let mut until = match self.config.duration_ms {
             0 => None,
             ms => Some(began + Duration::from_millis(ms) + drain + SPARE),
         };
+        if self.config.search.find_capacity {
+            self.find_capacity(blank).await?;
+            self.crew.tell(&Order::Stop { drain_ms: self.config.drain_ms });
+            until = Some(Instant::now() + drain + SPARE);
+        }
         let mut stopping = false;
         while !self.crew.has_ended() {
             let stop = self.stop.clone();
@@ -200,19 +220,26 @@ impl Load {
         while let Ok((number, word)) = self.words.try_recv() {
             self.crew.hear(number, word.as_ref());
         }
+        Ok(())
     }
 
-    /// Enters the second that is over, and tells it.
-    fn look(&mut self, what: &'static str) {
-        if self.beat.is_over() {
+    /// Enters the second that is over, and tells it; whether one is over.
+    fn look(&mut self, what: &'static str) -> bool {
+        let over = self.beat.is_over();
+        if over {
             let (counts, at_s) = (self.crew.counts(), self.began.elapsed().as_secs_f64());
-            self.timeline.look(at_s, &counts);
+            // What the workers told half a second ago.
+            self.timeline.look(at_s - 0.5, &counts);
             self.teller.tell(at_s, what, counts, self.stages.get(figures::judged(self.config.judge)));
         }
+        over
     }
 
     async fn finish(mut self, report: &mut Report, ramped: Result<(), Error>) -> Result<(), Error> {
         let (counts, dead, workers) = (self.crew.counts(), self.crew.dead(), self.crew.len() as u64);
+        if self.config.search.find_capacity {
+            self.tell_capacity(report);
+        }
         // What happened since the last second.
         self.timeline.look(self.began.elapsed().as_secs_f64(), &counts);
         let failures = self.crew.close().await;
@@ -221,7 +248,13 @@ impl Load {
         summary::fill(report, &self.config, &counts, &self.stages, &self.ramp);
         summary::judge(report, &self.config, &counts, &self.ramp, workers, dead, &failures);
         let figures = figures::known();
-        report.judge(&self.config.fail_if, &figures::names(self.config.judge, &figures));
+        let names = figures::names(self.config.judge, &figures);
+        if self.config.search.find_capacity {
+            let conditions: Vec<_> = figures::of_search(&self.config.fail_if, &names).cloned().collect();
+            report.judge(&conditions, &names);
+        } else {
+            report.judge(&self.config.fail_if, &names);
+        }
         if let Some(path) = &self.config.report {
             report
                 .write(path)
@@ -242,4 +275,10 @@ impl Load {
         }
         Err(Error::VerdictFailed(summary::failed(report)))
     }
+}
+
+/// The wall time after a while, µs since the epoch.
+fn wall_us(after: Duration) -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + after;
+    u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)
 }

@@ -90,11 +90,19 @@ fn parameters(config: &Config) -> BTreeMap<String, Value> {
         ("outbox_records", config.outbox_records.into()),
         ("keep_alive_s", config.keep_alive_s.into()),
         ("socket_buffer", config.socket_buffer.into()),
+        ("step_ms", config.search.find_capacity.then_some(config.search.step_ms).into()),
+        ("fail_if", conditions(config)),
     ]
     .into_iter()
     .filter(|(_, value)| !value.is_null())
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
+}
+
+/// As they were written; null without any.
+fn conditions(config: &Config) -> Value {
+    let conditions: Vec<_> = config.fail_if.iter().map(ToString::to_string).collect();
+    (!conditions.is_empty()).then(|| conditions.join(",")).into()
 }
 
 /// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and an edge that is
@@ -202,6 +210,9 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
             let values = named.map(|p| format!("{p} {:.1}", figure(&format!("{name}_{p}_ms"))));
             line(format_args!("{name}, ms: {}", values.collect::<Vec<_>>().join("  ")));
         }
+    }
+    for (name, table) in &report.tables {
+        line(format_args!("{name}\n{table}"));
     }
     for (name, verdict) in &report.verdicts {
         let examples =

@@ -204,6 +204,7 @@ impl Worker {
             match order {
                 Order::Connect(_) => anyhow::bail!("a second plan"),
                 Order::Start { at_us } => self.start(at_us),
+                Order::Rate { at_us, per_s } => self.change_rate(at_us, per_s),
                 Order::Stop { drain_ms } => self.stop(drain_ms),
             }
         }
@@ -222,6 +223,15 @@ impl Worker {
             let deadline = self.engine.deadline(&self.vehicles[number]);
             let first = Some(now + ahead).filter(|_| blast);
             self.deadlines.set(number, deadline.into_iter().chain(first).min());
+        }
+    }
+
+    fn change_rate(&mut self, wall_us: u64, per_s: u64) {
+        let Some(start) = self.engine.start else { return };
+        self.engine.schedule.change(wall_us.saturating_sub(start.wall_us), self.engine.plan.fleet, per_s);
+        let now = self.engine.now_us();
+        for number in 0..self.vehicles.len() {
+            self.set_deadline(number, now);
         }
     }
 
