@@ -8,6 +8,7 @@ pub mod audit;
 mod by_seq;
 pub mod clock;
 pub mod command;
+pub mod compare;
 mod config;
 pub mod fault;
 pub mod fleet;

@@ -27,6 +27,13 @@ pub struct Row {
     pub change: Option<&'static str>,
 }
 
+impl Row {
+    /// Whether it is zero in both: that is worth no line.
+    fn is_nothing(&self) -> bool {
+        [self.a, self.b].iter().all(|value| value.is_some_and(|value| value.abs() <= 0.0))
+    }
+}
+
 /// Two reports side by side.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
@@ -102,7 +109,7 @@ impl fmt::Display for Comparison {
         }
         let width = self.rows.iter().map(|row| row.figure.len()).max().unwrap_or(0).max(6);
         writeln!(f, "{:<width$} {:>14} {:>14} {:>8}", "figure", "a", "b", "b/a")?;
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| !row.is_nothing()) {
             let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);
             let ratio = row.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
             let change = row.change.filter(|change| *change != "same").unwrap_or_default();
@@ -126,8 +133,10 @@ pub(crate) fn number(value: f64) -> String {
         format!("{value:.1}")
     } else if size >= 1.0 {
         format!("{value:.2}")
+    } else if size >= 0.001 {
+        format!("{value:.3}")
     } else {
-        format!("{value:.4}")
+        format!("{value:.2e}")
     }
 }
 
@@ -146,6 +155,7 @@ mod tests {
     fn what_became_worse_is_told_by_the_direction_of_the_figure() {
         let (a, mut b) = (report(100.0, 1_000.0), report(150.0, 1_500.0));
         b.figures.insert("made_readings".into(), 7.0);
+        let lost = |report: &Report| Report { figures: [("lost".into(), 0.0)].into(), ..report.clone() };
         b.parameters.insert("rate".into(), 1_500.into());
         b.commit = "another".into();
         let names = Names { figures: &[], short: &[] };
@@ -159,6 +169,8 @@ mod tests {
         assert_eq!((ok, comparison.is_ok()), (vec![true, false], false));
         let text = comparison.to_string();
         assert!(text.contains("trip_p99_ms") && text.contains("worse") && text.contains("FAILED"), "{text}");
+        let nothing = Comparison::new(&lost(&a), &lost(&b), &[], &names);
+        assert!(nothing.rows.len() == 1 && !nothing.to_string().contains("lost"), "{nothing}");
         let same = Comparison::new(&a, &report(101.0, 1_000.0), &conditions, &names);
         assert!(same.is_ok() && same.differing.is_empty());
         assert!(same.rows.iter().all(|row| row.change == Some("same")), "a percent is noise");

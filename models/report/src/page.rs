@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{Report, chart, compare::number};
 
-/// Colours are those of colour-blind-safe palettes, by light and dark.
+/// Colours are those of colour-blind-safe palettes, by light and dark; dashes tell lines apart that lie on each other.
 const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fff;--fg:#1c2024;--soft:#60646c;--edge:#e0e1e6;--card:#f9f9fb;--ok:#18794e;--bad:#ce2c31;
 --c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#cc79a7;--c4:#8a6d00;--c5:#56616c}
@@ -26,8 +26,9 @@ figcaption{font-weight:600;margin-bottom:4px}svg{display:block;height:auto;width
 .grid{stroke:var(--edge)}.tick{fill:var(--soft);font:12px system-ui,sans-serif}.name{fill:var(--fg);font:12px system-ui,sans-serif}
 .line{fill:none;stroke-linejoin:round;stroke-width:1.6}
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}
+.c1{stroke-dasharray:7 3}.c2{stroke-dasharray:2 3}.c3{stroke-dasharray:9 3 2 3}
 .scroll{overflow-x:auto}table{border-collapse:collapse}td,th{border-bottom:1px solid var(--edge);padding:4px 18px 4px 0;text-align:left;
-vertical-align:top}th{color:var(--soft);font-weight:500}.n{font-variant-numeric:tabular-nums;text-align:right}
+vertical-align:top}th{color:var(--soft);font-weight:500}.n{font-variant-numeric:tabular-nums;text-align:right;white-space:nowrap}
 .ok{color:var(--ok);font-weight:600}.bad{color:var(--bad);font-weight:600}
 .facts{column-gap:48px;columns:2 440px}
 .facts div{border-bottom:1px solid var(--edge);break-inside:avoid;display:flex;justify-content:space-between;padding:4px 0}
@@ -110,12 +111,14 @@ fn facts<'a>(page: &mut String, title: &str, facts: impl Iterator<Item = (&'a st
 
 /// A table, each cell with its class; nothing if it has no rows.
 fn rows(page: &mut String, title: &str, columns: Vec<String>, rows: impl Iterator<Item = Vec<(String, &'static str)>>) {
-    let mut body = String::new();
+    let (mut body, mut classes) = (String::new(), Vec::new());
     for row in rows {
+        if classes.is_empty() {
+            classes = row.iter().map(|(_, class)| *class).collect();
+        }
         body.push_str("<tr>");
         for (text, class) in row {
-            let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-            body.push_str(&format!("<td{class}>{}</td>", escape(&text)));
+            body.push_str(&format!("<td class=\"{class}\">{}</td>", escape(&text)));
         }
         body.push_str("</tr>\n");
     }
@@ -123,8 +126,8 @@ fn rows(page: &mut String, title: &str, columns: Vec<String>, rows: impl Iterato
         return;
     }
     let mut head = String::new();
-    for column in columns {
-        head.push_str(&format!("<th>{}</th>", escape(&column)));
+    for (column, class) in columns.iter().zip(classes) {
+        head.push_str(&format!("<th class=\"{class}\">{}</th>", escape(column)));
     }
     let title = escape(title);
     page.push_str(&format!("<h2>{title}</h2>\n<div class=\"scroll\"><table>\n<tr>{head}</tr>\n{body}</table></div>\n"));

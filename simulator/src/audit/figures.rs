@@ -48,6 +48,11 @@ pub(super) fn known() -> Vec<String> {
     FIGURES.iter().map(|name| (*name).to_owned()).chain(latencies).collect()
 }
 
+/// All figures, and short names for those that people mean.
+pub(crate) fn figures_and_short_names() -> (Vec<String>, &'static [(&'static str, &'static str)]) {
+    (known(), &SHORT)
+}
+
 /// What a condition may name.
 pub(super) fn names(figures: &[String]) -> Names<'_> {
     Names { figures, short: &SHORT }

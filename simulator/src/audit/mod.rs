@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use service::Error;
 use telemetry::{Encoding, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
 
+pub(crate) use self::figures::figures_and_short_names;
 pub use self::{
     bridge::{Comparison, Facts, judge},
     config::Config,

@@ -87,7 +87,7 @@ pub(super) fn puback(reason: u8) -> String {
 }
 
 /// All figures.
-pub(super) fn known() -> Vec<String> {
+pub(crate) fn known() -> Vec<String> {
     let resent = Resent::ALL.iter().map(|why| format!("resent_{}_messages", why.as_str()));
     let percentiles = || PERCENTILES.iter().map(|(percentile, _)| *percentile).chain(["max"]);
     let stages =
@@ -105,11 +105,15 @@ pub(super) fn known() -> Vec<String> {
 
 /// What a condition may name.
 pub(super) fn names(judge: Judge, figures: &[String]) -> Names<'_> {
-    let short = match judge {
+    Names { figures, short: short_names(judge) }
+}
+
+/// Short names for those that people mean.
+pub(crate) fn short_names(judge: Judge) -> &'static [(&'static str, &'static str)] {
+    match judge {
         Judge::Ack => &BY_ACK,
         Judge::Puback => &BY_PUBACK,
-    };
-    Names { figures, short }
+    }
 }
 
 /// In a search for the capacity: the conditions that judge each step. Those on what is found judge the whole.

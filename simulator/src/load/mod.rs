@@ -40,6 +40,7 @@ pub use config::Config;
 pub use crew::WORKER;
 #[cfg(feature = "audit")]
 pub(crate) use figures::check;
+pub(crate) use figures::{known as known_figures, short_names};
 pub use parent::run;
 pub use plan::{Arrivals, Judge, Plan};
 pub use worker::work;

@@ -214,6 +214,9 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
     for (name, table) in &report.tables {
         line(format_args!("{name}\n{table}"));
     }
+    if let Some(capacity) = report.figures.get(figures::CAPACITY) {
+        line(format_args!("capacity: {capacity:.0} readings/s held"));
+    }
     for (name, verdict) in &report.verdicts {
         let examples =
             if verdict.examples.is_empty() { String::new() } else { format!(": {}", verdict.examples.join("; ")) };
