@@ -60,8 +60,8 @@ pub fn html(report: &Report) -> String {
     ));
     verdicts(&mut page, report);
     for (name, table) in &report.tables {
-        let columns = table.columns.iter().map(|column| column.replace('_', " ")).collect();
-        rows(&mut page, name, columns, table.rows.iter().map(|row| row.iter().map(cell).collect()));
+        let columns: Vec<_> = table.columns.iter().map(|column| column.replace('_', " ")).collect();
+        rows(&mut page, name, &columns, table.rows.iter().map(|row| row.iter().map(cell).collect()));
     }
     plots(&mut page, report);
     let figures = report.figures.iter().map(|(name, value)| (name.as_str(), number(*value)));
@@ -79,7 +79,7 @@ fn verdicts(page: &mut String, report: &Report) {
         let checked = (format!("{} checked", verdict.checked), "n");
         vec![text(name), (word.to_owned(), class), checked, text(&words.join("; "))]
     };
-    rows(page, "Verdicts", Vec::new(), report.verdicts.iter().map(verdict));
+    rows(page, "Verdicts", &[], report.verdicts.iter().map(verdict));
 }
 
 fn plots(page: &mut String, report: &Report) {
@@ -110,7 +110,7 @@ fn facts<'a>(page: &mut String, title: &str, facts: impl Iterator<Item = (&'a st
 }
 
 /// A table, each cell with its class; nothing if it has no rows.
-fn rows(page: &mut String, title: &str, columns: Vec<String>, rows: impl Iterator<Item = Vec<(String, &'static str)>>) {
+fn rows(page: &mut String, title: &str, columns: &[String], rows: impl Iterator<Item = Vec<(String, &'static str)>>) {
     let (mut body, mut classes) = (String::new(), Vec::new());
     for row in rows {
         if classes.is_empty() {

@@ -6,7 +6,8 @@
 //! slow broker shows in the latencies instead of slowing the load.
 //!
 //! Read [`plan`] for what a worker is told, `worker` for its loop, `engine`, `answers` and `link` for what a vehicle does,
-//! `outbox` for what it remembers, `parent` for the run as a whole.
+//! `outbox` for what it remembers, `parent` for the run as a whole: `timeline` for what a report holds of each second,
+//! `figures` for what conditions may name, `search` and `schedule` for the steps to the highest rate that holds.
 //!
 //! Seams for what is to come: arrival profiles are variants of [`Arrivals`]; vehicles that go away and come back
 //! (storms, tunnels, blackouts) are a further deadline in `engine::Engine::deadline` that calls `link`'s `lost`;

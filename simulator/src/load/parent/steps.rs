@@ -73,6 +73,8 @@ impl Load {
             measured.count(name, n);
             measured.figures.entry(name.to_owned()).and_modify(|n| *n /= seconds);
         }
+        // Everybody was connected before.
+        measured.count("reconnects", counts.connections - before.connections);
         Ok(Some(self.judge_step(rate, measured, &counts)))
     }
 
