@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "telemetry",
             "detector",
             "service",
+            "report",
             "cloud-log",
             "store",
             "trainer",
