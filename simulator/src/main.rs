@@ -84,7 +84,7 @@ enum Command {
     /// Lists the faults that vehicles may have: size, the signal that shows it, and how clearly.
     Faults {
         /// Prints JSON instead of the table.
-        #[arg(long)]
+        #[arg(long, env = "MOTORCADE_FAULTS_JSON")]
         json: bool,
     },
     /// A worker of `load`, which starts it.

@@ -132,7 +132,7 @@ impl Condition {
     pub fn judge(&self, figures: &BTreeMap<String, f64>, names: &Names<'_>) -> Verdict {
         let name = names.full(&self.figure);
         match figures.get(name).filter(|figure| !figure.is_nan()) {
-            Some(figure) if !self.relative => self.verdict(*figure, format!("{name} = {figure}")),
+            Some(figure) if !self.relative => self.verdict(*figure, format!("{name} = {}", told(*figure))),
             Some(_) => unmeasured(format!("{name}: there is nothing to compare it with")),
             None => unmeasured(format!("{name} was not measured")),
         }
@@ -152,7 +152,7 @@ impl Condition {
         match (before.get(name), after.get(name)) {
             (Some(before), Some(after)) => {
                 let change = change_percent(*before, *after);
-                self.verdict(change, format!("{name}: {before} -> {after}, {change:+.1} %"))
+                self.verdict(change, format!("{name}: {} -> {}, {change:+.1} %", told(*before), told(*after)))
             }
             _ => unmeasured(format!("{name} was not measured in both")),
         }
@@ -162,6 +162,11 @@ impl Condition {
         let ok = !self.operator.holds(value, self.bound);
         Verdict { ok, checked: 1, counts: BTreeMap::new(), examples: vec![example] }
     }
+}
+
+/// A figure as it is told: to three digits behind the point, where it has any.
+fn told(figure: f64) -> f64 {
+    (figure * 1_000.0).round() / 1_000.0
 }
 
 fn unmeasured(example: String) -> Verdict {

@@ -12,7 +12,7 @@ use report::{Report, Verdict};
 use service::Error;
 use telemetry::{Encoding, Identity, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
 
-use super::{Cases, Config, Found, figures, kafka};
+use super::{Cases, Config, Found, figures, kafka, timeline::Timeline};
 use crate::{
     by_seq::BySeq,
     ledger::{self, Ledger},
@@ -69,6 +69,8 @@ pub struct Facts {
     pub given_up: u64,
     /// From the time at which a reading was due to Kafka's timestamp of its first copy, ms.
     pub latency_ms: Histogram<u64>,
+    /// The same, over time.
+    timeline: Timeline,
 }
 
 impl<'a> Comparison<'a> {
@@ -100,6 +102,7 @@ impl<'a> Comparison<'a> {
             unacknowledged_but_stored: 0,
             given_up: 0,
             latency_ms: Histogram::new_with_bounds(1, LONGEST_MS, 3)?,
+            timeline: Timeline::new(LONGEST_MS)?,
         };
         Ok(Self { ledger, late_ms, copies: BySeq::default(), nameless, latest: HashMap::new(), facts })
     }
@@ -157,6 +160,7 @@ impl<'a> Comparison<'a> {
         let after = u64::try_from(after).unwrap_or(0);
         self.facts.late += u64::from(after > self.late_ms);
         self.facts.latency_ms.saturating_record(after);
+        self.facts.timeline.record(scheduled, after);
     }
 
     /// Looks for everything that was acknowledged.
@@ -290,6 +294,7 @@ fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, sc
         report.count(name, value);
     }
     report.latency_in_ms("schedule_to_kafka", &facts.latency_ms);
+    report.series.extend(facts.timeline.series());
     let contradictions = ledger.ambiguous.1 + ledger.acked_unsent.1;
     let cases = [("lost", &facts.lost), ("altered", &facts.altered), ("invented", &facts.invented)];
     let counts = cases.iter().map(|(name, cases)| ((*name).to_owned(), cases.count));

@@ -9,6 +9,7 @@ mod figures;
 mod kafka;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},

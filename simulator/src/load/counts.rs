@@ -174,6 +174,9 @@ impl Counts {
             (&mut since.pings, before.pings),
             (&mut since.bytes_out, before.bytes_out),
             (&mut since.bytes_in, before.bytes_in),
+            // So that rates are those of the time in between, whenever the workers came to tell.
+            (&mut since.last_made_us, before.last_made_us),
+            (&mut since.last_settled_us, before.last_settled_us),
         ] {
             *own = own.saturating_sub(before);
         }
@@ -253,14 +256,16 @@ mod tests {
     #[test]
     fn what_has_happened_since_is_the_difference() {
         let before = Counts { made: 3, acked: 2, in_outbox: 1, resent: [1; Resent::ALL.len()], ..Counts::default() };
-        let mut after = Counts { connected: 7, made: 10, acked: 9, in_outbox: 1, ..before.clone() };
+        let before = Counts { last_made_us: 5, ..before };
+        let mut after = Counts { connected: 7, last_made_us: 12, made: 10, acked: 9, in_outbox: 1, ..before.clone() };
         count(&mut after.lost, "closed", 3);
         after.pubacks.insert(0, 9);
         let since = after.since(&before);
         assert_eq!((since.connected, since.made, since.settled(), since.in_outbox), (7, 7, 7, 1));
         assert_eq!((since.resent, since.lost["closed"], since.pubacks[&0]), ([0; Resent::ALL.len()], 3, 9));
         let mut sum = before;
-        sum.add(&Counts { in_outbox: 0, connected: 7, ..since });
+        assert_eq!(since.last_made_us, 7);
+        sum.add(&Counts { in_outbox: 0, last_made_us: 12, ..since });
         assert_eq!(sum, after, "nothing that is counted was left out");
     }
 

@@ -103,7 +103,7 @@ impl Timeline {
             connected: counts.connected,
             in_outbox: counts.in_outbox,
             made: since(|counts| counts.made),
-            acknowledged: since(|counts| counts.acked + counts.unheard),
+            acknowledged: since(Counts::settled),
             published: since(|counts| counts.published),
             lost: since(|counts| counts.lost.values().sum()),
             given_up: since(|counts| counts.given_up),

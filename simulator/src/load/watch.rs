@@ -110,7 +110,7 @@ fn progress(at_s: f64, phase: &'static str, vehicles: u32, counts: &Counts, us: 
         vehicles,
         connected: counts.connected,
         made: counts.made,
-        acknowledged: counts.acked + counts.unheard,
+        acknowledged: counts.settled(),
         given_up: counts.given_up,
         in_outbox: counts.in_outbox,
         published: counts.published,
@@ -131,7 +131,7 @@ fn line(now: &Progress, before: &Counts) -> String {
         now.made,
         now.made.saturating_sub(before.made),
         now.acknowledged,
-        now.acknowledged.saturating_sub(before.acked + before.unheard),
+        now.acknowledged.saturating_sub(before.settled()),
         now.in_outbox,
         now.connections_lost,
     )

@@ -155,6 +155,7 @@ fn conditions_judge_the_figures_that_there_are() {
     let facts = comparison.finish();
     let all = report(&ledger, &facts, &["duplicated>1", "p99_ms>20", "late>0", "duplicated>0"]);
     assert_eq!(all.failed(), ["fail-if duplicated>0"]);
+    assert_eq!(all.series[0].panels().len(), 2, "rates and latencies are plotted");
     let measured: BTreeSet<_> = all.figures.into_keys().collect();
     assert_eq!(measured, figures::known().into_iter().collect(), "every figure that there is can be named");
     let nothing = stored(&ledger, &[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5)]);

@@ -56,23 +56,15 @@ impl Load {
         if !self.wait_for_a_beat(began + long / 3).await {
             return Ok(None);
         }
-        let (before, from) = (self.crew.counts(), Instant::now());
+        let before = self.crew.counts();
         self.step_stages = Some(Stages::new()?);
         if !self.wait_for_a_beat(began + long).await {
             return Ok(None);
         }
         let stages = self.step_stages.take().map_or_else(Stages::new, Ok)?;
         let counts = self.crew.counts();
-        let seconds = from.elapsed().as_secs_f64();
         let mut measured = blank.clone();
         summary::fill(&mut measured, &self.config, &counts.since(&before), &stages, &self.ramp);
-        for (name, n) in [
-            ("made_readings_per_s", counts.made - before.made),
-            ("settled_readings_per_s", counts.settled() - before.settled()),
-        ] {
-            measured.count(name, n);
-            measured.figures.entry(name.to_owned()).and_modify(|n| *n /= seconds);
-        }
         // Everybody was connected before.
         measured.count("reconnects", counts.connections - before.connections);
         Ok(Some(self.judge_step(rate, measured, &counts)))
