@@ -8,6 +8,7 @@ pub mod audit;
 mod by_seq;
 pub mod clock;
 pub mod command;
+pub mod compare;
 mod config;
 pub mod fault;
 pub mod fleet;
@@ -28,7 +29,7 @@ pub mod truth;
 mod unit;
 pub mod vehicle;
 
+pub use self::report::{Progress, Reporter};
 pub use config::{Config, Faults, ProgressForm};
-pub use report::{Progress, Reporter};
 pub use simulation::{Simulator, connect};
 pub use tls::Tls;

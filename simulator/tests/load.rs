@@ -209,3 +209,97 @@ fn a_broker_that_is_not_there_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn conditions_decide_how_a_run_ends_and_a_second_has_its_place_in_the_report() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let page = folder.path().join("page.html");
+    let arguments = format!(
+        "--vehicles 50 --rate 500 --duration-ms 3000 --judge puback --progress json --json --html {} \
+         --fail-if p99_ms>9999,made<1500 --fail-if lost>0 --fail-if schedule_to_ack_p99_ms>9999",
+        page.display()
+    );
+    let (code, output) = end(load(&broker, folder.path(), &arguments));
+    assert_eq!(code, Some(1), "{output:?}");
+    let report = report(folder.path());
+    let failed = report["verdicts"].as_object().unwrap().iter().filter(|(_, verdict)| verdict["ok"] == false);
+    let failed: Vec<_> = failed.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(failed, ["fail-if schedule_to_ack_p99_ms>9999"], "no edge, so no ack was timed");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("schedule_to_ack_p99_ms was not measured"), "{error}");
+    // Lines of progress, and at last the report itself.
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, progress) = lines.split_last().unwrap();
+    assert_eq!(*last, report);
+    assert!(progress.len() >= 2 && progress.iter().all(|line| line["event"] == "progress"), "{progress:?}");
+    // Every reading has its second.
+    let series = &report["series"][0];
+    let values = |name: &str| -> Vec<f64> {
+        let line = series["lines"].as_array().unwrap().iter().find(|line| line["name"] == name).unwrap();
+        line["values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap_or(0.0)).collect()
+    };
+    let at: Vec<_> = series["at"].as_array().unwrap().iter().map(|at| at.as_f64().unwrap()).collect();
+    let mut made = 0.0;
+    for (place, rate) in values("made_readings_per_s").iter().enumerate() {
+        made += rate * (at[place] - if place == 0 { 0.0 } else { at[place - 1] });
+    }
+    assert!((made - 1_500.0).abs() < 2.0, "{made} of 1500 readings, {series:#}");
+    assert_eq!(values("connected_vehicles").iter().copied().fold(0.0, f64::max), 50.0);
+    assert!(values("p99_ms").iter().any(|ms| *ms > 0.0));
+    assert!(std::fs::read_to_string(page).unwrap().contains("</svg>"));
+}
+
+#[test]
+fn a_condition_on_a_figure_that_does_not_exist_is_refused_before_anything_connects() {
+    let (broker, folder) = (Broker::nowhere(), tempfile::tempdir().unwrap());
+    let (code, output) = end(load(&broker, folder.path(), "--vehicles 3 --blast --fail-if p98_ms>1"));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((code, error.lines().count()), (Some(64), 1), "{error}");
+    assert!(
+        error.contains("--fail-if") && error.contains("p99_ms") && error.contains("made_readings_per_s"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_capacity_lies_where_a_condition_begins_to_come_true() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    // A condition that the machine does not decide: what is made in a second breaks it above 700.
+    let arguments = "--vehicles 40 --rate 200 --judge puback --find-capacity --step-factor 2 --step-ms 3000 --bisections 1 \
+                     --fail-if made_readings_per_s>700,capacity<300";
+    let (code, output) = end(load(&broker, folder.path(), arguments));
+    assert_eq!(code, Some(0), "{output:?}");
+    let report = report(folder.path());
+    // 200 and 400 hold, 800 does not, 600 does.
+    assert_eq!(figure(&report, "capacity_readings_per_s"), 600, "{report:#}");
+    let rows = report["tables"]["Capacity"]["rows"].as_array().unwrap();
+    let rates: Vec<_> = rows.iter().map(|row| row[0].as_u64().unwrap()).collect();
+    assert_eq!(rates, [200, 400, 800, 600]);
+    for row in rows {
+        let (asked, made) = (row[0].as_f64().unwrap(), row[1].as_f64().unwrap());
+        assert!((made / asked - 1.0).abs() < 0.05, "a step has its own rate: {row}");
+        assert!(row[4].as_f64().unwrap() > 0.0, "and its own latencies: {row}");
+    }
+    let verdict = &report["verdicts"]["capacity"];
+    assert_eq!((&verdict["ok"], &verdict["checked"]), (&true.into(), &4.into()));
+    assert_eq!(report["verdicts"]["G4"]["ok"], true);
+    assert!(
+        String::from_utf8(output.stdout).unwrap().contains("no: fail-if made_readings_per_s>700"),
+        "the table says why"
+    );
+}
+
+#[test]
+fn a_rate_that_never_holds_is_no_capacity() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    // Nobody sends acks: no step has a latency, so none passes.
+    let arguments = "--vehicles 5 --rate 50 --find-capacity --step-ms 3000 --bisections 0 --drain-ms 500 \
+                     --fail-if p99_ms>60000";
+    let (code, output) = end(load(&broker, folder.path(), arguments));
+    assert_eq!(code, Some(1), "{output:?}");
+    let report = report(folder.path());
+    assert_eq!(report["verdicts"]["capacity"]["ok"], false);
+    assert!(report["figures"].get("capacity_readings_per_s").is_none());
+    assert!(report["verdicts"]["capacity"]["examples"][0].as_str().unwrap().contains("was not measured"), "{report:#}");
+}

@@ -8,14 +8,14 @@ use std::{collections::HashMap, io::Write as _};
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
+use report::{Report, Verdict};
 use service::Error;
 use telemetry::{Encoding, Identity, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
 
-use super::{Cases, Config, Found, kafka};
+use super::{Cases, Config, Found, figures, kafka, timeline::Timeline};
 use crate::{
     by_seq::BySeq,
     ledger::{self, Ledger},
-    load::report::{Report, Verdict},
     outbox::Key,
 };
 
@@ -69,6 +69,8 @@ pub struct Facts {
     pub given_up: u64,
     /// From the time at which a reading was due to Kafka's timestamp of its first copy, ms.
     pub latency_ms: Histogram<u64>,
+    /// The same, over time.
+    timeline: Timeline,
 }
 
 impl<'a> Comparison<'a> {
@@ -100,6 +102,7 @@ impl<'a> Comparison<'a> {
             unacknowledged_but_stored: 0,
             given_up: 0,
             latency_ms: Histogram::new_with_bounds(1, LONGEST_MS, 3)?,
+            timeline: Timeline::new(LONGEST_MS)?,
         };
         Ok(Self { ledger, late_ms, copies: BySeq::default(), nameless, latest: HashMap::new(), facts })
     }
@@ -157,6 +160,7 @@ impl<'a> Comparison<'a> {
         let after = u64::try_from(after).unwrap_or(0);
         self.facts.late += u64::from(after > self.late_ms);
         self.facts.latency_ms.saturating_record(after);
+        self.facts.timeline.record(scheduled, after);
     }
 
     /// Looks for everything that was acknowledged.
@@ -247,6 +251,10 @@ fn judge_blocking(config: &Config) -> Result<(), Error> {
         let written = report.write(path);
         written.map_err(|error| Error::Usage { flag: "json", detail: format!("{}: {error}", path.display()) })?;
     }
+    if let Some(path) = &config.html {
+        let written = report::page::write(&report, path);
+        written.map_err(|error| Error::Usage { flag: "html", detail: format!("{}: {error}", path.display()) })?;
+    }
     let text = text(&ledger, &facts, &report, scattered);
     writeln!(std::io::stdout().lock(), "{text}").ok();
     if report.is_ok() {
@@ -254,7 +262,9 @@ fn judge_blocking(config: &Config) -> Result<(), Error> {
     }
     let verdict = &report.verdicts["G1"];
     let counts: Vec<_> = verdict.counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
-    Err(Error::VerdictFailed(format!("of {} acknowledged readings: {}", verdict.checked, counts.join(", "))))
+    let failed = report.failed().join(", ");
+    let detail = format!("{failed}: of {} acknowledged readings: {}", verdict.checked, counts.join(", "));
+    Err(Error::VerdictFailed(detail))
 }
 
 fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, scattered: u64) {
@@ -277,10 +287,14 @@ fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, sc
         ("unacknowledged_but_stored_readings", facts.unacknowledged_but_stored),
         ("given_up_readings", facts.given_up),
         ("torn_bytes", ledger.torn_bytes),
+        ("lost_readings", facts.lost.count),
+        ("altered_readings", facts.altered.count),
+        ("invented_records", facts.invented.count),
     ] {
         report.count(name, value);
     }
     report.latency_in_ms("schedule_to_kafka", &facts.latency_ms);
+    report.series.extend(facts.timeline.series());
     let contradictions = ledger.ambiguous.1 + ledger.acked_unsent.1;
     let cases = [("lost", &facts.lost), ("altered", &facts.altered), ("invented", &facts.invented)];
     let counts = cases.iter().map(|(name, cases)| ((*name).to_owned(), cases.count));
@@ -292,6 +306,8 @@ fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, sc
         examples: examples.take(10).collect(),
     };
     report.verdicts.insert("G1".into(), verdict);
+    let known = figures::known();
+    report.judge(&config.fail_if, &figures::names(&known));
 }
 
 fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> String {
@@ -302,7 +318,7 @@ fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> Stri
         "{} vehicles, {} readings in the ledger: {} acknowledged, {} unacknowledged ({} of them stored), {} given up\n\
          {} records in Kafka: {} readings found, {} duplicates, {} reordered, {} late, {scattered} vehicles in several partitions\n\
          schedule to Kafka ({stamp}'s timestamp), ms: p50 {:.0}  p90 {:.0}  p99 {:.0}  p999 {:.0}  max {:.0}\n\
-         lost {}, altered {}, invented {}: {}{}{}",
+         lost {}, altered {}, invented {}: {}{}{}{}",
         ledger.vehicles().len(),
         ledger.len(),
         facts.acknowledged,
@@ -322,10 +338,20 @@ fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> Stri
         facts.lost.count,
         facts.altered.count,
         facts.invented.count,
-        if report.is_ok() { "ok" } else { "FAILED" },
+        if report.verdicts["G1"].ok { "ok" } else { "FAILED" },
         if examples.is_empty() { "" } else { ": " },
         examples.join("; "),
+        conditions(report),
     )
+}
+
+/// A line for each condition.
+fn conditions(report: &Report) -> String {
+    let conditions = report.verdicts.iter().filter(|(name, _)| *name != "G1");
+    let line = |(name, verdict): (&String, &Verdict)| {
+        format!("\n{name}: {}: {}", if verdict.ok { "ok" } else { "FAILED" }, verdict.examples.join("; "))
+    };
+    conditions.map(line).collect()
 }
 
 #[cfg(test)]

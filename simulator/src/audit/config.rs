@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
+use report::Condition;
 use service::{Address, Error};
 use telemetry::kafka_topic;
+
+use super::figures;
+use crate::load;
 
 /// Flags of `motorcade-simulator audit`.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,9 +28,17 @@ pub struct Config {
     /// A reading is late if Kafka's timestamp is more than this after the time at which it was due, ms.
     #[arg(long, env = "MOTORCADE_AUDIT_LATE_MS", value_name = "MS", default_value_t = 1_000)]
     pub late_ms: u64,
+    /// Fails the audit if this comes true of a figure of its report: 'duplicated>0'; separated by commas, or several
+    /// times. Short names: lost, altered, invented, duplicated, reordered, late, given_up, unacknowledged, p50_ms,
+    /// p90_ms, p99_ms, p999_ms, max_ms (due until in Kafka). A figure that was not measured fails.
+    #[arg(long, env = "MOTORCADE_AUDIT_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
+    pub fail_if: Vec<Condition>,
     /// File for the report, JSON.
     #[arg(long, env = "MOTORCADE_AUDIT_JSON", value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// File for the report as a page, HTML.
+    #[arg(long, env = "MOTORCADE_AUDIT_HTML", value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 impl Config {
@@ -36,6 +48,8 @@ impl Config {
     /// [`Error::Usage`] with the flag's name.
     pub fn validate(&self) -> Result<(), Error> {
         Address::list_of_flag("kafka", &self.kafka)?;
+        let known = figures::known();
+        load::check(&self.fail_if, &figures::names(&known))?;
         if self.ledger.is_dir() {
             return Ok(());
         }

@@ -5,9 +5,11 @@
 
 mod bridge;
 mod config;
+mod figures;
 mod kafka;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use service::Error;
 use telemetry::{Encoding, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
 
+pub(crate) use self::figures::figures_and_short_names;
 pub use self::{
     bridge::{Comparison, Facts, judge},
     config::Config,

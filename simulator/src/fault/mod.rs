@@ -7,6 +7,7 @@
 mod course;
 mod effect;
 mod effects;
+mod listing;
 mod plan;
 mod prevalence;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::{fmt, str::FromStr};
 pub use course::{Bursts, Corner, Course, Onset};
 pub use effect::Effect;
 pub use effects::Effects;
+pub use listing::{Listed, listed};
 pub use plan::FaultPlan;
 pub use prevalence::Prevalence;
 pub use severity::{SEVERITIES, Severity};
@@ -31,7 +33,7 @@ use crate::vehicle::{self, Drivetrain, Model, sensors};
 /// Every fault with its size in physical units, the shift of the signal that shows it most clearly, and that shift
 /// against the noise of the signal's sensor: a table for people, one line a fault.
 pub fn table() -> impl fmt::Display {
-    severity::Table
+    listing::Table
 }
 
 /// What is broken.

@@ -37,12 +37,9 @@
 //! | intermittent connector | The plug of the coolant's thermistor is loose: 2 kilohm in bursts, until it is reseated |
 //! | firmware regression | A new release regulates the 12 V net 0.5 V too low in a whole cohort, until it is rolled back |
 
-use std::fmt;
+use telemetry::signal::*;
 
-use telemetry::signal::{self, *};
-
-use super::{Effect, FaultKind, Onset, prevalence};
-use crate::vehicle::{Cycle, Drivetrain, Model, sensors::accuracy};
+use super::{Effect, FaultKind, Onset};
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -323,41 +320,3 @@ const ENGINE_RUNS_OTHERWISE: &[Number] = &[
     BATTERY_CURRENT,
     BATTERY_VOLTAGE,
 ];
-
-/// The table for people, one line a fault.
-pub(super) struct Table;
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [fault, whom, size, shift, unit] = ["fault", "befalls", "at full strength", "shift", "unit"];
-        let [noise, ratio, goes] = ["noise", "ratio", "how it goes where faults are as rare as in life"];
-        writeln!(
-            f,
-            "{fault:<23}{whom:<12}{size:<43}{shift:>6} {unit:<9}{noise:>7}{ratio:>7}  {goes:<50}clearest signal"
-        )?;
-        for row in &SEVERITIES {
-            let befalls = |burns: bool| {
-                let drivetrain = if burns { Drivetrain::Combustion } else { Drivetrain::Electric };
-                row.kind.befalls(Model { drivetrain, cycle: Cycle::Wltp })
-            };
-            let whom = match (befalls(false), befalls(true)) {
-                (true, true) => "all",
-                (true, false) => "electric",
-                _ => "combustion",
-            };
-            let goes = prevalence::goes(row.kind).unwrap_or_default();
-            let (magnitude, unit) = row.effect.magnitude();
-            let (number, shift) = row.shift;
-            let (path, signal_unit) = signal::lookup(number).map_or(("", ""), |signal| (signal.path, signal.unit));
-            let noise = accuracy(number).noise;
-            let at_full = format!("{magnitude} {unit}");
-            let kind = row.kind.as_str();
-            writeln!(
-                f,
-                "{kind:<23}{whom:<12}{at_full:<43}{shift:>6} {signal_unit:<9}{noise:>7}{:>7.0}  {goes:<50}{path}",
-                shift / noise
-            )?;
-        }
-        Ok(())
-    }
-}

@@ -6,16 +6,18 @@ use std::{
 };
 
 use clap::ArgGroup;
+use report::Condition;
 use service::{Address, Error};
 use telemetry::UnixMillis;
 
 use super::{
     arrivals::Arrivals,
+    figures,
     payload::Form,
     plan::{Judge, Manners, Plan},
-    profile, trouble,
+    profile, search, trouble,
 };
-use crate::{tls::Tls, vehicle::vehicle_id};
+use crate::{ProgressForm, tls::Tls, vehicle::vehicle_id};
 
 /// Vehicles of a worker, unless told otherwise: a process may hold 20,000 files, and others need some.
 const VEHICLES_PER_WORKER: u32 = 16_000;
@@ -117,6 +119,27 @@ pub struct Config {
     /// File for the report, JSON.
     #[arg(long, env = "MOTORCADE_LOAD_REPORT", value_name = "FILE", help_heading = "Verdict")]
     pub report: Option<PathBuf>,
+    /// Prints the report as one line of JSON instead of the text.
+    #[arg(long, env = "MOTORCADE_LOAD_JSON", help_heading = "Verdict")]
+    pub json: bool,
+    /// Progress on standard output: json, one object a second. Otherwise standard error has a line each second on a
+    /// terminal, each ten seconds in a log.
+    #[arg(long, env = "MOTORCADE_LOAD_PROGRESS", default_value = "none", help_heading = "Verdict")]
+    pub progress: ProgressForm,
+    /// File for the report as a page with plots, HTML.
+    #[arg(long, env = "MOTORCADE_LOAD_HTML", value_name = "FILE", help_heading = "Verdict")]
+    pub html: Option<PathBuf>,
+    /// Fails the run if this comes true of a figure of its report: 'p99_ms>50'; separated by commas, or several times.
+    /// Short names: p50_ms, p90_ms, p99_ms, p999_ms and max_ms (due until acknowledged, by --judge), rate, made, acked,
+    /// given_up, unacknowledged, lost (connections), failed (attempts to connect). A figure that was not measured fails.
+    #[arg(
+        long,
+        env = "MOTORCADE_LOAD_FAIL_IF",
+        value_name = "CONDITION",
+        value_delimiter = ',',
+        help_heading = "Verdict"
+    )]
+    pub fail_if: Vec<Condition>,
     /// Name of the run in its report.
     #[arg(long, env = "MOTORCADE_LOAD_NAME", value_name = "NAME", default_value = "load", help_heading = "Verdict")]
     pub name: String,
@@ -204,6 +227,9 @@ pub struct Config {
     /// TLS to the brokers.
     #[command(flatten)]
     pub tls: Tls,
+    /// The search for the highest rate.
+    #[command(flatten)]
+    pub search: search::Flags,
 }
 
 impl Config {
@@ -245,6 +271,11 @@ impl Config {
         self.profile.validate(self.full_rate())?;
         self.troubles.validate()?;
         self.tls.validate(&vehicle_id(self.first_vehicle))?;
+        self.search.validate(self.rate, self.duration_ms)?;
+        if self.search.find_capacity && !self.profile.is_constant() {
+            return usage("profile", "--find-capacity has a shape of its own".into());
+        }
+        figures::check(&self.fail_if, &figures::names(self.judge, &figures::known()))?;
         // Beyond it µs and seqs would not fit.
         if self.duration_ms > 7 * 24 * 3_600_000 {
             return usage("duration-ms", "is above a week".into());
@@ -353,53 +384,4 @@ fn bare(address: &Address) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Arguments {
-        #[command(flatten)]
-        config: Config,
-    }
-
-    fn parse(arguments: &[&str]) -> Result<Config, String> {
-        let parsed = Arguments::try_parse_from(["load"].iter().chain(arguments)).map_err(|error| error.to_string())?;
-        parsed.config.validate().map_err(|error| error.to_string()).map(|()| parsed.config)
-    }
-
-    #[test]
-    fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
-        parse(&["--rate", "10", "--mqtt", "127.0.0.1:1,127.0.0.2:1"]).unwrap();
-        for (arguments, names) in [
-            (&["--rate", "0"][..], "--rate"),
-            (&[], "--rate"),
-            (&["--rate", "1", "--blast"], "--blast"),
-            (&["--blast", "--vehicles", "0"], "--vehicles"),
-            (&["--blast", "--payload", "100"], "--payload"),
-            (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
-            (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
-            (&["--blast", "--judge", "nobody"], "--judge"),
-            (&["--blast", "--profile", "day"], "--profile"),
-            (&["--rate", "10", "--profile", "ramp", "--low-rate", "11"], "--low-rate"),
-            (&["--rate", "10", "--storm-share", "2"], "--storm-share"),
-        ] {
-            let error = parse(arguments).unwrap_err();
-            assert!(error.contains(names), "{arguments:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn every_vehicle_has_one_worker_and_the_shares_add_up() {
-        let arguments = ["--interval-ms", "1000", "--vehicles", "40001", "--messages", "100"];
-        let config = parse(&arguments).unwrap();
-        let plans: Vec<_> = (0..config.workers()).map(|worker| config.plan(worker, &[], 1_760_000_000_000)).collect();
-        let mut vehicles: Vec<_> = plans.iter().flat_map(Plan::vehicles).collect();
-        vehicles.sort_unstable();
-        assert_eq!(vehicles, (0..40_001).collect::<Vec<_>>());
-        assert_eq!(plans.iter().filter_map(Plan::share_of_messages).sum::<u64>(), 100);
-        assert_eq!((plans.len(), plans[0].boot), (3, 1_760_000_000));
-        assert_eq!(config.arrivals().due_us(0, 1), Some(1_000_000));
-    }
-}
+mod tests;

@@ -24,6 +24,13 @@ pub(super) enum Order {
         /// The same for all workers.
         at_us: u64,
     },
+    /// From this wall time on, µs since the epoch, make readings at another rate.
+    Rate {
+        /// The same for all workers.
+        at_us: u64,
+        /// Readings of the whole fleet in a second, evenly; 0: none.
+        per_s: u64,
+    },
     /// Make no more readings; wait at most so long for acknowledgements, ms; leave.
     Stop {
         /// Ms.

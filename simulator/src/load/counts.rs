@@ -44,6 +44,12 @@ impl Stage {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Recorded([Vec<(u64, u64)>; Stage::ALL.len()]);
 
+impl Recorded {
+    pub(super) fn of(&self, stage: Stage) -> &[(u64, u64)] {
+        &self.0[stage as usize]
+    }
+}
+
 /// The histograms of all stages, to 3 digits.
 #[derive(Debug)]
 pub(super) struct Stages([Histogram<u64>; Stage::ALL.len()]);
@@ -166,6 +172,46 @@ impl Counts {
         self.made == self.acked + self.unheard + self.given_up + self.in_outbox
     }
 
+    /// Readings that whoever judges has taken.
+    pub(super) fn settled(&self) -> u64 {
+        self.acked + self.unheard
+    }
+
+    /// What has happened since `before`. What is told of now, not counted, stays: connected vehicles, outboxes.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        let mut since = self.clone();
+        for (own, before) in [
+            (&mut since.attempts, before.attempts),
+            (&mut since.connections, before.connections),
+            (&mut since.made, before.made),
+            (&mut since.acked, before.acked),
+            (&mut since.unheard, before.unheard),
+            (&mut since.given_up, before.given_up),
+            (&mut since.published, before.published),
+            (&mut since.stray_pubacks, before.stray_pubacks),
+            (&mut since.acks, before.acks),
+            (&mut since.refused_ranges, before.refused_ranges),
+            (&mut since.unreadable_acks, before.unreadable_acks),
+            (&mut since.messages, before.messages),
+            (&mut since.pings, before.pings),
+            (&mut since.bytes_out, before.bytes_out),
+            (&mut since.bytes_in, before.bytes_in),
+            // So that rates are those of the time in between, whenever the workers came to tell.
+            (&mut since.last_made_us, before.last_made_us),
+            (&mut since.last_settled_us, before.last_settled_us),
+        ] {
+            *own = own.saturating_sub(before);
+        }
+        for (own, before) in since.resent.iter_mut().zip(before.resent) {
+            *own = own.saturating_sub(before);
+        }
+        for (own, before) in [(&mut since.failed, &before.failed), (&mut since.lost, &before.lost)] {
+            own.iter_mut().for_each(|(reason, n)| *n -= before.get(reason).copied().unwrap_or(0).min(*n));
+        }
+        since.pubacks.iter_mut().for_each(|(reason, n)| *n -= before.pubacks.get(reason).copied().unwrap_or(0).min(*n));
+        since
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         for (own, other) in [
             (&mut self.connected, other.connected),
@@ -245,6 +291,22 @@ mod tests {
         count(&mut counts.lost, "closed", 3);
         sum.add(&counts);
         assert!(sum.balances() && sum.made == 20 && sum.lost["closed"] == 3);
+    }
+
+    #[test]
+    fn what_has_happened_since_is_the_difference() {
+        let before = Counts { made: 3, acked: 2, in_outbox: 1, resent: [1; Resent::ALL.len()], ..Counts::default() };
+        let before = Counts { last_made_us: 5, ..before };
+        let mut after = Counts { connected: 7, last_made_us: 12, made: 10, acked: 9, in_outbox: 1, ..before.clone() };
+        count(&mut after.lost, "closed", 3);
+        after.pubacks.insert(0, 9);
+        let since = after.since(&before);
+        assert_eq!((since.connected, since.made, since.settled(), since.in_outbox), (7, 7, 7, 1));
+        assert_eq!((since.resent, since.lost["closed"], since.pubacks[&0]), ([0; Resent::ALL.len()], 3, 9));
+        let mut sum = before;
+        assert_eq!(since.last_made_us, 7);
+        sum.add(&Counts { in_outbox: 0, last_made_us: 12, ..since });
+        assert_eq!(sum, after, "nothing that is counted was left out");
     }
 
     #[test]

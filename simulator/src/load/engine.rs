@@ -16,6 +16,7 @@ use super::{
     outbox::{Rules, Settled},
     payload::Payloads,
     plan::Plan,
+    schedule::Schedule,
     stream::Security,
     trouble::NEVER,
     vehicle::{Link, Vehicle},
@@ -70,6 +71,8 @@ pub(super) struct Engine {
     /// The ledger could not be written.
     pub(super) failure: Option<io::Error>,
     pub(super) start: Option<Start>,
+    /// When readings are due.
+    pub(super) schedule: Schedule,
     /// Readings are made.
     pub(super) making: bool,
     /// How many more may be made.
@@ -90,6 +93,7 @@ impl Engine {
             payloads: Payloads::new(plan.form, plan.seed, plan.boot),
             quota: plan.share_of_messages().unwrap_or(u64::MAX),
             security: plan.tls.as_ref().map(|(tls, _)| Security::new(tls)).transpose()?,
+            schedule: Schedule::new(plan.arrivals.clone()),
             plan,
             rules,
             counts: Counts::default(),
@@ -142,7 +146,7 @@ impl Engine {
     /// When the next reading of a vehicle is due, on this worker's clock; none in a load that does not follow one.
     fn due(&self, vehicle: &Vehicle) -> Option<u64> {
         let start = self.start.filter(|_| self.making && self.quota > 0)?;
-        let due = self.plan.arrivals.due_us(vehicle.place, vehicle.made)?;
+        let due = self.schedule.due_us(vehicle.place, vehicle.made)?;
         self.plan.duration_us.is_none_or(|duration| due < duration).then(|| start.us + due)
     }
 

@@ -6,10 +6,11 @@
 //! slow broker shows in the latencies instead of slowing the load.
 //!
 //! Read [`plan`] for what a worker is told, `worker` for its loop, `engine`, `answers` and `link` for what a vehicle does,
-//! `outbox` for what it remembers, `parent` for the run as a whole.
+//! `outbox` for what it remembers, `parent` for the run as a whole: `timeline` for what a report holds of each second,
+//! `figures` for what conditions may name, `search` and `schedule` for the steps to the highest rate that holds.
 //!
 //! When readings are due stands in `arrivals`, the shapes of a load in `profile`, what goes wrong on purpose in
-//! `trouble`: all pure; loads with a name in `scenario`. Conditions on the figures of a run are verdicts beside those of
+//! `trouble`: all pure; loads with a name in `scenario`. A further condition of every run is a verdict of
 //! `summary::judge`.
 
 mod answers;
@@ -20,6 +21,7 @@ mod counts;
 mod crew;
 mod deadlines;
 mod engine;
+mod figures;
 mod link;
 mod machine;
 mod outbox;
@@ -28,18 +30,24 @@ pub mod payload;
 pub mod plan;
 pub mod profile;
 mod publish;
-pub mod report;
 pub mod scenario;
+mod schedule;
+mod search;
 mod stream;
 mod summary;
+mod timeline;
 pub mod trouble;
 mod vehicle;
+mod watch;
 mod wire;
 mod worker;
 
 pub use arrivals::{Arrivals, Curve, Stretch};
 pub use config::Config;
 pub use crew::WORKER;
+#[cfg(feature = "audit")]
+pub(crate) use figures::check;
+pub(crate) use figures::{known as known_figures, short_names};
 pub use parent::run;
 pub use plan::{Judge, Plan};
 pub use worker::work;

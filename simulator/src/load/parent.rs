@@ -1,12 +1,15 @@
 //! A load as a whole: starts the workers, waits until the fleet is connected, lets it report, watches, and tells
 //! what came of it.
 
+mod steps;
+
 use std::{
-    io::{IsTerminal, Write},
+    io::Write,
     net::SocketAddr,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use report::Report;
 use service::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,17 +17,19 @@ use tokio_util::sync::CancellationToken;
 use super::{
     config::Config,
     control::{Order, Word},
-    counts::{Counts, Stages},
+    counts::Stages,
     crew::{Crew, Heard},
-    machine,
-    report::Report,
+    figures, machine,
+    search::Step,
     summary,
+    timeline::Timeline,
+    watch::{Beat, Teller},
 };
+
 /// From the order to start until the first reading may be due: the order is with every worker by then.
 const LEAD: Duration = Duration::from_millis(300);
 /// How long workers may take to end beyond their drain and goodbyes.
 const SPARE: Duration = Duration::from_secs(20);
-
 /// The same where the fleet did not come to connect.
 const FAREWELL: Duration = Duration::from_secs(4);
 
@@ -60,13 +65,28 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let began = Instant::now();
     let plans = (0..config.workers()).map(|worker| config.plan(worker, &brokers, report.started)).collect();
     let (crew, words) = Crew::start(plans)?;
-    let mut load =
-        Load { config, brokers, crew, words, stages: Stages::new()?, ramp: Ramp::default(), stop, shown: None };
+    let teller = Teller::new(config.progress, config.vehicles);
+    let mut load = Load {
+        config,
+        brokers,
+        crew,
+        words,
+        stages: Stages::new()?,
+        timeline: Timeline::new()?,
+        ramp: Ramp::default(),
+        stop,
+        beat: Beat::new(),
+        teller,
+        began,
+        steps: Vec::new(),
+        step_stages: None,
+        capacity: None,
+    };
     let ramped = load.ramp().await;
     if ramped.is_ok() {
-        load.drive().await;
+        load.drive(&report).await?;
     }
-    load.finish(&mut report, began, ramped).await
+    load.finish(&mut report, ramped).await
 }
 
 struct Load {
@@ -77,8 +97,17 @@ struct Load {
     stages: Stages,
     ramp: Ramp,
     stop: CancellationToken,
-    /// The counts of the last progress line.
-    shown: Option<Counts>,
+    /// Each second.
+    beat: Beat,
+    teller: Teller,
+    timeline: Timeline,
+    began: Instant,
+    /// The steps of a search for the capacity,
+    steps: Vec<Step>,
+    /// the latencies of the one that is measured,
+    step_stages: Option<Stages>,
+    /// and the highest rate that held.
+    capacity: Option<u64>,
 }
 
 impl Load {
@@ -94,7 +123,13 @@ impl Load {
         };
         self.crew.hear(number, word.as_ref());
         match word {
-            Some(Word::Tick(tick)) => self.stages.add(&tick.recorded),
+            Some(Word::Tick(tick)) => {
+                self.stages.add(&tick.recorded);
+                if let Some(stages) = &mut self.step_stages {
+                    stages.add(&tick.recorded);
+                }
+                self.timeline.record(tick.recorded.of(figures::judged(self.config.judge)));
+            }
             Some(Word::Connected { memory, payload_ns }) => {
                 let (before, connected) = self.ramp.memory;
                 self.ramp.memory = (before + memory.0, connected + memory.1);
@@ -108,7 +143,6 @@ impl Load {
     async fn ramp(&mut self) -> Result<(), Error> {
         let began = Instant::now();
         let limit = Duration::from_millis(self.config.ramp_ms());
-        let mut show_at = began + Duration::from_secs(1);
         while !self.crew.is_complete() {
             let mut gone = self.crew.dead() > 0;
             let stop = self.stop.clone();
@@ -116,10 +150,7 @@ impl Load {
                 () = self.hear(Duration::from_millis(500)) => {}
                 () = stop.cancelled() => gone = true,
             }
-            if Instant::now() >= show_at {
-                show_at += Duration::from_secs(1);
-                self.show(began, "connecting");
-            }
+            self.look("connecting");
             if gone || began.elapsed() > limit {
                 return Err(self.unconnected(began).await);
             }
@@ -153,17 +184,20 @@ impl Load {
     }
 
     /// Lets the fleet report until it has come to its end.
-    async fn drive(&mut self) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + LEAD;
-        self.crew.tell(&Order::Start { at_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX) });
+    async fn drive(&mut self, blank: &Report) -> anyhow::Result<()> {
+        self.crew.tell(&Order::Start { at_us: wall_us(LEAD) });
         let began = Instant::now() + LEAD;
         let drain = Duration::from_millis(self.config.drain_ms);
         let mut until = match self.config.duration_ms {
             0 => None,
             ms => Some(began + Duration::from_millis(ms) + drain + SPARE),
         };
+        if self.config.search.find_capacity {
+            self.find_capacity(blank).await?;
+            self.crew.tell(&Order::Stop { drain_ms: self.config.drain_ms });
+            until = Some(Instant::now() + drain + SPARE);
+        }
         let mut stopping = false;
-        let mut show_at = Instant::now() + Duration::from_secs(1);
         while !self.crew.has_ended() {
             let stop = self.stop.clone();
             tokio::select! {
@@ -176,10 +210,7 @@ impl Load {
                 self.crew.tell(&Order::Stop { drain_ms });
                 until = Some(Instant::now() + Duration::from_millis(drain_ms) + SPARE);
             }
-            if Instant::now() >= show_at {
-                show_at += Duration::from_secs(1);
-                self.show(began, "driving");
-            }
+            self.look("driving");
             if until.is_some_and(|until| Instant::now() > until) {
                 self.crew.failures.push("workers did not come to their end".to_owned());
                 break;
@@ -189,39 +220,65 @@ impl Load {
         while let Ok((number, word)) = self.words.try_recv() {
             self.crew.hear(number, word.as_ref());
         }
+        Ok(())
     }
 
-    /// One line on a terminal.
-    fn show(&mut self, began: Instant, what: &str) {
-        let counts = self.crew.counts();
-        let mut err = std::io::stderr().lock();
-        if err.is_terminal() {
-            let line = summary::progress(&counts, self.shown.as_ref(), &self.stages, self.config.vehicles);
-            // Whoever looked may have gone.
-            writeln!(err, "{:>5.0} s {what}: {line}", began.elapsed().as_secs_f64()).ok();
+    /// Enters the second that is over, and tells it; whether one is over.
+    fn look(&mut self, what: &'static str) -> bool {
+        let over = self.beat.is_over();
+        if over {
+            let (counts, at_s) = (self.crew.counts(), self.began.elapsed().as_secs_f64());
+            // What the workers told half a second ago.
+            self.timeline.look(at_s - 0.5, &counts);
+            self.teller.tell(at_s, what, counts, self.stages.get(figures::judged(self.config.judge)));
         }
-        self.shown = Some(counts);
+        over
     }
 
-    async fn finish(self, report: &mut Report, began: Instant, ramped: Result<(), Error>) -> Result<(), Error> {
+    async fn finish(mut self, report: &mut Report, ramped: Result<(), Error>) -> Result<(), Error> {
         let (counts, dead, workers) = (self.crew.counts(), self.crew.dead(), self.crew.len() as u64);
+        if self.config.search.find_capacity {
+            self.tell_capacity(report);
+        }
+        // What happened since the last second.
+        self.timeline.look(self.began.elapsed().as_secs_f64(), &counts);
         let failures = self.crew.close().await;
-        report.duration_s = began.elapsed().as_secs_f64();
+        report.duration_s = self.began.elapsed().as_secs_f64();
+        report.series.push(self.timeline.series()?);
         summary::fill(report, &self.config, &counts, &self.stages, &self.ramp);
         summary::judge(report, &self.config, &counts, &self.ramp, workers, dead, &failures);
+        let figures = figures::known();
+        let names = figures::names(self.config.judge, &figures);
+        if self.config.search.find_capacity {
+            let conditions: Vec<_> = figures::of_search(&self.config.fail_if, &names).cloned().collect();
+            report.judge(&conditions, &names);
+        } else {
+            report.judge(&self.config.fail_if, &names);
+        }
         if let Some(path) = &self.config.report {
             report
                 .write(path)
                 .map_err(|error| Error::Usage { flag: "report", detail: format!("{}: {error}", path.display()) })?;
         }
-        let text = summary::text(report, &counts);
+        if let Some(path) = &self.config.html {
+            report::page::write(report, path)
+                .map_err(|error| Error::Usage { flag: "html", detail: format!("{}: {error}", path.display()) })?;
+        }
+        let text = match self.config.json {
+            true => serde_json::to_string(report).map_err(anyhow::Error::from)?,
+            false => summary::text(report, &counts),
+        };
         writeln!(std::io::stdout().lock(), "{text}").ok();
         ramped?;
         if report.is_ok() {
             return Ok(());
         }
-        let bad: Vec<_> =
-            report.verdicts.iter().filter(|(_, verdict)| !verdict.ok).map(|(name, _)| name.as_str()).collect();
-        Err(Error::VerdictFailed(format!("{}: {}", bad.join(", "), failures.join("; "))))
+        Err(Error::VerdictFailed(summary::failed(report)))
     }
+}
+
+/// The wall time after a while, µs since the epoch.
+fn wall_us(after: Duration) -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + after;
+    u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)
 }

@@ -53,6 +53,11 @@ const MOST_STEPS: u32 = 1_000;
 const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
 
 impl Profile {
+    /// Whether the rate stays as it is.
+    pub fn is_constant(&self) -> bool {
+        self.profile == Shape::Constant
+    }
+
     /// Checks every value. `full`: the highest rate of the fleet in a second; none in a load that follows no clock.
     ///
     /// # Errors

@@ -1,41 +1,19 @@
-//! What a load tells: a line each second, and figures, verdicts and a text at its end.
+//! What a load tells at its end: figures, verdicts and a text.
 
 use std::{collections::BTreeMap, fmt::Write};
 
+use report::{PERCENTILES, Report, Verdict};
 use serde_json::Value;
 
 use super::{
     config::Config,
     counts::{Counts, Stage, Stages},
+    figures,
     parent::Ramp,
     plan::Judge,
-    report::{PERCENTILES, Report, Verdict},
     trouble::Absence,
 };
 use crate::outbox::Resent;
-
-/// Where a load stands; rates are since `before`, a second ago.
-pub(super) fn progress(counts: &Counts, before: Option<&Counts>, stages: &Stages, vehicles: u32) -> String {
-    let rate = |of: fn(&Counts) -> u64| of(counts) - before.map_or(0, |before| of(before).min(of(counts)));
-    let stage = if stages.get(Stage::Ack).is_empty() { Stage::Puback } else { Stage::Ack };
-    format!(
-        "{}/{vehicles} connected, {} readings (+{}), {} acknowledged (+{}), {} in outboxes, {} lost connections, {} p99 {:.0} ms",
-        counts.connected,
-        counts.made,
-        rate(|counts| counts.made),
-        counts.acked + counts.unheard,
-        rate(|counts| counts.acked + counts.unheard),
-        counts.in_outbox,
-        counts.lost.values().sum::<u64>(),
-        stage.as_str(),
-        ms(stages.get(stage).value_at_quantile(0.99)),
-    )
-}
-
-#[expect(clippy::cast_precision_loss, reason = "times below an hour")]
-fn ms(us: u64) -> f64 {
-    us as f64 / 1_000.0
-}
 
 /// Enters parameters and figures.
 #[expect(clippy::cast_precision_loss, reason = "rates are read by people")]
@@ -79,11 +57,12 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     for (why, n) in Resent::ALL.iter().zip(counts.resent) {
         report.count(&format!("resent_{}_messages", why.as_str()), n);
     }
-    for why in Absence::ALL.map(Absence::as_str) {
-        report.count(&format!("cut_by_{why}_connections"), counts.cut.get(why).copied().unwrap_or(0));
+    for why in Absence::ALL {
+        report.count(&figures::cut_by(why), counts.cut.get(why.as_str()).copied().unwrap_or(0));
     }
-    for (reason, n) in &counts.pubacks {
-        report.count(&format!("puback_{reason:#04x}_messages"), *n);
+    // Reasons that never came count as zero, so that a condition on them holds.
+    for reason in figures::PUBACKS.iter().chain(counts.pubacks.keys()) {
+        report.count(&figures::puback(*reason), counts.pubacks.get(reason).copied().unwrap_or(0));
     }
     if let Some(took) = ramp.took {
         report.figures.insert("ramp_s".into(), took.as_secs_f64());
@@ -91,7 +70,7 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     }
     for (name, n, us) in [
         ("made_readings_per_s", counts.made, counts.last_made_us),
-        ("settled_readings_per_s", counts.acked + counts.unheard, counts.last_settled_us),
+        ("settled_readings_per_s", counts.settled(), counts.last_settled_us),
     ] {
         if us > 0 {
             report.figures.insert(name.into(), n as f64 * 1e6 / us as f64);
@@ -125,6 +104,8 @@ fn parameters(config: &Config) -> BTreeMap<String, Value> {
         ("keep_alive_s", config.keep_alive_s.into()),
         ("socket_buffer", config.socket_buffer.into()),
         ("heedless", config.heedless.into()),
+        ("step_ms", config.search.find_capacity.then_some(config.search.step_ms).into()),
+        ("fail_if", conditions(config)),
     ]
     .into_iter()
     .filter(|(_, value)| !value.is_null())
@@ -133,6 +114,12 @@ fn parameters(config: &Config) -> BTreeMap<String, Value> {
     parameters.extend(config.profile.parameters());
     parameters.extend(config.troubles.parameters());
     parameters
+}
+
+/// As they were written; null without any.
+fn conditions(config: &Config) -> Value {
+    let conditions: Vec<_> = config.fail_if.iter().map(ToString::to_string).collect();
+    (!conditions.is_empty()).then(|| conditions.join(",")).into()
 }
 
 /// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and an edge that is
@@ -178,6 +165,15 @@ pub(super) fn judge(
     };
     let verdicts = [("connected", connected), ("workers", alive), ("G4", conservation), ("acknowledged", heard_of)];
     report.verdicts.extend(verdicts.map(|(name, verdict)| (name.to_owned(), verdict)));
+}
+
+/// The verdicts that do not hold, each with the first few things that broke it.
+pub(super) fn failed(report: &Report) -> String {
+    let failed = report.failed().into_iter().map(|name| match report.verdicts[name].examples.join("; ") {
+        why if why.is_empty() => name.to_owned(),
+        why => format!("{name} ({why})"),
+    });
+    failed.collect::<Vec<_>>().join(", ")
 }
 
 /// The end of a run, for people.
@@ -253,6 +249,12 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
             let values = named.map(|p| format!("{p} {:.1}", figure(&format!("{name}_{p}_ms"))));
             line(format_args!("{name}, ms: {}", values.collect::<Vec<_>>().join("  ")));
         }
+    }
+    for (name, table) in &report.tables {
+        line(format_args!("{name}\n{table}"));
+    }
+    if let Some(capacity) = report.figures.get(figures::CAPACITY) {
+        line(format_args!("capacity: {capacity:.0} readings/s held"));
     }
     for (name, verdict) in &report.verdicts {
         let examples =

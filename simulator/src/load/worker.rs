@@ -91,6 +91,9 @@ impl Worker {
             deadlines.set(number, Some(gap_us * number as u64));
         }
         let mut engine = Engine::new(plan, rules, origin, ledger.transpose()?)?;
+        // Ticks of all workers fall on whole seconds of the wall clock, so that the parent, which looks in between,
+        // has one of each in every second.
+        let next_tick_us = engine.now_us() + TICK_US - wall_us() % TICK_US;
         engine.next_turn_us = gap_us * vehicles.len() as u64;
         Ok(Self {
             engine,
@@ -104,7 +107,7 @@ impl Worker {
             alone: false,
             leave_at_us: None,
             leaving: false,
-            next_tick_us: TICK_US,
+            next_tick_us,
         })
     }
 
@@ -156,7 +159,7 @@ impl Worker {
                 self.tell_connected()?;
             }
             if now >= self.next_tick_us {
-                self.next_tick_us = now + TICK_US;
+                self.next_tick_us += TICK_US * ((now - self.next_tick_us) / TICK_US + 1);
                 self.tick()?;
             }
             if let Some(error) = self.engine.failure.take() {
@@ -202,6 +205,7 @@ impl Worker {
             match order {
                 Order::Connect(_) => anyhow::bail!("a second plan"),
                 Order::Start { at_us } => self.start(at_us),
+                Order::Rate { at_us, per_s } => self.change_rate(at_us, per_s),
                 Order::Stop { drain_ms } => self.stop(drain_ms),
             }
         }
@@ -210,8 +214,7 @@ impl Worker {
     }
 
     fn start(&mut self, wall_us: u64) {
-        let wall_now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        let ahead = wall_us.saturating_sub(u64::try_from(wall_now).unwrap_or(u64::MAX));
+        let ahead = wall_us.saturating_sub(self::wall_us());
         let now = self.engine.now_us();
         self.engine.start = Some(Start { us: now + ahead, wall_us });
         self.engine.making = !self.told;
@@ -223,6 +226,15 @@ impl Worker {
             let deadline = self.engine.deadline(&self.vehicles[number]);
             let first = Some(now + ahead).filter(|_| blast);
             self.deadlines.set(number, deadline.into_iter().chain(first).min());
+        }
+    }
+
+    fn change_rate(&mut self, wall_us: u64, per_s: u64) {
+        let Some(start) = self.engine.start else { return };
+        self.engine.schedule.change(wall_us.saturating_sub(start.wall_us), self.engine.plan.fleet, per_s);
+        let now = self.engine.now_us();
+        for number in 0..self.vehicles.len() {
+            self.set_deadline(number, now);
         }
     }
 
@@ -288,6 +300,12 @@ impl Worker {
         let recorded = self.engine.stages.take();
         Ok(self.mailbox.post(&Word::Tick(Box::new(Tick { counts, recorded })))?)
     }
+}
+
+/// µs since the epoch.
+fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn rules(plan: &Plan) -> Rules {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::goals::Goal;
-use crate::report::{Report, Verdict};
+use crate::report::{self, Report, Verdict};
 
 /// Figures of one round by name; the unit is the name's end.
 pub type Figures = BTreeMap<String, f64>;
@@ -137,7 +137,7 @@ impl BenchReport {
     /// If the file can't be written.
     pub fn write(&self) -> Result<PathBuf> {
         // The folder is the report's own business.
-        let path = self.report.write()?;
+        let path = report::write(&self.report)?;
         std::fs::write(&path, serde_json::to_vec_pretty(self)?).with_context(|| path.display().to_string())?;
         Ok(path)
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Outcome, Row, rows};
-use crate::report::{Report, Verdict};
+use crate::report::{self, Report, Verdict};
 
 /// Flags of `chaos`.
 #[derive(Debug, clap::Parser)]
@@ -49,10 +49,10 @@ pub async fn run(settings: &Settings) -> Result<bool> {
         enter(&mut report, row, &outcome);
         // After each row: a run that is cut short leaves what it has found.
         report.duration_s = began.elapsed().as_secs_f64();
-        report.write().context("write the report")?;
+        report::write(&report).context("write the report")?;
     }
     sum_up(&mut report);
-    let path = report.write().context("write the report")?;
+    let path = report::write(&report).context("write the report")?;
     let ok = report.is_ok();
     let took = began.elapsed().as_secs();
     say(&format!("{} rows in {took} s: {}; {}", chosen.len(), if ok { "ok" } else { "FAILED" }, path.display()));

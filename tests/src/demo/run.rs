@@ -22,7 +22,7 @@ use crate::{
     control,
     judge::Received,
     process::Program,
-    report::Report,
+    report::{self, Report},
     stack::{Role, Stack},
 };
 
@@ -187,7 +187,7 @@ async fn conclude(
     stack.stop_programs().await?;
     summary::judge_conservation(&mut judged, &stack.ended, &TECHNICIANS);
     judged.report.duration_s = (begun.elapsed() - kept).as_secs_f64();
-    let path = judged.report.write()?;
+    let path = report::write(&judged.report)?;
     match judged.report.verdicts.get("G4") {
         // The rest has been printed.
         Some(verdict) if !kept.is_zero() => printed::print_verdict(view, "G4", verdict),

@@ -1,6 +1,6 @@
 //! Tests of the judge of any bridge: it needs neither keys nor headers, and names what is wrong.
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use super::*;
 use crate::{
@@ -68,17 +68,24 @@ fn stored<'a>(ledger: &'a Ledger, but: &[(u32, u32)]) -> Comparison<'a> {
     comparison
 }
 
-fn verdict(ledger: &Ledger, facts: &Facts) -> (bool, u64) {
+fn report(ledger: &Ledger, facts: &Facts, fail_if: &[&str]) -> Report {
     let config = Config {
         ledger: "ledger".into(),
         kafka: "127.0.0.1:9092".into(),
         kafka_topic: "any".into(),
         dead_letter_topic: None,
         late_ms: 100,
+        fail_if: fail_if.iter().map(|condition| condition.parse().unwrap()).collect(),
         json: None,
+        html: None,
     };
     let mut report = Report::new("audit");
     fill(&mut report, &config, ledger, facts, 0);
+    report
+}
+
+fn verdict(ledger: &Ledger, facts: &Facts) -> (bool, u64) {
+    let report = report(ledger, facts, &[]);
     (report.is_ok(), report.verdicts["G1"].checked)
 }
 
@@ -138,4 +145,28 @@ fn duplicates_reorderings_and_late_readings_are_counted() {
     let facts = comparison.finish();
     assert_eq!((facts.duplicates, facts.reordered, facts.late, facts.early), (1, 1, 1, 1));
     assert_eq!(verdict(&ledger, &facts), (true, 10));
+}
+
+#[test]
+fn conditions_judge_the_figures_that_there_are() {
+    let ledger = ledger();
+    let mut comparison = stored(&ledger, &[]);
+    store(&mut comparison, &payload(Form::Change200, 1, 4), 0, TIME + 30);
+    let facts = comparison.finish();
+    let all = report(&ledger, &facts, &["duplicated>1", "p99_ms>20", "late>0", "duplicated>0"]);
+    assert_eq!(all.failed(), ["fail-if duplicated>0"]);
+    assert_eq!(all.series[0].panels().len(), 2, "rates and latencies are plotted");
+    let measured: BTreeSet<_> = all.figures.into_keys().collect();
+    assert_eq!(measured, figures::known().into_iter().collect(), "every figure that there is can be named");
+    let nothing = stored(&ledger, &[(1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5)]);
+    let nothing = report(&ledger, &nothing.finish(), &["p99_ms>20"]);
+    assert_eq!(nothing.failed(), ["G1", "fail-if p99_ms>20"]);
+}
+
+#[test]
+fn short_names_stand_for_figures_that_exist() {
+    let known = figures::known();
+    for (short, full) in figures::names(&known).short {
+        assert!(known.iter().any(|figure| figure == full), "{short} stands for {full}");
+    }
 }

@@ -1,0 +1,57 @@
+//! What a load refuses before anything connects.
+
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    config: Config,
+}
+
+fn parse(arguments: &[&str]) -> Result<Config, String> {
+    let parsed = Arguments::try_parse_from(["load"].iter().chain(arguments)).map_err(|error| error.to_string())?;
+    parsed.config.validate().map_err(|error| error.to_string()).map(|()| parsed.config)
+}
+
+#[test]
+fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
+    parse(&["--rate", "10", "--mqtt", "127.0.0.1:1,127.0.0.2:1"]).unwrap();
+    for (arguments, names) in [
+        (&["--rate", "0"][..], "--rate"),
+        (&[], "--rate"),
+        (&["--rate", "1", "--blast"], "--blast"),
+        (&["--blast", "--vehicles", "0"], "--vehicles"),
+        (&["--blast", "--payload", "100"], "--payload"),
+        (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
+        (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
+        (&["--blast", "--judge", "nobody"], "--judge"),
+        (&["--blast", "--profile", "day"], "--profile"),
+        (&["--rate", "10", "--profile", "ramp", "--low-rate", "11"], "--low-rate"),
+        (&["--rate", "10", "--storm-share", "2"], "--storm-share"),
+        (&["--blast", "--find-capacity"], "--rate"),
+        (&["--rate", "1", "--find-capacity", "--profile", "ramp"], "--profile"),
+        (&["--rate", "1", "--find-capacity", "--duration-ms", "1"], "--find-capacity"),
+        (&["--rate", "1", "--step-factor", "1"], "--step-factor"),
+        (&["--blast", "--fail-if", "p99_ms"], "--fail-if"),
+        (&["--blast", "--fail-if", "p99_ms>1,p98_ms>1"], "--fail-if: \"p98_ms\" is no figure"),
+        (&["--blast", "--fail-if", "p99_ms>+10%"], "--fail-if"),
+    ] {
+        let error = parse(arguments).unwrap_err();
+        assert!(error.contains(names), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn every_vehicle_has_one_worker_and_the_shares_add_up() {
+    let arguments = ["--interval-ms", "1000", "--vehicles", "40001", "--messages", "100"];
+    let config = parse(&arguments).unwrap();
+    let plans: Vec<_> = (0..config.workers()).map(|worker| config.plan(worker, &[], 1_760_000_000_000)).collect();
+    let mut vehicles: Vec<_> = plans.iter().flat_map(Plan::vehicles).collect();
+    vehicles.sort_unstable();
+    assert_eq!(vehicles, (0..40_001).collect::<Vec<_>>());
+    assert_eq!(plans.iter().filter_map(Plan::share_of_messages).sum::<u64>(), 100);
+    assert_eq!((plans.len(), plans[0].boot), (3, 1_760_000_000));
+    assert_eq!(config.arrivals().due_us(0, 1), Some(1_000_000));
+}

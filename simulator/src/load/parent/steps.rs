@@ -1,0 +1,192 @@
+//! A load that looks for its capacity: one rate after the other with the same connected fleet, each judged by itself.
+
+use std::time::{Duration, Instant};
+
+use report::{Report, Table, Verdict};
+use serde_json::Value;
+
+use super::{LEAD, Load, figures, summary, wall_us};
+use crate::load::{
+    control::Order,
+    counts::{Counts, Stages},
+    search::{Search, Step},
+};
+
+/// Less of what was asked for is not that rate, and less acknowledged than made is a queue that grows, %.
+const MADE_PERCENT: f64 = 97.0;
+const SETTLED_PERCENT: f64 = 90.0;
+
+impl Load {
+    /// Steps until the search is over or the load is told to stop. The first step has begun.
+    pub(super) async fn find_capacity(&mut self, blank: &Report) -> anyhow::Result<()> {
+        let mut search = Search::new(&self.config.search);
+        let mut next = self.config.rate;
+        let mut first = true;
+        while let Some(rate) = next {
+            if !first {
+                self.change_rate(rate);
+            }
+            first = false;
+            let Some(step) = self.step(rate, blank).await? else { break };
+            let holds = step.broke.is_none();
+            tracing::info!(
+                "{rate}/s {}: {:.0}/s made, {:.0}/s acknowledged, p99 {:.1} ms",
+                step.broke.as_deref().unwrap_or("holds"),
+                step.made,
+                step.settled,
+                step.p99_ms.unwrap_or(f64::NAN),
+            );
+            self.steps.push(step);
+            next = search.next(rate, holds);
+            if !holds && next.is_some() && !self.recover().await {
+                break;
+            }
+        }
+        self.capacity = search.held;
+        Ok(())
+    }
+
+    fn change_rate(&mut self, per_s: u64) {
+        self.crew.tell(&Order::Rate { at_us: wall_us(LEAD), per_s });
+    }
+
+    /// One step; none if it could not be taken to its end.
+    async fn step(&mut self, rate: u64, blank: &Report) -> anyhow::Result<Option<Step>> {
+        let (began, long) = (Instant::now() + LEAD, Duration::from_millis(self.config.search.step_ms));
+        if !self.wait_for_a_beat(began + long / 3).await {
+            return Ok(None);
+        }
+        let before = self.crew.counts();
+        self.step_stages = Some(Stages::new()?);
+        if !self.wait_for_a_beat(began + long).await {
+            return Ok(None);
+        }
+        let stages = self.step_stages.take().map_or_else(Stages::new, Ok)?;
+        let counts = self.crew.counts();
+        let mut measured = blank.clone();
+        summary::fill(&mut measured, &self.config, &counts.since(&before), &stages, &self.ramp);
+        // Everybody was connected before.
+        measured.count("reconnects", counts.connections - before.connections);
+        Ok(Some(self.judge_step(rate, measured, &counts)))
+    }
+
+    fn judge_step(&self, rate: u64, mut measured: Report, counts: &Counts) -> Step {
+        let known = figures::known();
+        let names = figures::names(self.config.judge, &known);
+        let conditions: Vec<_> = figures::of_steps(&self.config.fail_if, &names).cloned().collect();
+        measured.judge(&conditions, &names);
+        let figure = |name: &str| measured.figures.get(name).copied();
+        let (made, settled) = (figure("made_readings_per_s"), figure("settled_readings_per_s"));
+        let (made, settled) = (made.unwrap_or(0.0), settled.unwrap_or(0.0));
+        let given_up = figure("given_up_readings").unwrap_or(0.0);
+        let asked = u32::try_from(rate).map_or(f64::INFINITY, f64::from);
+        let broke = if !measured.is_ok() {
+            Some(summary::failed(&measured))
+        } else if made < asked * MADE_PERCENT / 100.0 {
+            Some("fewer readings are made than asked for".to_owned())
+        } else if given_up > 0.0 {
+            Some("outboxes are full".to_owned())
+        } else if settled < made * SETTLED_PERCENT / 100.0 {
+            Some("fewer readings are acknowledged than made".to_owned())
+        } else {
+            None
+        };
+        let stage = figures::judged(self.config.judge).as_str();
+        let ms = |p: &str| figure(&format!("{stage}_{p}_ms"));
+        Step {
+            rate,
+            made,
+            settled,
+            p50_ms: ms("p50"),
+            p99_ms: ms("p99"),
+            max_ms: ms("max"),
+            in_outbox: counts.in_outbox,
+            lost: count(figure("connections_lost")),
+            given_up: count(Some(given_up)),
+            broke,
+        }
+    }
+
+    /// Makes nothing until the outboxes are empty; whether they have come to be.
+    async fn recover(&mut self) -> bool {
+        self.change_rate(0);
+        let until = Instant::now() + LEAD + Duration::from_millis(self.config.drain_ms);
+        // An order that has not come yet leaves an outbox that is empty by chance.
+        let mut goes_on = self.wait_for_a_beat(Instant::now() + 2 * LEAD).await;
+        while goes_on && self.crew.counts().in_outbox > 0 && Instant::now() < until {
+            goes_on = self.wait_for_a_beat(Instant::now()).await;
+        }
+        goes_on && self.crew.counts().in_outbox == 0
+    }
+
+    /// Waits until a time, and then for the end of a second, when every worker has told where it stands; false if the
+    /// load has to end before.
+    async fn wait_for_a_beat(&mut self, until: Instant) -> bool {
+        loop {
+            let stop = self.stop.clone();
+            tokio::select! {
+                () = self.hear(Duration::from_millis(100)) => {}
+                () = stop.cancelled() => return false,
+            }
+            let over = self.look("searching");
+            if self.stop.is_cancelled() || self.crew.dead() > 0 || self.crew.has_ended() {
+                return false;
+            }
+            if over && Instant::now() >= until {
+                return true;
+            }
+        }
+    }
+
+    /// Enters what was found.
+    pub(super) fn tell_capacity(&self, report: &mut Report) {
+        if let Some(capacity) = self.capacity {
+            report.count(figures::CAPACITY, capacity);
+        }
+        let broke = self.steps.iter().filter_map(|step| Some(format!("{}/s: {}", step.rate, step.broke.as_ref()?)));
+        let verdict = Verdict {
+            ok: self.capacity.is_some(),
+            checked: self.steps.len() as u64,
+            counts: self.capacity.map(|capacity| (figures::CAPACITY.to_owned(), capacity)).into_iter().collect(),
+            examples: broke.collect(),
+        };
+        report.verdicts.insert("capacity".into(), verdict);
+        report.tables.insert("Capacity".into(), table(&self.steps));
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures of counts are whole")]
+fn count(figure: Option<f64>) -> u64 {
+    figure.unwrap_or(0.0) as u64
+}
+
+fn table(steps: &[Step]) -> Table {
+    let columns = [
+        "rate_per_s",
+        "made_per_s",
+        "acknowledged_per_s",
+        "p50_ms",
+        "p99_ms",
+        "max_ms",
+        "in_outbox_readings",
+        "connections_lost",
+        "given_up_readings",
+        "holds",
+    ];
+    let row = |step: &Step| {
+        let round = |value: f64| (value * 10.0).round() / 10.0;
+        vec![
+            step.rate.into(),
+            round(step.made).into(),
+            round(step.settled).into(),
+            step.p50_ms.map(round).into(),
+            step.p99_ms.map(round).into(),
+            step.max_ms.map(round).into(),
+            step.in_outbox.into(),
+            step.lost.into(),
+            step.given_up.into(),
+            step.broke.as_ref().map_or_else(|| Value::from("yes"), |why| Value::from(format!("no: {why}"))),
+        ]
+    };
+    Table { columns: columns.map(ToOwned::to_owned).to_vec(), rows: steps.iter().map(row).collect() }
+}
