@@ -28,7 +28,7 @@ figcaption{font-weight:600;margin-bottom:4px}svg{display:block;height:auto;width
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}
 .c1{stroke-dasharray:7 3}.c2{stroke-dasharray:2 3}.c3{stroke-dasharray:9 3 2 3}
 .scroll{overflow-x:auto}table{border-collapse:collapse}td,th{border-bottom:1px solid var(--edge);padding:4px 18px 4px 0;text-align:left;
-vertical-align:top}th{color:var(--soft);font-weight:500}.n{font-variant-numeric:tabular-nums;text-align:right;white-space:nowrap}
+vertical-align:top}th{color:var(--soft);font-weight:500}.n{font-variant-numeric:tabular-nums;text-align:right}td.n{white-space:nowrap}
 .ok{color:var(--ok);font-weight:600}.bad{color:var(--bad);font-weight:600}
 .facts{column-gap:48px;columns:2 440px}
 .facts div{border-bottom:1px solid var(--edge);break-inside:avoid;display:flex;justify-content:space-between;padding:4px 0}
