@@ -180,41 +180,27 @@ impl Counts {
     /// What has happened since `before`. What is told of now, not counted, stays: connected vehicles, outboxes.
     pub(super) fn since(&self, before: &Self) -> Self {
         let mut since = self.clone();
-        for (own, before) in [
-            (&mut since.attempts, before.attempts),
-            (&mut since.connections, before.connections),
-            (&mut since.made, before.made),
-            (&mut since.acked, before.acked),
-            (&mut since.unheard, before.unheard),
-            (&mut since.given_up, before.given_up),
-            (&mut since.published, before.published),
-            (&mut since.stray_pubacks, before.stray_pubacks),
-            (&mut since.acks, before.acks),
-            (&mut since.refused_ranges, before.refused_ranges),
-            (&mut since.unreadable_acks, before.unreadable_acks),
-            (&mut since.messages, before.messages),
-            (&mut since.pings, before.pings),
-            (&mut since.bytes_out, before.bytes_out),
-            (&mut since.bytes_in, before.bytes_in),
-            // So that rates are those of the time in between, whenever the workers came to tell.
-            (&mut since.last_made_us, before.last_made_us),
-            (&mut since.last_settled_us, before.last_settled_us),
-        ] {
+        for (own, before) in since.sums(before) {
             *own = own.saturating_sub(before);
         }
+        // So that rates are those of the time in between, whenever the workers came to tell.
+        since.last_made_us = since.last_made_us.saturating_sub(before.last_made_us);
+        since.last_settled_us = since.last_settled_us.saturating_sub(before.last_settled_us);
         for (own, before) in since.resent.iter_mut().zip(before.resent) {
             *own = own.saturating_sub(before);
         }
-        for (own, before) in [(&mut since.failed, &before.failed), (&mut since.lost, &before.lost)] {
+        let reasons =
+            [(&mut since.failed, &before.failed), (&mut since.lost, &before.lost), (&mut since.cut, &before.cut)];
+        for (own, before) in reasons {
             own.iter_mut().for_each(|(reason, n)| *n -= before.get(reason).copied().unwrap_or(0).min(*n));
         }
         since.pubacks.iter_mut().for_each(|(reason, n)| *n -= before.pubacks.get(reason).copied().unwrap_or(0).min(*n));
         since
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
-        for (own, other) in [
-            (&mut self.connected, other.connected),
+    /// What only grows, beside what another one has of it.
+    fn sums(&mut self, other: &Self) -> [(&mut u64, u64); 22] {
+        [
             (&mut self.attempts, other.attempts),
             (&mut self.connections, other.connections),
             (&mut self.duplicated, other.duplicated),
@@ -222,7 +208,6 @@ impl Counts {
             (&mut self.skewed, other.skewed),
             (&mut self.snapshots, other.snapshots),
             (&mut self.made, other.made),
-            (&mut self.in_outbox, other.in_outbox),
             (&mut self.acked, other.acked),
             (&mut self.unheard, other.unheard),
             (&mut self.given_up, other.given_up),
@@ -238,7 +223,13 @@ impl Counts {
             (&mut self.pings, other.pings),
             (&mut self.bytes_out, other.bytes_out),
             (&mut self.bytes_in, other.bytes_in),
-        ] {
+        ]
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.connected += other.connected;
+        self.in_outbox += other.in_outbox;
+        for (own, other) in self.sums(other) {
             *own += other;
         }
         self.last_made_us = self.last_made_us.max(other.last_made_us);

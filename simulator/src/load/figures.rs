@@ -8,7 +8,7 @@ use super::{counts::Stage, plan::Judge, trouble::Absence};
 use crate::outbox::Resent;
 
 /// Those that do not follow from a table elsewhere.
-const FIGURES: [&str; 35] = [
+const FIGURES: [&str; 36] = [
     "vehicles_count",
     "workers_count",
     "established_sockets",
@@ -29,6 +29,7 @@ const FIGURES: [&str; 35] = [
     "unreadable_acks",
     "slow_down_acks",
     "held_back_messages",
+    "held_back_s",
     "cut_connections",
     "duplicated_readings",
     "reordered_readings",
