@@ -56,6 +56,8 @@ pub(super) struct Spooling {
     /// Batches that the spool has, oldest first.
     writing: VecDeque<Vec<Ticket>>,
     written_later: usize,
+    /// Of batches that came back while others are still with the spool, in order.
+    refused: VecDeque<Ticket>,
     retry_at: Option<Instant>,
     refusing: bool,
     catch_up: CatchUp,
@@ -84,6 +86,7 @@ impl Spooling {
             pending: VecDeque::new(),
             writing: VecDeque::new(),
             written_later: 0,
+            refused: VecDeque::new(),
             retry_at: None,
             refusing: false,
             catch_up: CatchUp::new(from..from + records),
@@ -100,7 +103,7 @@ impl Spooling {
 
     /// Taken in, and not yet safe.
     pub(super) fn unsafe_yet(&self) -> usize {
-        self.pending.len() + self.written_later
+        self.pending.len() + self.written_later + self.refused.len()
     }
 
     /// Records that only the spool answers for, or that it answers for, too.
@@ -216,7 +219,7 @@ impl<R: Release> Edge<R> {
 
     /// Hands batches to the spool.
     fn write(&mut self, spooling: &mut Spooling, now: Instant) {
-        if spooling.retry_at.is_some_and(|at| at > now) {
+        if spooling.retry_at.is_some_and(|at| at > now) || !spooling.refused.is_empty() {
             return;
         }
         spooling.retry_at = None;
@@ -256,7 +259,6 @@ impl<R: Release> Edge<R> {
 
     /// Takes what the spool answers; whether it has refused something.
     fn outcomes(&mut self, spooling: &mut Spooling, now: Instant) -> Result<bool, Error> {
-        let mut refused: VecDeque<Ticket> = VecDeque::new();
         for outcome in spooling.spool.take_outcomes() {
             match outcome {
                 Outcome::Appended(positions) => {
@@ -273,7 +275,7 @@ impl<R: Release> Edge<R> {
                 Outcome::Refused { why, .. } => {
                     let tickets = spooling.writing.pop_front().unwrap_or_default();
                     spooling.written_later -= tickets.len();
-                    refused.extend(tickets);
+                    spooling.refused.extend(tickets);
                     self.spool_refuses(spooling, &why, now);
                 }
                 Outcome::Spoilt(spoilt) => {
@@ -296,11 +298,14 @@ impl<R: Release> Edge<R> {
                 }
             }
         }
-        let any = !refused.is_empty();
-        for ticket in refused.into_iter().rev() {
+        if !spooling.writing.is_empty() || spooling.refused.is_empty() {
+            return Ok(false);
+        }
+        // All of them have come back: in front of what has arrived since, in their order.
+        while let Some(ticket) = spooling.refused.pop_back() {
             spooling.pending.push_front(ticket);
         }
-        Ok(any)
+        Ok(true)
     }
 
     /// Whether Kafka is asked to take anything. If not, nothing tells whether it is there.

@@ -28,11 +28,12 @@ const MAX_BYTES: usize = 16 << 20;
 pub enum Outcome {
     /// A batch is durable. There is one of this or [`Self::Refused`] for each batch, in the order of batches.
     Appended(Range<u64>),
-    /// Nothing of a batch is in the log.
+    /// Nothing of a batch is in the log. What comes later must not overtake it: every batch behind it comes back as well,
+    /// until the outcomes of all of them have been taken. Except where it is too long for any log.
     Refused {
         /// As it was handed over.
         batch: Vec<Bytes>,
-        /// When it is full, all batches that waited behind it come back, too.
+        /// Of the first one.
         why: Refusal,
     },
     /// These records were passed over by the reading whose outcome follows.
@@ -59,6 +60,8 @@ struct State {
     /// The bytes of each batch whose outcome nobody has taken, oldest first, and their sum.
     sizes: VecDeque<usize>,
     bytes: usize,
+    /// A batch was refused, and outcomes behind it have not been taken.
+    refusing: Option<Refusal>,
     read: Option<(u64, usize)>,
     reading: bool,
     delivered: Option<u64>,
@@ -91,7 +94,14 @@ impl Desk {
             (state.level, state.losses) = (store.level(), store.losses());
         }
         let none_waited = state.outcomes.is_empty();
-        state.outcomes.extend(outcomes);
+        for outcome in outcomes {
+            if let Outcome::Refused { why, .. } = &outcome
+                && holds_up(why)
+            {
+                state.refusing.get_or_insert_with(|| why.clone());
+            }
+            state.outcomes.push(outcome);
+        }
         let wake = none_waited && !state.outcomes.is_empty();
         drop(state);
         if wake {
@@ -105,6 +115,7 @@ impl Desk {
         loop {
             let work = Work {
                 batches: std::mem::take(&mut state.batches),
+                refusing: state.refusing.clone(),
                 delivered: state.delivered.take(),
                 read: state.read.take(),
                 closing: state.closing,
@@ -123,6 +134,8 @@ impl Desk {
 
 struct Work {
     batches: Vec<Vec<Bytes>>,
+    /// These are refused as one before them was.
+    refusing: Option<Refusal>,
     delivered: Option<u64>,
     read: Option<(u64, usize)>,
     closing: bool,
@@ -224,6 +237,9 @@ impl Spool {
                 Outcome::Spoilt(_) | Outcome::Closed(_) | Outcome::Dead => {}
             }
         }
+        if state.sizes.is_empty() {
+            state.refusing = None;
+        }
         outcomes
     }
 
@@ -265,7 +281,11 @@ fn run(mut store: Store, farewell: &Farewell) {
     loop {
         let work = desk.wait(store.next_tending());
         if !work.batches.is_empty() {
-            desk.answer(commit(&mut store, work.batches), Some(&store));
+            let answers = match work.refusing {
+                None => commit(&mut store, work.batches),
+                Some(why) => refuse(work.batches, &why),
+            };
+            desk.answer(answers, Some(&store));
         }
         let removed = work.delivered.map_or(Ok(()), |below| store.delivered(below));
         if let Some((from, max_bytes)) = work.read {
@@ -300,28 +320,31 @@ fn commit(store: &mut Store, batches: Vec<Vec<Bytes>>) -> Vec<Outcome> {
             });
             ranges.map(Outcome::Appended).collect()
         }
-        Err(why @ Refusal::Failed(_)) => {
-            batches.into_iter().map(|batch| Outcome::Refused { batch, why: why.clone() }).collect()
-        }
+        Err(why @ Refusal::Failed(_)) => refuse(batches, &why),
         Err(Refusal::Full | Refusal::TooLong(_)) => {
-            let mut full = false;
-            batches
-                .into_iter()
-                .map(|batch| match append_alone(store, &batch, full) {
+            let mut refusing: Option<Refusal> = None;
+            let mut alone = |batch: Vec<Bytes>| match &refusing {
+                Some(why) => Outcome::Refused { batch, why: why.clone() },
+                None => match store.append(batch.iter().map(|body| &body[..])) {
                     Ok(positions) => Outcome::Appended(positions),
                     Err(why) => {
-                        full |= why == Refusal::Full;
+                        refusing = holds_up(&why).then(|| why.clone());
                         Outcome::Refused { batch, why }
                     }
-                })
-                .collect()
+                },
+            };
+            batches.into_iter().map(&mut alone).collect()
         }
     }
 }
 
-fn append_alone(store: &mut Store, batch: &[Bytes], full: bool) -> Result<Range<u64>, Refusal> {
-    // What came later must not overtake what finds no room.
-    if full { Err(Refusal::Full) } else { store.append(batch.iter().map(|body| &body[..])) }
+/// Whether what comes behind has to wait: not for what will never be taken.
+fn holds_up(why: &Refusal) -> bool {
+    !matches!(why, Refusal::TooLong(_))
+}
+
+fn refuse(batches: Vec<Vec<Bytes>>, why: &Refusal) -> Vec<Outcome> {
+    batches.into_iter().map(|batch| Outcome::Refused { batch, why: why.clone() }).collect()
 }
 
 fn read(store: &mut Store, from: u64, max_bytes: usize) -> Vec<Outcome> {

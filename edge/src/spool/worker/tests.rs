@@ -214,6 +214,24 @@ async fn a_batch_without_room_comes_back_and_none_behind_it_overtakes_it() {
     assert_eq!(spool.level().records, 2);
 }
 
+/// Also those that are handed over one by one, as long as the loop does not know of the first refusal.
+#[tokio::test]
+async fn a_batch_that_would_fit_waits_for_the_one_that_did_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), Settings { limit_bytes: 1_000, ..settings() }).unwrap();
+    let large = vec![Bytes::from(vec![b'x'; 5_000])];
+    spool.append(large.clone()).unwrap();
+    // Its outcome is there, and nobody has taken it.
+    while spool.desk.state().outcomes.is_empty() {
+        std::thread::yield_now();
+    }
+    spool.append(batch(&["small"])).unwrap();
+    let small = Outcome::Refused { batch: batch(&["small"]), why: Refusal::Full };
+    assert_eq!(outcomes(&spool, 2).await, [Outcome::Refused { batch: large, why: Refusal::Full }, small]);
+    spool.append(batch(&["small"])).unwrap();
+    assert_eq!(outcomes(&spool, 1).await, [Outcome::Appended(1..2)]);
+}
+
 #[tokio::test]
 async fn damage_is_told_before_what_was_read_around_it() {
     let dir = tempfile::tempdir().unwrap();
