@@ -10,11 +10,14 @@ use std::{
 use mio::{Events, Interest, Poll, Token, Waker, unix::SourceFd};
 
 use super::Step;
+use crate::session::DEAF;
 
 const SOCKET: Token = Token(0);
 const WAKER: Token = Token(1);
 /// Without timers and without work: the producer's errors are looked at this often.
 const LONGEST: Duration = Duration::from_secs(1);
+// Otherwise a broker that fell silent would look like an edge that did not listen, and never be left.
+const _: () = assert!(2 * LONGEST.as_millis() < DEAF.as_millis());
 /// Beats without anything to do before waiting gets longer.
 const PATIENCE: u32 = 32;
 /// Then reports are looked at this often.

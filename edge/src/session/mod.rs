@@ -28,8 +28,8 @@ use wire::Wire;
 const KEEP_ALIVE_S: u16 = 5;
 const PING_EVERY: Duration = Duration::from_millis(2_500);
 const SILENCE: Duration = Duration::from_millis(7_500);
-/// A pause of this length was ours: we did not listen.
-const DEAF: Duration = Duration::from_millis(1_000);
+/// A pause longer than this was ours: we did not listen. The loop never rests for so long.
+pub(crate) const DEAF: Duration = Duration::from_secs(3);
 /// Each step of opening a connection.
 const OPENING: Duration = Duration::from_secs(5);
 /// After a connection of this length the pauses between tries start small again.

@@ -1,10 +1,16 @@
 //! Packets as bytes: what is complete is taken, what is not waits, what is none ends the connection.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
+use clap::Parser;
 
-use super::{Happening, packets, wire::Wire};
+use super::{Happening, Identity, SILENCE, Session, packets, wire::Wire};
+use crate::config::Config;
 
 /// PUBLISH of QoS 1 on `t` with packet id 7, no properties, payload `x`.
 const PUBLISH: [u8; 9] = [0x32, 7, 0, 1, b't', 0, 7, 0, b'x'];
@@ -61,4 +67,50 @@ fn a_broker_is_reached_by_either_family_of_addresses() {
         let opened = Wire::open(&broker, None, Duration::from_secs(10));
         assert!(opened.is_ok(), "{broker}: {:?}", opened.err());
     }
+}
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// A connection that the network has forgotten brings nothing, not even its end. An edge without work looks at it once
+/// in a second, and must take that for silence all the same.
+#[test]
+fn a_broker_that_falls_silent_is_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = listener.local_addr().unwrap().to_string();
+    let silent = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.read_exact(&mut [0; 14]).unwrap();
+        // CONNACK without a session or properties; then not a word.
+        socket.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
+        socket
+    });
+    let config = Cli::try_parse_from(["edge", "--mqtt", &broker]).unwrap().config;
+    let mut session = Session::new(&config, Identity::bridge("edge.1".into(), None)).unwrap();
+    let mut now = Instant::now();
+    let deadline = now + Duration::from_secs(20);
+    while !session.connected() {
+        now = Instant::now();
+        assert!(now < deadline, "no connection");
+        session.advance(now, true, true);
+        while session.next(now, 0, true).is_some() {}
+        session.flush();
+    }
+    let socket = silent.join().unwrap();
+    let since = now;
+    loop {
+        now += Duration::from_millis(1_001);
+        session.advance(now, false, true);
+        if let Some(happening) = session.next(now, 0, true) {
+            let Happening::Lost(why) = happening else { panic!("{happening:?}") };
+            assert!(why.contains("silent"), "{why}");
+            break;
+        }
+        assert!(now - since < 2 * SILENCE, "nobody noticed");
+    }
+    assert!(now - since > SILENCE);
+    drop(socket);
 }
