@@ -148,6 +148,13 @@ struct Member {
     committed_at: Instant,
 }
 
+/// Kafka can't be reached, and no more than that.
+fn is_absence(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    let absences = [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve];
+    error.rdkafka_error_code().is_some_and(|code| absences.contains(&code))
+}
+
 impl Member {
     fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
@@ -192,9 +199,11 @@ impl Member {
                     if is_fatal {
                         break Err(error.to_string());
                     }
-                    // The same one comes again and again.
+                    // The same one comes again and again; that Kafka is away is told by the producer.
                     let text = error.to_string();
-                    if text != complaint {
+                    if is_absence(&error) {
+                        tracing::debug!(error = text, "commands");
+                    } else if text != complaint {
                         tracing::warn!(error = text, "commands");
                         complaint = text;
                     }

@@ -13,10 +13,10 @@ use std::collections::VecDeque;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use telemetry::event::Ack;
+use telemetry::event::{Ack, AckedRange};
 
-use self::slot::{ANSWERED, GONE, NEVER, READY, SENT_BEFORE, Slot, State, TAKEN, moment};
-use crate::outbox::{Counts, NEXT_WORD_MS, Quiet, Resent, Restraint, Settings, Times, doubled};
+use self::slot::{ANSWERED, GONE, NEVER, READY, REPEATED, SENT_BEFORE, Slot, State, TAKEN, moment};
+use crate::outbox::{Counts, NEXT_WORD_MS, Quiet, Resent, Restraint, Settings, Shown, Times, doubled};
 
 /// What the outboxes of a worker have in common.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ pub(super) struct Outbox {
     ready: u32,
     /// The earliest planned resend, ms.
     next_due: u32,
-    /// The latest transmission that an ack has covered: its seq (0: none) and order.
-    latest_covered: (u32, u32),
+    /// What acks have shown to have arrived.
+    shown: Shown<u32, u32>,
     connected: bool,
     quiet: Quiet,
     restraint: Restraint,
@@ -79,7 +79,7 @@ impl Outbox {
             last_sent: 0,
             ready: 0,
             next_due: NEVER,
-            latest_covered: (0, 0),
+            shown: Shown::default(),
             connected: false,
             quiet: Quiet::new(rules.settings.times.probe_ms),
             restraint: Restraint::default(),
@@ -189,8 +189,9 @@ impl Outbox {
         let slot = &mut self.slots[at];
         let again = slot.state.is(SENT_BEFORE).then(|| slot.state.why());
         self.ready -= u32::from(slot.state.is(READY));
+        slot.state.set(REPEATED, slot.order > 0);
+        slot.state.set_strikes(0);
         slot.order = self.order;
-        slot.strikes = 0;
         slot.state.set(TAKEN | READY, false);
         slot.state.set(SENT_BEFORE, true);
         self.last_sent = self.last_sent.max(slot.seq);
@@ -278,32 +279,23 @@ impl Outbox {
     pub(super) fn ack(&mut self, rules: &mut Rules, ack: &Ack, now: u64, mut left: impl FnMut(Settled)) {
         rules.counts.acks += 1;
         self.quiet.restart(now, rules.settings.times.probe_ms);
-        // The latest transmission that this ack shows to have arrived.
-        let (mut latest, mut covered) = (0, self.latest_covered);
+        let (boot, last_sent) = (rules.boot, u64::from(self.last_sent));
+        let ours = |range: &&AckedRange| range.boot == boot && range.to <= last_sent;
+        let strange = |range: &&AckedRange| range.boot >= boot && !ours(range);
+        rules.counts.refused_ranges += ack.ranges.iter().filter(strange).count() as u64;
+        let ranges = || ack.ranges.iter().filter(ours);
+        let mut proof = self.shown.proof(|seq| ranges().any(|range| (range.from..=range.to).contains(&u64::from(seq))));
         let mut removed = 0;
-        for range in &ack.ranges {
-            if range.boot < rules.boot {
-                continue;
-            }
-            if range.boot > rules.boot || range.to > u64::from(self.last_sent) {
-                rules.counts.refused_ranges += 1;
-                continue;
-            }
-            let (seq, order) = self.latest_covered;
-            if seq > 0 && (range.from..=range.to).contains(&u64::from(seq)) {
-                latest = latest.max(order);
-            }
+        for range in ranges() {
             let first = self.slots.partition_point(|slot| u64::from(slot.seq) < range.from);
             for slot in self.slots.range_mut(first..).take_while(|slot| u64::from(slot.seq) <= range.to) {
-                removed += u64::from(!slot.state.is(GONE));
-                slot.state.set(GONE, true);
-                latest = latest.max(slot.order);
-                if covered.0 == 0 || covered.1 < slot.order {
-                    covered = (slot.seq, slot.order);
+                if !slot.state.is(GONE) {
+                    removed += 1;
+                    self.shown.leaves(&mut proof, slot.seq, slot.order, slot.state.is(REPEATED));
                 }
+                slot.state.set(GONE, true);
             }
         }
-        self.latest_covered = covered;
         rules.counts.acked += removed;
         if removed > 0 {
             self.remove_gone(&mut left);
@@ -314,7 +306,7 @@ impl Outbox {
         if self.slots.is_empty() {
             self.restraint.end();
         }
-        self.strike(rules, latest, now);
+        self.strike(rules, proof.latest(), now);
     }
 
     fn remove_gone(&mut self, left: &mut impl FnMut(Settled)) {
@@ -364,8 +356,8 @@ impl Outbox {
             if slot.resend_at != NEVER || slot.state.is(READY) {
                 continue;
             }
-            slot.strikes = if slot.order < latest { slot.strikes + 1 } else { 0 };
-            if slot.strikes >= 2 {
+            slot.state.set_strikes(if slot.order < latest { slot.state.strikes() + 1 } else { 0 });
+            if slot.state.strikes() >= 2 {
                 let most = doubled(left_out_ms, left_out_max_ms, u32::from(slot.left_out));
                 slot.resend_at = moment(now + rules.rng.random_range(0..=most));
                 slot.left_out = slot.left_out.saturating_add(1);

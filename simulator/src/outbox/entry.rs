@@ -148,6 +148,8 @@ pub(super) struct Entry {
     pub(super) record: Record,
     /// The number of its last transmission in this session; 0 before.
     pub(super) order: u64,
+    /// It was not the first one in this session: nobody knows which of them an ack speaks of.
+    pub(super) repeated: bool,
     /// The broker has answered the last transmission.
     pub(super) taken: bool,
     /// At least once, in this process or an earlier one.
@@ -168,6 +170,7 @@ impl Entry {
         Self {
             record,
             order: 0,
+            repeated: false,
             taken: false,
             sent_before: restored,
             strikes: 0,
@@ -179,6 +182,7 @@ impl Entry {
     }
 
     pub(super) fn transmit(&mut self, order: u64) {
+        self.repeated = self.order > 0;
         self.order = order;
         self.taken = false;
         self.sent_before = true;
@@ -187,6 +191,7 @@ impl Entry {
 
     pub(super) fn forget_session(&mut self) {
         self.order = 0;
+        self.repeated = false;
         self.taken = false;
         self.strikes = 0;
         self.left_out = 0;

@@ -4,7 +4,7 @@
 //! A reading leaves the outbox only when an ack of the edge names it, or as the oldest of a full outbox. It is
 //! sent again, oldest first:
 //! 1. when the process starts or the broker knows no session ([`Outbox::session`]);
-//! 2. when two successive acks left it out while they covered readings sent after it;
+//! 2. when two successive acks left it out while they showed that something sent after it had arrived ([`shown`]);
 //! 3. the oldest only, as a probe, when no ack came for a while ([`Times::probe_ms`]);
 //! 4. when the broker refused it ([`Outbox::puback`]);
 //! 5. when a connection ended before the broker had taken it: as MQTT asks of a client with a session, whose
@@ -17,6 +17,7 @@ mod entry;
 #[cfg(test)]
 pub(crate) mod model;
 mod restraint;
+mod shown;
 #[cfg(test)]
 mod slow_down;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use self::entry::{Counts, Key, Record, Resent, Settings, Times, Transmission
 pub(crate) use self::{
     entry::{Quiet, doubled},
     restraint::{NEXT_WORD_MS, Restraint},
+    shown::Shown,
 };
 
 /// See the module.
@@ -57,8 +59,8 @@ pub struct Outbox {
     /// The last seq sent in each boot that this outbox knows.
     last_sent: BTreeMap<u32, u64>,
     boot: u32,
-    /// The latest transmission that an ack has covered.
-    latest_covered: Option<(Key, u64)>,
+    /// What acks have shown to have arrived.
+    shown: Shown<Key, u64>,
     connected: bool,
     quiet: Quiet,
     restraint: Restraint,
@@ -83,7 +85,7 @@ impl Outbox {
             ready: BTreeSet::new(),
             last_sent: BTreeMap::from([(boot, 0)]),
             boot,
-            latest_covered: None,
+            shown: Shown::default(),
             connected: false,
             restraint: Restraint::default(),
             counts: Counts::default(),
@@ -286,9 +288,8 @@ impl Outbox {
     pub fn ack(&mut self, ack: &Ack, now: u64) -> Vec<Key> {
         self.counts.acks += 1;
         self.quiet.restart(now, self.settings.times.probe_ms);
-        // The latest transmission that this ack shows to have arrived.
-        let mut latest = None;
         let mut covered = Vec::new();
+        let mut spans = Vec::with_capacity(ack.ranges.len());
         for range in &ack.ranges {
             match self.last_sent.get(&range.boot) {
                 Some(last) if range.to <= *last => {}
@@ -299,29 +300,21 @@ impl Outbox {
                 }
             }
             let span = (range.boot, range.from)..=(range.boot, range.to);
-            if let Some((Key::Seq { boot, seq }, order)) = self.latest_covered
-                && span.contains(&(boot, seq))
-            {
-                latest = latest.max(Some(order));
-            }
-            covered.extend(self.by_seq.range(span).map(|(_, ordinal)| *ordinal));
+            covered.extend(self.by_seq.range(span.clone()).map(|(_, ordinal)| *ordinal));
+            spans.push(span);
         }
         for hash in &ack.hashes {
-            if let Some((Key::Hash(known), order)) = self.latest_covered
-                && known == *hash
-            {
-                latest = latest.max(Some(order));
-            }
             let ordinals = self.by_hash.get(hash).into_iter().flatten();
             // Identical bytes may wait here that were never sent.
             covered.extend(ordinals.filter(|ordinal| self.entries[*ordinal].sent_before));
         }
+        let mut proof = self.shown.proof(|key| match key {
+            Key::Seq { boot, seq } => spans.iter().any(|span| span.contains(&(boot, seq))),
+            Key::Hash(hash) => ack.hashes.contains(&hash),
+        });
         let mut removed = Vec::with_capacity(covered.len());
         for entry in covered.into_iter().filter_map(|ordinal| self.remove(ordinal)).collect::<Vec<_>>() {
-            latest = latest.max(Some(entry.order));
-            if self.latest_covered.is_none_or(|(_, order)| order < entry.order) {
-                self.latest_covered = Some((entry.record.key, entry.order));
-            }
+            self.shown.leaves(&mut proof, entry.record.key, entry.order, entry.repeated);
             removed.push(entry.record.key);
         }
         self.counts.acked += removed.len() as u64;
@@ -331,7 +324,7 @@ impl Outbox {
         if self.entries.is_empty() {
             self.restraint.end();
         }
-        self.strike(latest.unwrap_or(0), now);
+        self.strike(proof.latest(), now);
         removed
     }
 

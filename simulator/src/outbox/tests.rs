@@ -121,6 +121,27 @@ fn two_acks_that_leave_a_record_out_make_it_sent_again() {
     assert_eq!(outbox.counts().resent[Resent::LeftOut as usize], 2);
 }
 
+/// Ninety readings wait in the spool of an edge without Kafka; the oldest was sent again as a probe. When they come
+/// to Kafka in order, a few with each ack, none of them is lost, and none is sent again.
+#[test]
+fn an_ack_of_a_probe_does_not_make_what_is_on_its_way_look_lost() {
+    let mut outbox = live(100, 90);
+    send(&mut outbox, 0);
+    assert_eq!(send(&mut outbox, TIMES.probe_ms), [1]);
+    for last in 1..=8 {
+        outbox.ack(&ack(&[(1, 10 * last)]), 10_000 + last);
+        assert_eq!(send(&mut outbox, 12_000), [] as [u64; 0], "after the ack of 1 to {}", 10 * last);
+    }
+    // What is really lost behind a probe is found by the next one.
+    let mut outbox = live(100, 90);
+    send(&mut outbox, 0);
+    assert_eq!(send(&mut outbox, TIMES.probe_ms), [1]);
+    outbox.ack(&ack(&[(1, 1)]), 10_000);
+    assert_eq!(send(&mut outbox, 10_000 + TIMES.probe_ms), [2]);
+    outbox.ack(&ack(&[(1, 2)]), 20_000);
+    assert_eq!(send(&mut outbox, 20_000 + TIMES.left_out_ms).len(), 88);
+}
+
 /// The pauses that `rule` draws one after the other with each of 50 seeds: the longest of each turn.
 fn longest_pauses(rule: impl Fn(&mut Outbox, u64) -> u64) -> Vec<u64> {
     let pauses = |seed| {

@@ -14,7 +14,6 @@ pub(super) struct Slot {
     pub(super) order: u32,
     /// Ms; [`NEVER`] where none is planned.
     pub(super) resend_at: u32,
-    pub(super) strikes: u8,
     /// Resends by rule 2; saturates, long after the pause has.
     pub(super) left_out: u8,
     pub(super) refusals: u8,
@@ -24,34 +23,47 @@ pub(super) struct Slot {
 impl Slot {
     pub(super) fn new(seq: u32, due_us: u64) -> Self {
         let state = State::default();
-        Self { due_us, seq, order: 0, resend_at: NEVER, strikes: 0, left_out: 0, refusals: 0, state }
+        Self { due_us, seq, order: 0, resend_at: NEVER, left_out: 0, refusals: 0, state }
     }
 }
 
-/// Flags, and the rule that sends it next.
+/// Flags, the rule that sends it next, and how many acks have left it out.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct State(u8);
+pub(super) struct State(u16);
 
 /// The broker has answered the last transmission.
-pub(super) const TAKEN: u8 = 1;
+pub(super) const TAKEN: u16 = 1;
 /// At least once.
-pub(super) const SENT_BEFORE: u8 = 2;
+pub(super) const SENT_BEFORE: u16 = 2;
 /// It is to be sent again now.
-pub(super) const READY: u8 = 4;
+pub(super) const READY: u16 = 4;
 /// The ack that is being read names it.
-pub(super) const GONE: u8 = 8;
+pub(super) const GONE: u16 = 8;
 /// The broker has answered a transmission, the last one or an earlier one.
-pub(super) const ANSWERED: u8 = 128;
+pub(super) const ANSWERED: u16 = 128;
+/// Its last transmission was not the first one in this session.
+pub(super) const REPEATED: u16 = 256;
 const WHY_SHIFT: u8 = 4;
-const WHY: u8 = 7 << WHY_SHIFT;
+const WHY: u16 = 7 << WHY_SHIFT;
+const STRIKES_SHIFT: u8 = 9;
+const STRIKES: u16 = 3 << STRIKES_SHIFT;
 
 impl State {
-    pub(super) fn is(self, flag: u8) -> bool {
+    pub(super) fn is(self, flag: u16) -> bool {
         self.0 & flag != 0
     }
 
-    pub(super) fn set(&mut self, flag: u8, on: bool) {
+    pub(super) fn set(&mut self, flag: u16, on: bool) {
         if on { self.0 |= flag } else { self.0 &= !flag }
+    }
+
+    /// Successive acks that left it out; 3 for more.
+    pub(super) fn strikes(self) -> u16 {
+        (self.0 & STRIKES) >> STRIKES_SHIFT
+    }
+
+    pub(super) fn set_strikes(&mut self, strikes: u16) {
+        self.0 = (self.0 & !STRIKES) | (strikes.min(3) << STRIKES_SHIFT);
     }
 
     pub(super) fn why(self) -> Resent {
@@ -59,7 +71,7 @@ impl State {
     }
 
     pub(super) fn because(&mut self, why: Resent) {
-        self.0 = (self.0 & !WHY) | ((why as u8) << WHY_SHIFT);
+        self.0 = (self.0 & !WHY) | ((why as u16) << WHY_SHIFT);
     }
 }
 
@@ -77,10 +89,14 @@ mod tests {
         assert_eq!(size_of::<Slot>(), 24);
         for why in Resent::ALL {
             let mut state = State::default();
-            state.set(TAKEN | GONE | ANSWERED, true);
+            state.set(TAKEN | GONE | ANSWERED | REPEATED, true);
+            state.set_strikes(7);
             state.because(Resent::Refused);
             state.because(why);
             state.set(GONE, false);
+            assert_eq!(state.strikes(), 3);
+            state.set_strikes(0);
+            assert!(state.strikes() == 0 && state.is(REPEATED));
             assert!(state.is(TAKEN) && state.is(ANSWERED) && !state.is(GONE) && !state.is(READY) && state.why() == why);
         }
     }
