@@ -7,6 +7,9 @@
 //! all of it has been handed to the producer, arrivals do so directly again. A spool that takes nothing, because its
 //! disk is full or broken, holds that up only as long as Kafka is away.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     mem,
@@ -32,7 +35,7 @@ const BATCH: usize = 2_048;
 const BATCH_BYTES: usize = 1 << 20;
 /// Read back at once, bytes.
 const READ_BYTES: usize = 1 << 20;
-/// What the spool refused is tried again after this time.
+/// What the spool refused, or could not read, is tried again after this time.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 /// Delivered records behind an undelivered one, at most; then reading waits.
 const MAX_SPREAD: usize = 1 << 20;
@@ -56,7 +59,10 @@ pub(super) struct Spooling {
     /// Batches that the spool has, oldest first.
     writing: VecDeque<Vec<Ticket>>,
     written_later: usize,
+    /// When the refused batch is tried again. It holds up no reading: a full spool gets room by being read.
     retry_at: Option<Instant>,
+    /// When the spool may be read again after it could not be.
+    read_retry_at: Option<Instant>,
     refusing: bool,
     catch_up: CatchUp,
     /// Reads that were asked for end where `cursor` of `catch_up` will be; these came and wait for room.
@@ -85,6 +91,7 @@ impl Spooling {
             writing: VecDeque::new(),
             written_later: 0,
             retry_at: None,
+            read_retry_at: None,
             refusing: false,
             catch_up: CatchUp::new(from..from + records),
             came_back: VecDeque::new(),
@@ -124,6 +131,14 @@ impl Spooling {
     /// Kafka has the record of this position.
     pub(super) fn delivered(&mut self, position: u64) {
         self.catch_up.delivered(position);
+    }
+
+    /// Where the spool is to be read from now on, if there is room for more.
+    fn reads_from(&self, window: usize, now: Instant) -> Option<u64> {
+        let may_read = self.came_back.len() < window
+            && self.catch_up.spread() < MAX_SPREAD
+            && self.read_retry_at.is_none_or(|at| at <= now);
+        self.catch_up.to_read().filter(|_| may_read)
     }
 
     /// Everything of the spool is with the producer, and nothing waits for the spool.
@@ -176,7 +191,7 @@ impl<R: Release> Edge<R> {
         }
         self.write(spooling, now);
         if spooling.on && !self.stopping {
-            self.read_back(spooling)?;
+            self.read_back(spooling, now)?;
         }
         if spooling.catch_up.base() > spooling.told_below {
             spooling.told_below = spooling.catch_up.base();
@@ -288,7 +303,7 @@ impl<R: Release> Edge<R> {
                 }
                 Outcome::ReadFailed(error) => {
                     tracing::warn!(error, "the spool can't be read just now");
-                    spooling.retry_at = Some(now + REFUSED_PAUSE);
+                    spooling.read_retry_at = Some(now + REFUSED_PAUSE);
                 }
                 Outcome::Closed(_) => {}
                 Outcome::Dead => {
@@ -364,13 +379,9 @@ impl<R: Release> Edge<R> {
     }
 
     /// Reads the spool back, as much as the producer has room for.
-    fn read_back(&mut self, spooling: &mut Spooling) -> Result<(), Error> {
+    fn read_back(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
         let window = usize::from(self.config.receive_maximum);
-        if spooling.came_back.len() < window
-            && spooling.catch_up.spread() < MAX_SPREAD
-            && spooling.retry_at.is_none()
-            && let Some(from) = spooling.catch_up.to_read()
-        {
+        if let Some(from) = spooling.reads_from(window, now) {
             // Not while another reading is under way.
             spooling.spool.read(from, READ_BYTES);
         }
