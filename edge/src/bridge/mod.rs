@@ -7,6 +7,7 @@
 mod arrivals;
 mod ending;
 mod handover;
+mod progress;
 mod rest;
 mod showing;
 mod spooling;
@@ -34,6 +35,7 @@ use crate::{
     release::{AfterDelivery, Books, Release},
     session::{Happening, Session},
 };
+use progress::Progress;
 use rest::Rest;
 use showing::Shown;
 use spooling::Spooling;
@@ -62,8 +64,7 @@ pub struct Edge<R = AfterDelivery> {
     /// None without a folder for it. Taken out while it is at work.
     spooling: Option<Spooling>,
     downlink: Downlink,
-    /// When Kafka last confirmed something, or nothing was in hand.
-    progress_at: Instant,
+    progress: Progress,
     arrivals: u64,
     /// Of what neither Kafka nor the spool has.
     bytes_in_hand: usize,
@@ -104,7 +105,7 @@ impl<R: Release> Edge<R> {
             failed_backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
             reports: Vec::new(),
             spooling,
-            progress_at: Instant::now(),
+            progress: Progress::new(Instant::now()),
             arrivals: 0,
             bytes_in_hand: 0,
             qos0_in_hand: 0,

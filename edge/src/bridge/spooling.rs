@@ -165,7 +165,7 @@ impl<R: Release> Edge<R> {
     pub(super) fn mode(&self, now: Instant) -> Mode {
         match &self.spooling {
             Some(spooling) if spooling.on => {
-                let stands = now.duration_since(self.progress_at) > spooling.after;
+                let stands = self.progress.stands_for(spooling.after, now);
                 if stands { Mode::Spooling } else { Mode::CatchingUp }
             }
             _ => Mode::Live,
@@ -181,7 +181,7 @@ impl<R: Release> Edge<R> {
     }
 
     fn tend(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
-        let stands = self.books.tracker.in_hand() > 0 && now.duration_since(self.progress_at) > spooling.after;
+        let stands = self.books.tracker.in_hand() > 0 && self.progress.stands_for(spooling.after, now);
         if !spooling.on && stands {
             self.begin(spooling);
         }
@@ -329,7 +329,7 @@ impl<R: Release> Edge<R> {
         spooling.on = false;
         spooling.retry_at = None;
         // Kafka is given its time.
-        self.progress_at = now;
+        self.progress.made(now);
         while let Some(ticket) = spooling.pending.pop_front() {
             let Some(item) = self.books.tracker.get_mut(ticket) else { continue };
             let has_it = mem::replace(&mut item.with_producer, true);
