@@ -239,10 +239,11 @@ impl<R: Release> Edge<R> {
         // What failed waits for what waits for room.
         let failed = self.failed.front().filter(|_| self.waiting.is_empty()).map(|(at, _)| *at);
         let commands = self.downlink.wake_at(now, unix_millis()).filter(|_| self.session.connected());
-        let timers = [until, self.books.acks.next_check(), self.retry_at, failed, commands];
-        let sessions = self.watch.iter().fold(self.session.wanted_at(now), |at, watch| at.min(watch.wanted_at(now)));
-        let wake_at = timers.into_iter().flatten().fold(sessions, Instant::min);
-        self.rest.until(wake_at, now, self.session.socket(), step, at_work);
+        let may_connect = self.watch.as_ref().is_none_or(|watch| watch.standby.may_connect(now)) && self.may_listen();
+        let session = self.session.wanted_at(now, may_connect);
+        let watch = self.watch.as_ref().map(|watch| watch.wanted_at(now));
+        let timers = [until, self.books.acks.next_check(), self.retry_at, failed, commands, session, watch];
+        self.rest.until(timers.into_iter().flatten().min(), now, self.session.socket(), step, at_work);
     }
 
     fn digest(&mut self, happening: Happening, now: Instant, step: &mut Step) -> Result<(), Error> {

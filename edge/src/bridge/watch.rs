@@ -1,7 +1,7 @@
 //! The second connection of an edge that shares its client id: it reads who is active, and carries the last acks
 //! of one that is not any more.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use service::Error;
 
@@ -101,7 +101,8 @@ impl Watch {
 
     pub(super) fn wanted_at(&self, now: Instant) -> Instant {
         // Its socket wakes nobody: half the shortest pause of [`Standby`] is soon enough.
-        self.session.wanted_at(now).min(now + std::time::Duration::from_millis(250))
+        let soon = now + Duration::from_millis(250);
+        self.session.wanted_at(now, true).map_or(soon, |at| at.min(soon))
     }
 
     /// Takes our name back, so that the other need not wait for the will.

@@ -167,14 +167,14 @@ impl Session {
         }
     }
 
-    /// When [`Self::advance`] is wanted, whatever comes on the socket.
-    pub(crate) fn wanted_at(&self, now: Instant) -> Instant {
+    /// When [`Self::advance`] is wanted, whatever comes on the socket. Never where it may not connect: what allows it
+    /// has a timer of its own.
+    pub(crate) fn wanted_at(&self, now: Instant, may_connect: bool) -> Option<Instant> {
         match &self.link {
-            // Not tried while nobody listens.
-            Link::Down { retry_at } => (*retry_at).max(now + Duration::from_millis(1)),
+            Link::Down { retry_at } => may_connect.then_some((*retry_at).max(now + Duration::from_millis(1))),
             // Its thread wakes nobody.
-            Link::Opening(_) => now + Duration::from_millis(5),
-            Link::Up(up) => up.pinged_at + PING_EVERY,
+            Link::Opening(_) => Some(now + Duration::from_millis(5)),
+            Link::Up(up) => Some(up.pinged_at + PING_EVERY),
         }
     }
 

@@ -1,10 +1,26 @@
 //! Packets as bytes: what is complete is taken, what is not waits, what is none ends the connection.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
+use clap::Parser;
 
-use super::{Happening, packets, wire::Wire};
+use super::{Happening, Identity, Session, packets, wire::Wire};
+use crate::config::Config;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+fn session(flags: &[&str]) -> Session {
+    let config = Cli::parse_from(std::iter::once("edge").chain(flags.iter().copied())).config;
+    Session::new(&config, Identity::bridge("edge.1".to_owned(), None)).unwrap()
+}
 
 /// PUBLISH of QoS 1 on `t` with packet id 7, no properties, payload `x`.
 const PUBLISH: [u8; 9] = [0x32, 7, 0, 1, b't', 0, 7, 0, b'x'];
@@ -61,4 +77,12 @@ fn a_broker_is_reached_by_either_family_of_addresses() {
         let opened = Wire::open(&broker, None, Duration::from_secs(10));
         assert!(opened.is_ok(), "{broker}: {:?}", opened.err());
     }
+}
+
+#[test]
+fn a_session_that_may_not_connect_wakes_nobody() {
+    let session = session(&[]);
+    let later = Instant::now() + Duration::from_secs(60);
+    assert_eq!(session.wanted_at(later, false), None, "another edge is active, however long");
+    assert!(session.wanted_at(later, true).is_some_and(|at| at > later), "never sooner than the next step");
 }
