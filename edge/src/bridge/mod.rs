@@ -138,6 +138,9 @@ impl<R: Release> Edge<R> {
                 Some(Changed::Lost(why)) => last = why,
                 None => {}
             }
+            if let Some(why) = self.watch.as_ref().and_then(Watch::refused) {
+                return Err(self.unavailable(why.to_owned()));
+            }
             if self.watch.as_ref().is_some_and(Watch::is_standing_by) {
                 return Ok(());
             }
@@ -147,6 +150,7 @@ impl<R: Release> Edge<R> {
             }
             self.rest(&step, Some(deadline));
         }
+        let last = self.watch.as_ref().and_then(Watch::trouble).unwrap_or(&last);
         Err(self.unavailable(format!("no session within {} ms ({last})", timeout.as_millis())))
     }
 
