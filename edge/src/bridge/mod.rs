@@ -39,8 +39,8 @@ use progress::Progress;
 use rest::Rest;
 use showing::Shown;
 use spooling::Spooling;
-use watch::Watch;
 pub(crate) use watch::identity;
+use watch::{Watch, for_acks};
 
 /// A connected edge.
 pub struct Edge<R = AfterDelivery> {
@@ -318,11 +318,7 @@ impl<R: Release> Edge<R> {
             self.pubacks += 1;
         }
         self.books.acks.tick(now);
-        // An edge whose place another has taken still says what Kafka confirmed to it.
-        let session = match &mut self.watch {
-            Some(watch) if watch.is_standing_by() => watch.session(),
-            _ => &mut self.session,
-        };
+        let session = for_acks(&mut self.watch, &mut self.session);
         while session.has_room() {
             let Some((vehicle, ack)) = self.books.acks.next_due() else { break };
             if !session.publish(&Channel::Ack.topic(&vehicle), ack.encode(), None) {

@@ -44,6 +44,14 @@ fn mqtt_topic(id: &str) -> String {
     format!("edge/{id}/active")
 }
 
+/// The connection that carries acks. An edge whose place another has taken still says what Kafka confirmed to it.
+pub(super) fn for_acks<'a>(watch: &'a mut Option<Watch>, session: &'a mut Session) -> &'a mut Session {
+    match watch {
+        Some(watch) if watch.is_standing_by() => &mut watch.session,
+        _ => session,
+    }
+}
+
 /// What the connection that bridges is opened with.
 pub(crate) fn identity(config: &Config) -> Identity {
     let will = Will { mqtt_topic: mqtt_topic(&config.id), payload: Vec::new(), retain: true };
@@ -135,9 +143,9 @@ impl Watch {
         }
     }
 
-    /// The connection for acks while the other one is not ours.
-    pub(super) fn session(&mut self) -> &mut Session {
-        &mut self.session
+    /// Says goodbye on the connection that reads, waiting at most until `deadline` for what it has to say.
+    pub(super) fn disconnect(&mut self, deadline: Instant) -> bool {
+        self.session.disconnect(deadline)
     }
 
     pub(super) fn wanted_at(&self, now: Instant) -> Instant {
