@@ -14,7 +14,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 
 use super::{Error, Level, Losses, Refusal, Settings, Spoilt, Store};
 
@@ -75,7 +74,6 @@ struct State {
 struct Desk {
     state: Mutex<State>,
     asked: Condvar,
-    answered: Notify,
 }
 
 impl Desk {
@@ -84,19 +82,13 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves outcomes for the loop, with one wake-up for all that it has not taken.
+    /// Leaves outcomes for the loop, which looks for them while it spools.
     fn answer(&self, outcomes: impl IntoIterator<Item = Outcome>, store: Option<&Store>) {
         let mut state = self.state();
         if let Some(store) = store {
             (state.level, state.losses) = (store.level(), store.losses());
         }
-        let none_waited = state.outcomes.is_empty();
         state.outcomes.extend(outcomes);
-        let wake = none_waited && !state.outcomes.is_empty();
-        drop(state);
-        if wake {
-            self.answered.notify_one();
-        }
     }
 
     /// Waits for work, or for the time; takes all of it.
@@ -203,11 +195,6 @@ impl Spool {
     pub fn close(&self) {
         self.desk.state().closing = true;
         self.desk.asked.notify_one();
-    }
-
-    /// Waits until there are outcomes. Cancel-safe.
-    pub async fn answered(&self) {
-        self.desk.answered.notified().await;
     }
 
     /// Takes the outcomes that are there.
