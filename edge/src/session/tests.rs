@@ -1,12 +1,14 @@
 //! Packets as bytes: what is complete is taken, what is not waits, what is none ends the connection.
 
 use std::{
+    io::{Read, Write},
     net::TcpListener,
     time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
 use clap::Parser;
+use services::{Authority, Use};
 
 use super::{Happening, Identity, Session, packets, wire::Wire};
 use crate::config::Config;
@@ -85,4 +87,39 @@ fn a_session_that_may_not_connect_wakes_nobody() {
     let later = Instant::now() + Duration::from_secs(60);
     assert_eq!(session.wanted_at(later, false), None, "another edge is active, however long");
     assert!(session.wanted_at(later, true).is_some_and(|at| at > later), "never sooner than the next step");
+}
+
+#[test]
+fn a_refusal_over_tls_is_heard_although_the_broker_closes_at_once() {
+    // CONNACK: the user name or the password is wrong.
+    const REFUSAL: [u8; 5] = [0x20, 3, 0, 0x86, 0];
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::open(folder.path()).unwrap();
+    let own = authority.ensure("broker", Use::Server).unwrap();
+    let [certificate, key] = [own.certificate, own.key].map(|path| std::fs::read(path).unwrap());
+    let acceptor = native_tls::TlsAcceptor::new(native_tls::Identity::from_pkcs8(&certificate, &key).unwrap()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let broker = std::thread::spawn(move || {
+        let mut stream = acceptor.accept(listener.accept().unwrap().0).unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0, "no CONNECT");
+        stream.write_all(&REFUSAL).unwrap();
+        stream.shutdown().unwrap();
+    });
+
+    let ca = authority.certificate().display().to_string();
+    let mut session = session(&["--mqtt", &address, "--mqtt-tls", "--mqtt-ca", &ca]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !broker.is_finished() {
+        assert!(Instant::now() < deadline, "no connection");
+        // It does not listen before everything is there, so that one reading brings the refusal and the end.
+        session.advance(Instant::now(), true, false);
+        session.flush();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    broker.join().unwrap();
+    session.advance(Instant::now(), true, true);
+    let happening = session.next(Instant::now(), 0, true);
+    let Some(Happening::Refused(why)) = happening else { panic!("{happening:?}") };
+    assert!(why.contains("BadUserNamePassword"), "{why}");
 }
