@@ -111,7 +111,8 @@ pub struct Config {
     /// costs CPU, more costs latency.
     #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 4_000)]
     pub beat_us: u32,
-    /// How long the start waits for the MQTT broker and for Kafka, each, ms.
+    /// How long the start waits for the MQTT broker and for Kafka, each, ms. With --spool Kafka gets 2,000 ms at most: the
+    /// edge starts without it.
     #[arg(long, env = "MOTORCADE_EDGE_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000)]
     pub connect_timeout_ms: u64,
     /// How long a stop waits for Kafka and the broker to take what is in hand, ms. What stays is unacknowledged
