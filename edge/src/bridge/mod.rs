@@ -253,9 +253,9 @@ impl<R: Release> Edge<R> {
     fn digest(&mut self, happening: Happening, now: Instant, step: &mut Step) -> Result<(), Error> {
         match happening {
             Happening::Publish { packet_id, entry } => self.take_in(packet_id, entry, now)?,
-            Happening::Connected { resumed } => {
+            Happening::Connected { resumed, receive_maximum, .. } => {
                 self.books.tracker.connected();
-                self.downlink.connected(resumed, now)?;
+                self.downlink.connected(resumed, receive_maximum, now)?;
                 self.metrics.connected.set(1.0);
                 if self.connections > 0 {
                     self.metrics.reconnects.increment(1);
