@@ -221,6 +221,35 @@ mod tests {
     }
 
     #[test]
+    fn the_last_acks_of_a_standby_leave_before_it_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let broker = std::thread::spawn(move || {
+            let (mut socket, mut bytes) = (listener.accept().unwrap().0, Vec::new());
+            // CONNACK.
+            socket.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
+            socket.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let config = Cli::parse_from(["edge", "--hot-standby", "--mqtt", &address]).config;
+        let mut session = Session::new(&config, identity(&config)).unwrap();
+        let mut watch = Watch::new(&config).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !watch.as_ref().is_some_and(|watch| watch.session.connected()) {
+            assert!(Instant::now() < deadline, "no connection");
+            watch.as_mut().unwrap().advance(Instant::now());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!for_acks(&mut watch, &mut session).connected(), "nobody else is active: its own connection");
+        watch.as_mut().unwrap().standing_by = true;
+        assert!(for_acks(&mut watch, &mut session).publish("v1/veh-1/ack", b"[]".to_vec(), None));
+        assert!(watch.as_mut().unwrap().disconnect(deadline));
+        drop(watch);
+        let bytes = broker.join().unwrap();
+        assert!(bytes.windows(12).any(|bytes| bytes == b"v1/veh-1/ack") && bytes.ends_with(&[0xE0, 0]), "{bytes:x?}");
+    }
+
+    #[test]
     fn a_trouble_is_news_where_it_differs_from_the_last() {
         let mut trouble = Trouble::default();
         let told = ["no route", "no route", "no password", "no route"].map(|why| trouble.is(why, false));
