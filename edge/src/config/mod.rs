@@ -97,7 +97,8 @@ pub struct Config {
     /// keeps what it can, and vehicles keep the rest.
     #[arg(long, env = "MOTORCADE_EDGE_SPOOL_LIMIT_MIB", value_name = "MIB", default_value_t = 4_096)]
     pub spool_limit_mib: u64,
-    /// Spooling begins when something is in hand and Kafka has confirmed nothing for this time, ms.
+    /// Spooling begins when something is in hand and Kafka has confirmed nothing for this time, ms. Without --spool
+    /// `/readyz` says so then, not before 1,000 ms.
     #[arg(long, env = "MOTORCADE_EDGE_SPOOL_AFTER_MS", value_name = "MS", default_value_t = 1_000)]
     pub spool_after_ms: u64,
     /// How long the Kafka producer waits for a batch to fill, ms. What has gathered in a beat comes to it at once, so that
