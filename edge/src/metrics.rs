@@ -133,7 +133,7 @@ impl CommandMetrics {
         describe_counter!("edge_commands_expired_total", "Those whose life has ended without a reply");
         describe_counter!(
             "edge_commands_refused_total",
-            "Those that can't be read; Kafka confirmed their dead letters"
+            "Those that can't be read or published; Kafka confirmed their dead letters"
         );
         describe_counter!("edge_commands_given_back_total", "Those whose partition went to another edge of this id");
         describe_counter!("edge_commands_published_total", "Publishes of commands to the MQTT broker");

@@ -1,5 +1,5 @@
-//! Kafka: here, and in the reader of commands, are rdkafka's types. Hands records over without ever waiting, and collects delivery
-//! reports, at most one for each record in hand.
+//! Kafka: hands records over without ever waiting, and collects delivery reports, at most one for each record in hand.
+//! Here and in `downlink` (`reader`, `group`, `dead_letter`) are rdkafka's types.
 //!
 //! The producer has no thread of its own that polls: the loop does, so that a report costs no wake-up.
 

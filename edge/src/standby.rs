@@ -116,15 +116,16 @@ impl Standby {
             }
     }
 
-    /// Whether our name has to be said now: we are active, and nobody else is.
+    /// Whether our name has to be said now: we are active, and nobody else is as far as we know. Who holds the client
+    /// id need not hear to say so: were it silent when only its other connection is gone, the other edge would take
+    /// the session of a healthy one.
     pub(crate) fn must_say(&self, now: Instant) -> bool {
         let since = self.said_at.map(|at| now.duration_since(at));
         self.active
-            && self.heard
             && match &self.holder {
                 Holder::Nobody(_) | Holder::Silent => since.is_none_or(|since| since >= SAID_AGAIN),
-                Holder::Us => since.is_none_or(|since| since >= SAID_EVERY),
-                Holder::Unknown | Holder::Other { .. } => false,
+                Holder::Us | Holder::Unknown => since.is_none_or(|since| since >= SAID_EVERY),
+                Holder::Other { .. } => false,
             }
     }
 
@@ -203,6 +204,25 @@ mod tests {
         assert_eq!(edge.other(), Some("b"));
         edge.reads(b"", now + 9 * LONG);
         assert!(!edge.may_connect(now + 9 * LONG), "not before a pause");
+    }
+
+    #[test]
+    fn who_is_active_says_so_whether_it_hears_or_not() {
+        let now = Instant::now();
+        let mut edge = Standby::new("a".into());
+        assert!(!edge.must_say(now), "it is not active");
+        edge.has_heard(now);
+        edge.connected();
+        edge.said(now);
+        edge.reads(b"a", now);
+        edge.deaf();
+        assert!(!edge.must_say(now + SAID_AGAIN) && edge.must_say(now + SAID_EVERY));
+        // It hears again, and that another has taken its place meanwhile.
+        edge.reads(b"b", now);
+        assert!(!edge.must_say(now + SAID_EVERY));
+        edge.lost();
+        edge.deaf();
+        assert!(!edge.must_say(now + SAID_EVERY) && !edge.may_connect(now + SAID_EVERY));
     }
 
     #[test]

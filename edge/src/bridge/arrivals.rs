@@ -69,6 +69,7 @@ impl<R: Release> Edge<R> {
             tracing::debug!(reason, vehicle = sorted.vehicle(), "refused");
         }
         self.downlink.arrived(&sorted, now);
+        self.progress.in_hand(self.books.tracker.in_hand(), now);
         let spooling = self.spooling.as_mut().filter(|spooling| spooling.is_on());
         let item = Item { sorted, arrival: self.arrivals, with_producer: spooling.is_none(), position: None };
         let ticket = self.books.tracker.arrived(packet_id, item);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use service::{Error, Tally};
 
-use super::{Edge, spooling::Spooling, unix_millis};
+use super::{Edge, spooling::Spooling, unix_millis, watch::for_acks};
 use crate::release::Release;
 
 /// A goodbye spares the broker the wait for our keep-alive.
@@ -23,7 +23,7 @@ impl<R: Release> Edge<R> {
         self.downlink.leave();
         self.books.acks.all_due();
         self.tell(Instant::now(), unix_millis());
-        while self.session.connected() && !self.told() && Instant::now() < deadline {
+        while self.may_tell() && !self.told() && Instant::now() < deadline {
             let step = self.step()?;
             self.rest(&step, Some(deadline));
         }
@@ -32,6 +32,11 @@ impl<R: Release> Edge<R> {
         }
         if !self.session.disconnect(Instant::now() + GOODBYE) {
             tracing::warn!("the MQTT broker did not take our DISCONNECT");
+        }
+        if let Some(watch) = &mut self.watch
+            && !watch.disconnect(Instant::now() + GOODBYE)
+        {
+            tracing::warn!("the MQTT broker did not take the DISCONNECT of the observing connection");
         }
         while !self.downlink.has_left() && Instant::now() < deadline + GOODBYE {
             std::thread::sleep(Duration::from_millis(1));
@@ -59,8 +64,16 @@ impl<R: Release> Edge<R> {
         (unsafe_yet as u64, self.spooling.as_ref().map_or(0, Spooling::undelivered))
     }
 
+    /// Whether the connection is there that carries acks now.
+    fn may_tell(&mut self) -> bool {
+        for_acks(&mut self.watch, &mut self.session).connected()
+    }
+
     fn told(&mut self) -> bool {
-        self.session.written() && self.books.tracker.next_puback().is_none() && self.books.acks.next_due().is_none()
+        for_acks(&mut self.watch, &mut self.session).written()
+            && self.session.written()
+            && self.books.tracker.next_puback().is_none()
+            && self.books.acks.next_due().is_none()
     }
 
     pub(super) fn tally(&self) -> Tally {

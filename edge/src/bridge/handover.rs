@@ -88,9 +88,7 @@ impl<R: Release> Edge<R> {
             return Err(dead(&error));
         }
         let any = !reports.is_empty();
-        if self.books.tracker.in_hand() == 0 {
-            self.progress_at = now;
-        }
+        self.progress.in_hand(self.books.tracker.in_hand(), now);
         for (ticket, fate) in reports.drain(..) {
             match fate {
                 Fate::Delivered => self.delivered(ticket, now),
@@ -105,7 +103,7 @@ impl<R: Release> Edge<R> {
 
     fn delivered(&mut self, ticket: Ticket, now: Instant) {
         self.failed_backoff.reset();
-        self.progress_at = now;
+        self.progress.made(now);
         self.release.delivered(&mut self.books, ticket, now);
         let late = self.books.tracker.is_late(ticket);
         let Some(Item { sorted, position, arrival, .. }) = self.books.tracker.delivered(ticket) else { return };

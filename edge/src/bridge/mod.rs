@@ -7,6 +7,7 @@
 mod arrivals;
 mod ending;
 mod handover;
+mod progress;
 mod rest;
 mod showing;
 mod spooling;
@@ -34,11 +35,12 @@ use crate::{
     release::{AfterDelivery, Books, Release},
     session::{Happening, Session},
 };
+use progress::Progress;
 use rest::Rest;
 use showing::Shown;
 use spooling::Spooling;
-use watch::Watch;
 pub(crate) use watch::identity;
+use watch::{Watch, for_acks};
 
 /// A connected edge.
 pub struct Edge<R = AfterDelivery> {
@@ -62,8 +64,7 @@ pub struct Edge<R = AfterDelivery> {
     /// None without a folder for it. Taken out while it is at work.
     spooling: Option<Spooling>,
     downlink: Downlink,
-    /// When Kafka last confirmed something, or nothing was in hand.
-    progress_at: Instant,
+    progress: Progress,
     arrivals: u64,
     /// Of what neither Kafka nor the spool has.
     bytes_in_hand: usize,
@@ -104,7 +105,7 @@ impl<R: Release> Edge<R> {
             failed_backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
             reports: Vec::new(),
             spooling,
-            progress_at: Instant::now(),
+            progress: Progress::new(Instant::now()),
             arrivals: 0,
             bytes_in_hand: 0,
             qos0_in_hand: 0,
@@ -137,6 +138,9 @@ impl<R: Release> Edge<R> {
                 Some(Changed::Lost(why)) => last = why,
                 None => {}
             }
+            if let Some(why) = self.watch.as_ref().and_then(Watch::refused) {
+                return Err(self.unavailable(why.to_owned()));
+            }
             if self.watch.as_ref().is_some_and(Watch::is_standing_by) {
                 return Ok(());
             }
@@ -146,6 +150,7 @@ impl<R: Release> Edge<R> {
             }
             self.rest(&step, Some(deadline));
         }
+        let last = self.watch.as_ref().and_then(Watch::trouble).unwrap_or(&last);
         Err(self.unavailable(format!("no session within {} ms ({last})", timeout.as_millis())))
     }
 
@@ -238,18 +243,19 @@ impl<R: Release> Edge<R> {
         // What failed waits for what waits for room.
         let failed = self.failed.front().filter(|_| self.waiting.is_empty()).map(|(at, _)| *at);
         let commands = self.downlink.wake_at(now, unix_millis()).filter(|_| self.session.connected());
-        let timers = [until, self.books.acks.next_check(), self.retry_at, failed, commands];
-        let sessions = self.watch.iter().fold(self.session.wanted_at(now), |at, watch| at.min(watch.wanted_at(now)));
-        let wake_at = timers.into_iter().flatten().fold(sessions, Instant::min);
-        self.rest.until(wake_at, now, self.session.socket(), step, at_work);
+        let may_connect = self.watch.as_ref().is_none_or(|watch| watch.standby.may_connect(now)) && self.may_listen();
+        let session = self.session.wanted_at(now, may_connect);
+        let watch = self.watch.as_ref().map(|watch| watch.wanted_at(now));
+        let timers = [until, self.books.acks.next_check(), self.retry_at, failed, commands, session, watch];
+        self.rest.until(timers.into_iter().flatten().min(), now, self.session.socket(), step, at_work);
     }
 
     fn digest(&mut self, happening: Happening, now: Instant, step: &mut Step) -> Result<(), Error> {
         match happening {
             Happening::Publish { packet_id, entry } => self.take_in(packet_id, entry, now)?,
-            Happening::Connected { resumed } => {
+            Happening::Connected { resumed, receive_maximum, .. } => {
                 self.books.tracker.connected();
-                self.downlink.connected(resumed, now)?;
+                self.downlink.connected(resumed, receive_maximum, now)?;
                 self.metrics.connected.set(1.0);
                 if self.connections > 0 {
                     self.metrics.reconnects.increment(1);
@@ -312,11 +318,7 @@ impl<R: Release> Edge<R> {
             self.pubacks += 1;
         }
         self.books.acks.tick(now);
-        // An edge whose place another has taken still says what Kafka confirmed to it.
-        let session = match &mut self.watch {
-            Some(watch) if watch.is_standing_by() => watch.session(),
-            _ => &mut self.session,
-        };
+        let session = for_acks(&mut self.watch, &mut self.session);
         while session.has_room() {
             let Some((vehicle, ack)) = self.books.acks.next_due() else { break };
             if !session.publish(&Channel::Ack.topic(&vehicle), ack.encode(), None) {

@@ -50,7 +50,7 @@ impl Rest {
     /// broker.
     pub(super) fn until(
         &mut self,
-        wake_at: Instant,
+        wake_at: Option<Instant>,
         now: Instant,
         socket: Option<(u64, RawFd)>,
         step: &Step,
@@ -60,13 +60,12 @@ impl Rest {
             return;
         }
         self.in_vain = if step.worked { 0 } else { self.in_vain.saturating_add(1) };
-        let left = wake_at.saturating_duration_since(now);
+        let left = wake_at.map_or(LONGEST, |at| at.saturating_duration_since(now).min(LONGEST));
         if at_work && self.in_vain < PATIENCE {
             // Deliberately not woken by the socket.
             return std::thread::sleep(self.beat.min(left));
         }
-        let longest = if at_work { SLOW } else { LONGEST };
-        if self.wait(socket, left.min(longest)).is_err() {
+        if self.wait(socket, if at_work { left.min(SLOW) } else { left }).is_err() {
             std::thread::sleep(self.beat);
         }
     }

@@ -1,12 +1,17 @@
 //! What the metrics show of the loop.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Edge, spooling::Mode};
 use crate::{limit::Limit, release::Release};
 
 /// Kafka confirms nothing, and the spool takes nothing either.
 const WITHHELD: &str = "Kafka is away and the spool takes nothing: PUBACKs are withheld";
+
+/// Kafka confirms nothing, and there is no spool.
+const UNCONFIRMED: &str = "Kafka confirms nothing and there is no spool: PUBACKs are withheld";
+/// Without a spool, a shorter pause of Kafka's hinders nobody.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// What the metrics know of the tally.
 #[derive(Default)]
@@ -51,16 +56,27 @@ impl<R: Release> Edge<R> {
             self.metrics.spool_mode.set(f64::from(self.mode(now) as u8));
             self.metrics.spool_bytes.set(spooling.level().bytes as f64);
             self.metrics.spool_records.set(spooling.undelivered() as f64);
-            let hindrance = hindrance(self.mode(now), spooling.is_refusing());
-            if hindrance != self.shown.hindrance {
-                self.shown.hindrance = hindrance;
-                self.readiness.hindered_by(hindrance);
+        }
+        let hindrance = match &self.spooling {
+            Some(spooling) => hindrance(self.mode(now), spooling.is_refusing()),
+            None => {
+                let after = Duration::from_millis(self.config.spool_after_ms).max(SHORTEST);
+                unconfirmed(self.books.tracker.in_hand(), self.progress.stands_for(after, now))
             }
+        };
+        if hindrance != self.shown.hindrance {
+            self.shown.hindrance = hindrance;
+            self.readiness.hindered_by(hindrance);
         }
     }
 }
 
-/// Why the edge is not ready, if it is not. A spool that refuses while Kafka takes what arrives hinders nobody.
+/// Why an edge without a spool is not ready, if it is not.
+fn unconfirmed(in_hand: usize, stands: bool) -> Option<&'static str> {
+    (in_hand > 0 && stands).then_some(UNCONFIRMED)
+}
+
+/// Why an edge with a spool is not ready, if it is not. A spool that refuses while Kafka takes what arrives hinders nobody.
 fn hindrance(mode: Mode, refusing: bool) -> Option<&'static str> {
     (mode == Mode::Spooling && refusing).then_some(WITHHELD)
 }
@@ -68,6 +84,13 @@ fn hindrance(mode: Mode, refusing: bool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_spool_the_edge_is_hindered_while_kafka_leaves_something_in_hand() {
+        for (in_hand, stands, hindered) in [(0, false, false), (0, true, false), (1, false, false), (1, true, true)] {
+            assert_eq!(unconfirmed(in_hand, stands).is_some(), hindered, "{in_hand} {stands}");
+        }
+    }
 
     #[test]
     fn the_edge_is_hindered_only_where_neither_kafka_nor_the_spool_takes_anything() {

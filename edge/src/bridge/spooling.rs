@@ -7,6 +7,9 @@
 //! all of it has been handed to the producer, arrivals do so directly again. A spool that takes nothing, because its
 //! disk is full or broken, holds that up only as long as Kafka is away.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     mem,
@@ -32,7 +35,7 @@ const BATCH: usize = 2_048;
 const BATCH_BYTES: usize = 1 << 20;
 /// Read back at once, bytes.
 const READ_BYTES: usize = 1 << 20;
-/// What the spool refused is tried again after this time.
+/// What the spool refused, or could not read, is tried again after this time.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 /// Delivered records behind an undelivered one, at most; then reading waits.
 const MAX_SPREAD: usize = 1 << 20;
@@ -58,7 +61,10 @@ pub(super) struct Spooling {
     written_later: usize,
     /// Of batches that came back while others are still with the spool, in order.
     refused: VecDeque<Ticket>,
+    /// When the refused batch is tried again. It holds up no reading: a full spool gets room by being read.
     retry_at: Option<Instant>,
+    /// When the spool may be read again after it could not be.
+    read_retry_at: Option<Instant>,
     refusing: bool,
     catch_up: CatchUp,
     /// Reads that were asked for end where `cursor` of `catch_up` will be; these came and wait for room.
@@ -88,6 +94,7 @@ impl Spooling {
             written_later: 0,
             refused: VecDeque::new(),
             retry_at: None,
+            read_retry_at: None,
             refusing: false,
             catch_up: CatchUp::new(from..from + records),
             came_back: VecDeque::new(),
@@ -129,6 +136,14 @@ impl Spooling {
         self.catch_up.delivered(position);
     }
 
+    /// Where the spool is to be read from now on, if there is room for more.
+    fn reads_from(&self, window: usize, now: Instant) -> Option<u64> {
+        let may_read = self.came_back.len() < window
+            && self.catch_up.spread() < MAX_SPREAD
+            && self.read_retry_at.is_none_or(|at| at <= now);
+        self.catch_up.to_read().filter(|_| may_read)
+    }
+
     /// Everything of the spool is with the producer, and nothing waits for the spool.
     fn is_through(&self) -> bool {
         self.catch_up.to_read().is_none() && self.came_back.is_empty() && self.unsafe_yet() == 0
@@ -153,7 +168,7 @@ impl<R: Release> Edge<R> {
     pub(super) fn mode(&self, now: Instant) -> Mode {
         match &self.spooling {
             Some(spooling) if spooling.on => {
-                let stands = now.duration_since(self.progress_at) > spooling.after;
+                let stands = self.progress.stands_for(spooling.after, now);
                 if stands { Mode::Spooling } else { Mode::CatchingUp }
             }
             _ => Mode::Live,
@@ -169,7 +184,7 @@ impl<R: Release> Edge<R> {
     }
 
     fn tend(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
-        let stands = self.books.tracker.in_hand() > 0 && now.duration_since(self.progress_at) > spooling.after;
+        let stands = self.books.tracker.in_hand() > 0 && self.progress.stands_for(spooling.after, now);
         if !spooling.on && stands {
             self.begin(spooling);
         }
@@ -179,7 +194,7 @@ impl<R: Release> Edge<R> {
         }
         self.write(spooling, now);
         if spooling.on && !self.stopping {
-            self.read_back(spooling)?;
+            self.read_back(spooling, now)?;
         }
         if spooling.catch_up.base() > spooling.told_below {
             spooling.told_below = spooling.catch_up.base();
@@ -290,7 +305,7 @@ impl<R: Release> Edge<R> {
                 }
                 Outcome::ReadFailed(error) => {
                     tracing::warn!(error, "the spool can't be read just now");
-                    spooling.retry_at = Some(now + REFUSED_PAUSE);
+                    spooling.read_retry_at = Some(now + REFUSED_PAUSE);
                 }
                 Outcome::Closed(_) => {}
                 Outcome::Dead => {
@@ -319,7 +334,7 @@ impl<R: Release> Edge<R> {
         spooling.on = false;
         spooling.retry_at = None;
         // Kafka is given its time.
-        self.progress_at = now;
+        self.progress.made(now);
         while let Some(ticket) = spooling.pending.pop_front() {
             let Some(item) = self.books.tracker.get_mut(ticket) else { continue };
             let has_it = mem::replace(&mut item.with_producer, true);
@@ -369,13 +384,9 @@ impl<R: Release> Edge<R> {
     }
 
     /// Reads the spool back, as much as the producer has room for.
-    fn read_back(&mut self, spooling: &mut Spooling) -> Result<(), Error> {
+    fn read_back(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
         let window = usize::from(self.config.receive_maximum);
-        if spooling.came_back.len() < window
-            && spooling.catch_up.spread() < MAX_SPREAD
-            && spooling.retry_at.is_none()
-            && let Some(from) = spooling.catch_up.to_read()
-        {
+        if let Some(from) = spooling.reads_from(window, now) {
             // Not while another reading is under way.
             spooling.spool.read(from, READ_BYTES);
         }

@@ -97,7 +97,8 @@ pub struct Config {
     /// keeps what it can, and vehicles keep the rest.
     #[arg(long, env = "MOTORCADE_EDGE_SPOOL_LIMIT_MIB", value_name = "MIB", default_value_t = 4_096)]
     pub spool_limit_mib: u64,
-    /// Spooling begins when something is in hand and Kafka has confirmed nothing for this time, ms.
+    /// Spooling begins when something is in hand and Kafka has confirmed nothing for this time, ms. Without --spool
+    /// `/readyz` says so then, not before 1,000 ms.
     #[arg(long, env = "MOTORCADE_EDGE_SPOOL_AFTER_MS", value_name = "MS", default_value_t = 1_000)]
     pub spool_after_ms: u64,
     /// How long the Kafka producer waits for a batch to fill, ms. What has gathered in a beat comes to it at once, so that
@@ -111,7 +112,8 @@ pub struct Config {
     /// costs CPU, more costs latency.
     #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 4_000)]
     pub beat_us: u32,
-    /// How long the start waits for the MQTT broker and for Kafka, each, ms.
+    /// How long the start waits for the MQTT broker and for Kafka, each, ms. With --spool Kafka gets 2,000 ms at most: the
+    /// edge starts without it.
     #[arg(long, env = "MOTORCADE_EDGE_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000)]
     pub connect_timeout_ms: u64,
     /// How long a stop waits for Kafka and the broker to take what is in hand, ms. What stays is unacknowledged

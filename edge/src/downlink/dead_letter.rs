@@ -1,4 +1,4 @@
-//! Dead letters of commands that can't be read, by a small producer of their own, made with the first one: the
+//! Dead letters of commands that can't be read or published, by a small producer of their own, made with the first one: the
 //! reader's thread needs no part of the loop for them.
 
 use std::{
@@ -16,11 +16,11 @@ use rdkafka::{
 };
 use service::Error;
 use telemetry::{
-    Invalid, Reason,
+    Encoding, Invalid, Reason,
     kafka_topic::{DEAD_LETTER, MAX_MESSAGE_BYTES, VEHICLE_COMMANDS, header},
 };
 
-use super::open::Place;
+use super::open::{Command, Place};
 use crate::{config::Config, producer};
 
 /// What Kafka did not take is tried again after this time.
@@ -30,7 +30,7 @@ const HEADERS: usize = 4 * 1024;
 /// The longest text of an error, bytes.
 const MAX_ERROR_BYTES: usize = 300;
 
-/// A record that can't be read, and why. Bounded by the records that are open.
+/// A record that can't be read or published, and why. Bounded by the records that are open.
 struct Letter {
     key: Vec<u8>,
     payload: Vec<u8>,
@@ -101,6 +101,18 @@ impl DeadLetters {
         }
         let key = message.key().unwrap_or_default().to_vec();
         self.letters.insert(place, Letter { key, payload, content_type, invalid, send_at: Some(Instant::now()) });
+    }
+
+    /// Takes a command that was read and can't be published.
+    pub(super) fn bury_command(&mut self, place: Place, command: &Command, invalid: Invalid) {
+        let letter = Letter {
+            key: command.vehicle.as_str().as_bytes().to_vec(),
+            payload: command.payload.to_vec(),
+            content_type: Some(Encoding::Json.content_type().as_bytes().to_vec()),
+            invalid,
+            send_at: Some(Instant::now()),
+        };
+        self.letters.insert(place, letter);
     }
 
     /// Its partition is not ours any more: whoever has it now reads the record again.

@@ -7,20 +7,32 @@ use super::open::Number;
 
 /// The SUBSCRIBE has 1.
 const FIRST_ID: u16 = 2;
-/// Brokers take as many ahead.
+/// More than this are never needed ahead; a broker may take fewer.
 const MOST: usize = 64;
 
 /// Publishes on their way to the broker of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Flight {
     numbers: BTreeMap<u16, Number>,
     last_id: u16,
+    most: usize,
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Self { numbers: BTreeMap::new(), last_id: 0, most: MOST }
+    }
 }
 
 impl Flight {
+    /// A broker is connected that takes so many ahead of its PUBACKs.
+    pub(crate) fn connected(&mut self, receive_maximum: u16) {
+        self.most = MOST.min(usize::from(receive_maximum));
+    }
+
     /// A free packet id; none while too many are on their way.
     pub(crate) fn free_id(&self) -> Option<u16> {
-        if self.numbers.len() >= MOST {
+        if self.numbers.len() >= self.most {
             return None;
         }
         let following = self.last_id.saturating_add(1).max(FIRST_ID)..=u16::MAX;
@@ -47,6 +59,18 @@ impl Flight {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_are_on_their_way_than_the_broker_takes() {
+        for (receive_maximum, most) in [(1, 1), (20, 20), (64, 64), (u16::MAX, MOST)] {
+            let mut flight = Flight::default();
+            flight.connected(receive_maximum);
+            while let Some(id) = flight.free_id() {
+                flight.left(id, 0);
+            }
+            assert_eq!(flight.lost().count(), most);
+        }
+    }
 
     #[test]
     fn packet_ids_go_round_and_none_is_used_twice() {

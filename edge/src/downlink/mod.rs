@@ -28,7 +28,7 @@ use std::{
 use mio::Waker;
 use service::Error;
 use telemetry::{
-    UnixMillis,
+    Invalid, Reason, UnixMillis,
     event::{CommandReply, Status, StatusState},
     kafka_topic::{COMMAND_REPLIES, TELEMETRY, VEHICLE_STATUS},
     mqtt_topic::Channel,
@@ -36,14 +36,14 @@ use telemetry::{
 
 use self::{
     flight::Flight,
-    open::Open,
-    reader::{Event, Reader},
+    open::{Number, Open},
+    reader::{Event, Reader, Unfit},
 };
 use crate::{
     config::Config,
     intake::{Sorted, read_event},
     metrics::CommandMetrics,
-    session::Session,
+    session::{Added, Session},
 };
 
 pub use self::config::Commands;
@@ -84,13 +84,14 @@ impl Downlink {
     }
 
     /// A CONNACK came. What was on its way is published again; to a broker that lost its sessions, after births.
-    pub(crate) fn connected(&mut self, resumed: bool, now: Instant) -> Result<(), Error> {
+    pub(crate) fn connected(&mut self, resumed: bool, receive_maximum: u16, now: Instant) -> Result<(), Error> {
         if !resumed {
             self.open.all_gone();
         }
         for number in self.flight.lost() {
             self.open.uncertain(number, now);
         }
+        self.flight.connected(receive_maximum);
         if self.reader.is_none() {
             let reader = Reader::start(&self.config, Arc::clone(&self.waker))?;
             self.reader = Some(reader);
@@ -168,11 +169,29 @@ impl Downlink {
             let left_s = (command.deadline.saturating_sub(wall)).max(0).saturating_add(999) / 1_000;
             let left_s = u32::try_from(left_s).unwrap_or(u32::MAX).max(1);
             let mqtt_topic = Channel::Command.topic(&command.vehicle);
-            if !session.publish_expiring(&mqtt_topic, command.payload.clone(), packet_id, left_s) {
-                break;
+            match session.publish_expiring(&mqtt_topic, command.payload.clone(), packet_id, left_s) {
+                Added::Yes => {
+                    self.flight.left(packet_id, number);
+                    self.open.published(number, now);
+                }
+                Added::NoRoom => break,
+                Added::TooLarge { bytes, max } => {
+                    let detail = format!("a packet of {bytes} bytes, and the MQTT broker takes {max}");
+                    self.refuse(number, &Invalid::unparsed(Reason::Oversize, detail));
+                }
             }
-            self.flight.left(packet_id, number);
-            self.open.published(number, now);
+        }
+    }
+
+    /// It never reaches a vehicle as it is: its dead letter goes in its place.
+    fn refuse(&mut self, number: Number, invalid: &Invalid) {
+        let Some((command, places)) = self.open.unfit(number) else { return };
+        tracing::warn!(id = %command.id, vehicle = %command.vehicle, %invalid, "a command that can't be published");
+        // Without a reader nothing is open.
+        if let Some(reader) = &self.reader {
+            for place in places {
+                reader.bury(Unfit { place, command: command.clone(), invalid: invalid.clone() });
+            }
         }
     }
 

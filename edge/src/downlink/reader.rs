@@ -59,6 +59,13 @@ pub(super) enum Event {
     Revoked { partition: i32 },
 }
 
+/// A command that can't be published, and why.
+pub(super) struct Unfit {
+    pub(super) place: Place,
+    pub(super) command: Command,
+    pub(super) invalid: Invalid,
+}
+
 /// What the loop and the thread share.
 #[derive(Default)]
 struct Shared {
@@ -66,12 +73,19 @@ struct Shared {
     ended: AtomicBool,
     /// Next offsets that are to be committed, by partition.
     wanted: Mutex<BTreeMap<i32, i64>>,
+    /// Bounded by the records that are open.
+    unfit: Mutex<Vec<Unfit>>,
 }
 
 impl Shared {
     fn wanted(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
         // An assignment can't leave it half done.
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unfit(&self) -> MutexGuard<'_, Vec<Unfit>> {
+        // Nor can a push or a take.
+        self.unfit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,6 +128,11 @@ impl Reader {
     /// These next offsets are to be committed, soon.
     pub(super) fn commit(&self, next_offsets: BTreeMap<i32, i64>) {
         *self.shared.wanted() = next_offsets;
+    }
+
+    /// Its dead letter is to be written; [`Event::Buried`] follows.
+    pub(super) fn bury(&self, unfit: Unfit) {
+        self.shared.unfit().push(unfit);
     }
 
     /// Commits, leaves the group, ends.
@@ -209,6 +228,9 @@ impl Member {
                     }
                 }
             }
+            for Unfit { place, command, invalid } in mem::take(&mut *self.shared.unfit()) {
+                self.letters.bury_command(place, &command, invalid);
+            }
             self.held.extend(self.letters.poll().into_iter().map(|(place, reason)| Event::Buried { place, reason }));
             self.hand_over(&consumer);
             if self.committed_at.elapsed() >= COMMIT_EVERY {
@@ -235,6 +257,7 @@ impl Member {
         for partition in mem::take(&mut group.revoked) {
             self.committed.remove(&partition);
             self.shared.wanted().remove(&partition);
+            self.shared.unfit().retain(|unfit| unfit.place.partition != partition);
             self.letters.forget(partition);
             self.held.push_back(Event::Revoked { partition });
         }

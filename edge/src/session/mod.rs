@@ -3,6 +3,7 @@
 //! Nothing here waits. [`Session::advance`] does what can be done now; [`Session::next`] gives what came of it,
 //! one by one, decoded where it lies in the buffer; what is to be sent gathers until [`Session::flush`].
 
+mod identity;
 mod packets;
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,10 @@ use std::{
 
 use bytes::Bytes;
 use service::{Address, Backoff, Error};
-use telemetry::{UnixMillis, mqtt_topic::Channel};
+use telemetry::UnixMillis;
 
 use crate::{config::Config, spool::Entry};
+pub(crate) use identity::{Identity, Will};
 use packets::Came;
 use wire::Wire;
 
@@ -42,8 +44,9 @@ const ROOM: usize = 256 * 1024;
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    /// CONNACK; whether the broker still had our session.
-    Connected { resumed: bool },
+    /// CONNACK; whether the broker still had our session, how many publishes of QoS 1 it takes ahead of its PUBACKs,
+    /// and the largest packet that it takes, bytes.
+    Connected { resumed: bool, receive_maximum: u16, max_packet_size: u32 },
     /// SUBACK: everything published from now on comes to us.
     Subscribed,
     /// A publish; without a packet id it is of QoS 0.
@@ -62,35 +65,15 @@ pub(crate) enum Happening {
     Fatal(String),
 }
 
-/// What the broker publishes if we go without a word.
-#[derive(Debug, Clone)]
-pub(crate) struct Will {
-    pub(crate) mqtt_topic: String,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) retain: bool,
-}
-
-/// Who connects, and how.
-pub(crate) struct Identity {
-    client_id: String,
-    will: Option<Will>,
-    /// What it takes, at QoS 1.
-    filters: Vec<String>,
-    /// The broker keeps the session, and what waits in it.
-    persistent: bool,
-}
-
-impl Identity {
-    /// Takes everything that vehicles send.
-    pub(crate) fn bridge(client_id: String, will: Option<Will>) -> Self {
-        let filters = [Channel::Telemetry, Channel::Status, Channel::CommandReply].map(Channel::filter).into();
-        Self { client_id, will, filters, persistent: true }
-    }
-
-    /// Takes one topic, while it is there.
-    pub(crate) fn observer(client_id: String, mqtt_topic: String) -> Self {
-        Self { client_id, will: None, filters: vec![mqtt_topic], persistent: false }
-    }
+/// What became of a publish that was to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It is on its way.
+    Yes,
+    /// There is no room now.
+    NoRoom,
+    /// The broker takes no packet of this size; the largest has `max` bytes.
+    TooLarge { bytes: usize, max: u32 },
 }
 
 enum Link {
@@ -103,6 +86,8 @@ struct Up {
     wire: Wire,
     since: Instant,
     greeted: bool,
+    /// The largest packet that the broker takes, bytes.
+    max_packet_size: u32,
     heard_at: Instant,
     listened_at: Instant,
     pinged_at: Instant,
@@ -167,14 +152,14 @@ impl Session {
         }
     }
 
-    /// When [`Self::advance`] is wanted, whatever comes on the socket.
-    pub(crate) fn wanted_at(&self, now: Instant) -> Instant {
+    /// When [`Self::advance`] is wanted, whatever comes on the socket. Never where it may not connect: what allows it
+    /// has a timer of its own.
+    pub(crate) fn wanted_at(&self, now: Instant, may_connect: bool) -> Option<Instant> {
         match &self.link {
-            // Not tried while nobody listens.
-            Link::Down { retry_at } => (*retry_at).max(now + Duration::from_millis(1)),
+            Link::Down { retry_at } => may_connect.then_some((*retry_at).max(now + Duration::from_millis(1))),
             // Its thread wakes nobody.
-            Link::Opening(_) => now + Duration::from_millis(5),
-            Link::Up(up) => up.pinged_at + PING_EVERY,
+            Link::Opening(_) => Some(now + Duration::from_millis(5)),
+            Link::Up(up) => Some(up.pinged_at + PING_EVERY),
         }
     }
 
@@ -231,8 +216,16 @@ impl Session {
             Err(error) => return self.lost(error.to_string(), now),
         };
         packets::connect(&self.config, password, &self.identity, KEEP_ALIVE_S, wire.outbox());
-        let up = Up { wire, since: now, greeted: false, heard_at: now, listened_at: now, pinged_at: now, broken: None };
-        self.link = Link::Up(up);
+        self.link = Link::Up(Up {
+            wire,
+            since: now,
+            greeted: false,
+            max_packet_size: u32::MAX,
+            heard_at: now,
+            listened_at: now,
+            pinged_at: now,
+            broken: None,
+        });
         self.opened += 1;
     }
 
@@ -272,9 +265,10 @@ impl Session {
 
     fn digest(&mut self, happening: Happening, now: Instant) -> Happening {
         match &happening {
-            Happening::Connected { .. } => {
+            Happening::Connected { max_packet_size, .. } => {
                 if let Link::Up(up) = &mut self.link {
                     up.greeted = true;
+                    up.max_packet_size = *max_packet_size;
                     // After every CONNACK, whatever it says of the session: a broker that lost it says so, one
                     // that was upgraded or whose access list was mended may not.
                     packets::subscribe(&self.identity.filters, up.wire.outbox());
@@ -320,16 +314,24 @@ impl Session {
         true
     }
 
-    /// Adds a JSON publish of QoS 1 that the broker keeps for at most `expiry_s`; false if there is no room now.
+    /// Adds a JSON publish of QoS 1 that the broker keeps for at most `expiry_s`.
     #[must_use]
-    pub(crate) fn publish_expiring(&mut self, mqtt_topic: &str, payload: Bytes, packet_id: u16, expiry_s: u32) -> bool {
+    pub(crate) fn publish_expiring(
+        &mut self,
+        mqtt_topic: &str,
+        payload: Bytes,
+        packet_id: u16,
+        expiry_s: u32,
+    ) -> Added {
         if !self.has_room() {
-            return false;
+            return Added::NoRoom;
         }
-        if let Link::Up(up) = &mut self.link {
-            packets::publish_expiring(mqtt_topic, payload, packet_id, expiry_s, up.wire.outbox());
+        let Link::Up(up) = &mut self.link else { return Added::NoRoom };
+        let max = up.max_packet_size;
+        match packets::publish_expiring(mqtt_topic, payload, packet_id, expiry_s, max, up.wire.outbox()) {
+            Ok(()) => Added::Yes,
+            Err(bytes) => Added::TooLarge { bytes, max },
         }
-        true
     }
 
     /// Adds a ping beside the regular ones.

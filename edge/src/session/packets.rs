@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::{
     Error, QoS,
     v5::{
-        Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, LastWill, Login,
-        Packet, PingReq, PubAck, PubAckReason, Publish, PublishProperties, RetainForwardRule, Subscribe,
+        ConnAck, Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, LastWill,
+        Login, Packet, PingReq, PubAck, PubAckReason, Publish, PublishProperties, RetainForwardRule, Subscribe,
         SubscribeReasonCode,
     },
 };
@@ -62,7 +62,7 @@ fn came(packet: Packet, now: UnixMillis) -> Result<Came, String> {
             Happening::Puback { packet_id: puback.pkid, taken, reason: format!("{:?}", puback.reason) }
         }
         Packet::ConnAck(connack) => match refusal(connack.code) {
-            None => Happening::Connected { resumed: connack.session_present },
+            None => connected(&connack),
             Some(happening) => happening,
         },
         Packet::SubAck(suback) => {
@@ -81,6 +81,16 @@ fn came(packet: Packet, now: UnixMillis) -> Result<Came, String> {
         Packet::PingResp(_) => Happening::Pong,
         _ => return Ok(Came::Nothing),
     }))
+}
+
+/// What the broker does not say it has no limit for.
+fn connected(connack: &ConnAck) -> Happening {
+    let properties = connack.properties.as_ref();
+    Happening::Connected {
+        resumed: connack.session_present,
+        receive_maximum: properties.and_then(|properties| properties.receive_max).unwrap_or(u16::MAX),
+        max_packet_size: properties.and_then(|properties| properties.max_packet_size).unwrap_or(u32::MAX),
+    }
 }
 
 fn refusal(code: ConnectReturnCode) -> Option<Happening> {
@@ -176,8 +186,16 @@ pub(super) fn publish(mqtt_topic: &str, payload: Vec<u8>, packet_id: Option<u16>
     write(&Packet::Publish(publish), outbox);
 }
 
-/// QoS 1, JSON; the broker drops it after `expiry_s` if it still has it.
-pub(super) fn publish_expiring(mqtt_topic: &str, payload: Bytes, packet_id: u16, expiry_s: u32, outbox: &mut BytesMut) {
+/// QoS 1, JSON; the broker drops it after `expiry_s` if it still has it. A packet above `max_packet_size` is not
+/// appended; its size then.
+pub(super) fn publish_expiring(
+    mqtt_topic: &str,
+    payload: Bytes,
+    packet_id: u16,
+    expiry_s: u32,
+    max_packet_size: u32,
+    outbox: &mut BytesMut,
+) -> Result<(), usize> {
     let properties = PublishProperties {
         message_expiry_interval: Some(expiry_s),
         content_type: Some(Encoding::Json.content_type().to_owned()),
@@ -185,7 +203,14 @@ pub(super) fn publish_expiring(mqtt_topic: &str, payload: Bytes, packet_id: u16,
     };
     let mut publish = Publish::new(mqtt_topic, QoS::AtLeastOnce, payload, Some(properties));
     publish.pkid = packet_id;
+    let before = outbox.len();
     write(&Packet::Publish(publish), outbox);
+    let size = outbox.len() - before;
+    if u32::try_from(size).is_ok_and(|size| size <= max_packet_size) {
+        return Ok(());
+    }
+    outbox.truncate(before);
+    Err(size)
 }
 
 pub(super) fn ping(outbox: &mut BytesMut) {
@@ -203,12 +228,39 @@ mod tests {
     #[test]
     fn a_command_leaves_with_its_expiry_and_packet_id() {
         let mut outbox = BytesMut::new();
-        publish_expiring("v1/veh-1/command", Bytes::from_static(b"{}"), 77, 42, &mut outbox);
+        publish_expiring("v1/veh-1/command", Bytes::from_static(b"{}"), 77, 42, u32::MAX, &mut outbox).unwrap();
         let Ok(Packet::Publish(publish)) = Packet::read(&mut outbox, None) else { panic!("no publish") };
         assert_eq!((publish.qos, publish.pkid, &publish.payload[..]), (QoS::AtLeastOnce, 77, &b"{}"[..]));
         let properties = publish.properties.unwrap();
         assert_eq!(properties.message_expiry_interval, Some(42));
         assert_eq!(properties.content_type.as_deref(), Some("application/json"));
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_command_above_the_brokers_limit_leaves_nothing_behind() {
+        let mut outbox = BytesMut::new();
+        let publish = |max, outbox: &mut BytesMut| {
+            publish_expiring("v1/veh-1/command", Bytes::from_static(b"{}"), 77, 42, max, outbox)
+        };
+        puback(1, &mut outbox);
+        let before = outbox.clone();
+        let size = publish(20, &mut outbox).unwrap_err();
+        assert_eq!(outbox, before);
+        let size = u32::try_from(size).unwrap();
+        assert!(publish(size - 1, &mut outbox).is_err() && publish(size, &mut outbox).is_ok());
+        assert_eq!(outbox.len(), before.len() + size as usize);
+    }
+
+    #[test]
+    fn the_connack_says_how_much_the_broker_takes() {
+        let limits = |bytes: &[u8]| match next(&mut BytesMut::from(bytes), 0) {
+            Ok(Some(Came::Happening(Happening::Connected { receive_maximum, max_packet_size, .. }))) => {
+                (receive_maximum, max_packet_size)
+            }
+            _ => panic!("no CONNACK: {bytes:x?}"),
+        };
+        assert_eq!(limits(&[0x20, 3, 0, 0, 0]), (u16::MAX, u32::MAX));
+        assert_eq!(limits(&[0x20, 11, 0, 0, 8, 0x21, 0, 20, 0x27, 0, 1, 0, 0]), (20, 65_536));
     }
 }

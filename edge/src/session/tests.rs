@@ -8,9 +8,21 @@ use std::{
 
 use bytes::BytesMut;
 use clap::Parser;
+use services::{Authority, Use};
 
 use super::{Happening, Identity, SILENCE, Session, packets, wire::Wire};
 use crate::config::Config;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+fn session(flags: &[&str]) -> Session {
+    let config = Cli::parse_from(std::iter::once("edge").chain(flags.iter().copied())).config;
+    Session::new(&config, Identity::bridge("edge.1".to_owned(), None)).unwrap()
+}
 
 /// PUBLISH of QoS 1 on `t` with packet id 7, no properties, payload `x`.
 const PUBLISH: [u8; 9] = [0x32, 7, 0, 1, b't', 0, 7, 0, b'x'];
@@ -69,12 +81,6 @@ fn a_broker_is_reached_by_either_family_of_addresses() {
     }
 }
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    config: Config,
-}
-
 /// A connection that the network has forgotten brings nothing, not even its end. An edge without work looks at it once
 /// in a second, and must take that for silence all the same.
 #[test]
@@ -88,8 +94,7 @@ fn a_broker_that_falls_silent_is_left() {
         socket.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
         socket
     });
-    let config = Cli::try_parse_from(["edge", "--mqtt", &broker]).unwrap().config;
-    let mut session = Session::new(&config, Identity::bridge("edge.1".into(), None)).unwrap();
+    let mut session = session(&["--mqtt", &broker]);
     let mut now = Instant::now();
     let deadline = now + Duration::from_secs(20);
     while !session.connected() {
@@ -113,4 +118,47 @@ fn a_broker_that_falls_silent_is_left() {
     }
     assert!(now - since > SILENCE);
     drop(socket);
+}
+
+#[test]
+fn a_session_that_may_not_connect_wakes_nobody() {
+    let session = session(&[]);
+    let later = Instant::now() + Duration::from_secs(60);
+    assert_eq!(session.wanted_at(later, false), None, "another edge is active, however long");
+    assert!(session.wanted_at(later, true).is_some_and(|at| at > later), "never sooner than the next step");
+}
+
+#[test]
+fn a_refusal_over_tls_is_heard_although_the_broker_closes_at_once() {
+    // CONNACK: the user name or the password is wrong.
+    const REFUSAL: [u8; 5] = [0x20, 3, 0, 0x86, 0];
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::open(folder.path()).unwrap();
+    let own = authority.ensure("broker", Use::Server).unwrap();
+    let [certificate, key] = [own.certificate, own.key].map(|path| std::fs::read(path).unwrap());
+    let acceptor = native_tls::TlsAcceptor::new(native_tls::Identity::from_pkcs8(&certificate, &key).unwrap()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let broker = std::thread::spawn(move || {
+        let mut stream = acceptor.accept(listener.accept().unwrap().0).unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0, "no CONNECT");
+        stream.write_all(&REFUSAL).unwrap();
+        stream.shutdown().unwrap();
+    });
+
+    let ca = authority.certificate().display().to_string();
+    let mut session = session(&["--mqtt", &address, "--mqtt-tls", "--mqtt-ca", &ca]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !broker.is_finished() {
+        assert!(Instant::now() < deadline, "no connection");
+        // It does not listen before everything is there, so that one reading brings the refusal and the end.
+        session.advance(Instant::now(), true, false);
+        session.flush();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    broker.join().unwrap();
+    session.advance(Instant::now(), true, true);
+    let happening = session.next(Instant::now(), 0, true);
+    let Some(Happening::Refused(why)) = happening else { panic!("{happening:?}") };
+    assert!(why.contains("BadUserNamePassword"), "{why}");
 }

@@ -34,6 +34,8 @@ pub(super) struct Wire {
     stream: Stream,
     inbox: BytesMut,
     outbox: BytesMut,
+    /// How the reading ended, until it is told.
+    ended: Option<io::Error>,
 }
 
 impl Wire {
@@ -63,7 +65,7 @@ impl Wire {
             }
         };
         stream.socket().set_nonblocking(true)?;
-        Ok(Self { stream, inbox: BytesMut::new(), outbox: BytesMut::new() })
+        Ok(Self { stream, inbox: BytesMut::new(), outbox: BytesMut::new(), ended: None })
     }
 
     /// For a poll.
@@ -71,36 +73,23 @@ impl Wire {
         self.stream.socket().as_raw_fd()
     }
 
-    /// Reads what is there, at most about `limit` bytes; returns how many came.
+    /// Reads what is there, at most about `limit` bytes; returns how many came. That the connection has ended is told
+    /// when nothing came: the broker's last word stands before it, a refusal or why it closes.
     pub(super) fn read(&mut self, limit: usize) -> io::Result<usize> {
-        let mut came = 0;
-        while came < limit {
-            if self.inbox.capacity() - self.inbox.len() < BLOCK / 8 {
-                self.inbox.reserve(BLOCK);
-            }
-            let full = self.inbox.len();
-            let room = self.inbox.capacity() - full;
-            self.inbox.resize(full + room, 0);
-            let read = match &mut self.stream {
-                Stream::Plain(socket) => socket.read(&mut self.inbox[full..]),
-                Stream::Tls(stream) => stream.read(&mut self.inbox[full..]),
-            };
-            self.inbox.truncate(full + read.as_ref().copied().unwrap_or(0));
-            match read {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the connection")),
-                Ok(bytes) => {
-                    came += bytes;
-                    if bytes < room && matches!(self.stream, Stream::Plain(_)) {
-                        // A short read: nothing more is there.
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        if let Some(error) = self.ended.take() {
+            return Err(error);
+        }
+        let (came, ended) = match &mut self.stream {
+            Stream::Plain(socket) => read_from(socket, &mut self.inbox, limit, true),
+            Stream::Tls(stream) => read_from(stream, &mut self.inbox, limit, false),
+        };
+        match ended {
+            Err(error) if came == 0 => Err(error),
+            ended => {
+                self.ended = ended.err();
+                Ok(came)
             }
         }
-        Ok(came)
     }
 
     /// What came and was not decoded.
@@ -142,5 +131,95 @@ impl Wire {
             stream.shutdown().ok();
         }
         self.stream.socket().shutdown(Shutdown::Write).ok();
+    }
+}
+
+/// Reads until nothing more is there, or about `limit` bytes came; how many came, and how it ended. `short_is_last`:
+/// after a read that did not fill the buffer nothing more is there.
+fn read_from(
+    source: &mut impl Read,
+    inbox: &mut BytesMut,
+    limit: usize,
+    short_is_last: bool,
+) -> (usize, io::Result<()>) {
+    let mut came = 0;
+    while came < limit {
+        if inbox.capacity() - inbox.len() < BLOCK / 8 {
+            inbox.reserve(BLOCK);
+        }
+        let full = inbox.len();
+        let room = inbox.capacity() - full;
+        inbox.resize(full + room, 0);
+        let read = source.read(&mut inbox[full..]);
+        inbox.truncate(full + read.as_ref().copied().unwrap_or(0));
+        match read {
+            Ok(0) => {
+                let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the connection");
+                return (came, Err(closed));
+            }
+            Ok(bytes) => {
+                came += bytes;
+                if bytes < room && short_is_last {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (came, Err(error)),
+        }
+    }
+    (came, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// Gives its bytes, and then fails.
+    struct LastWord(&'static [u8]);
+
+    impl Read for LastWord {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(io::ErrorKind::ConnectionReset.into()),
+                read => Ok(read),
+            }
+        }
+    }
+
+    #[test]
+    fn what_came_before_the_end_is_kept_beside_it() {
+        for (bytes, (came, ended, inbox), kind) in [
+            (&b"bye"[..], read_after(&mut &b"bye"[..], false), io::ErrorKind::UnexpectedEof),
+            (b"bye", read_after(&mut LastWord(b"bye"), false), io::ErrorKind::ConnectionReset),
+            (b"", read_after(&mut &b""[..], false), io::ErrorKind::UnexpectedEof),
+        ] {
+            assert_eq!((came, &inbox[..], ended.unwrap_err().kind()), (bytes.len(), bytes, kind));
+        }
+        let (came, ended, _) = read_after(&mut &b"bye"[..], true);
+        assert!(came == 3 && ended.is_ok(), "of a plain socket the next read meets the end");
+    }
+
+    fn read_after(source: &mut impl Read, short_is_last: bool) -> (usize, io::Result<()>, BytesMut) {
+        let mut inbox = BytesMut::new();
+        let (came, ended) = read_from(source, &mut inbox, 1 << 20, short_is_last);
+        (came, ended, inbox)
+    }
+
+    #[test]
+    fn an_end_is_told_once_nothing_comes_any_more() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let broker = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let mut wire = Wire::open(&broker, None, Duration::from_secs(10)).unwrap();
+        listener.accept().unwrap().0.write_all(b"bye").unwrap();
+        wire.stream.socket().set_nonblocking(false).unwrap();
+        assert_eq!(wire.read(1 << 20).unwrap(), 3);
+        assert_eq!(&wire.inbox()[..], b"bye");
+        let error = wire.read(1 << 20).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        wire.ended = Some(error);
+        assert!(wire.read(1 << 20).is_err(), "an end that was met beside the last word");
     }
 }

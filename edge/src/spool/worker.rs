@@ -14,7 +14,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
 
 use super::{Error, Level, Losses, Refusal, Settings, Spoilt, Store};
 
@@ -78,7 +77,6 @@ struct State {
 struct Desk {
     state: Mutex<State>,
     asked: Condvar,
-    answered: Notify,
 }
 
 impl Desk {
@@ -87,13 +85,12 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves outcomes for the loop, with one wake-up for all that it has not taken.
+    /// Leaves outcomes for the loop, which looks for them while it spools.
     fn answer(&self, outcomes: impl IntoIterator<Item = Outcome>, store: Option<&Store>) {
         let mut state = self.state();
         if let Some(store) = store {
             (state.level, state.losses) = (store.level(), store.losses());
         }
-        let none_waited = state.outcomes.is_empty();
         for outcome in outcomes {
             if let Outcome::Refused { why, .. } = &outcome
                 && holds_up(why)
@@ -101,11 +98,6 @@ impl Desk {
                 state.refusing.get_or_insert_with(|| why.clone());
             }
             state.outcomes.push(outcome);
-        }
-        let wake = none_waited && !state.outcomes.is_empty();
-        drop(state);
-        if wake {
-            self.answered.notify_one();
         }
     }
 
@@ -216,11 +208,6 @@ impl Spool {
     pub fn close(&self) {
         self.desk.state().closing = true;
         self.desk.asked.notify_one();
-    }
-
-    /// Waits until there are outcomes. Cancel-safe.
-    pub async fn answered(&self) {
-        self.desk.answered.notified().await;
     }
 
     /// Takes the outcomes that are there.

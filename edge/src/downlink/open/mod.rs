@@ -2,9 +2,9 @@
 //! are arguments.
 //!
 //! A record is open from [`Open::add`] on. It is closed by its vehicle's answer, by the end of its life, or, where it
-//! can't be read, by its dead letter. What may be committed of a partition is the offset of its first open record: a
-//! process that comes after this one reads every open record again. Nothing else holds a record open for ever, so
-//! the commit always goes on: a vehicle that never answers costs its place until the command's life ends.
+//! can't be read or published, by its dead letter. What may be committed of a partition is the offset of its first open
+//! record: a process that comes after this one reads every open record again. Nothing else holds a record open for
+//! ever, so the commit always goes on: a vehicle that never answers costs its place until the command's life ends.
 //!
 //! A command is due when its vehicle is heard of, at each birth, after a lost connection to the broker, and after a
 //! pause without an answer. Whatever is published twice, the vehicle carries out once.
@@ -163,6 +163,20 @@ impl Open {
         }
         // It may be too late already.
         self.expire(wall);
+    }
+
+    /// It can't be published at all: its records stay open, like unreadable ones, until [`Self::buried`]. The command
+    /// and where it stands; none if it is not open.
+    pub(crate) fn unfit(&mut self, number: Number) -> Option<(Command, SmallVec<[Place; 1]>)> {
+        let Entry { command, places, .. } = self.commands.get(&number)?;
+        let (command, places) = (command.clone(), places.clone());
+        self.close(number);
+        for place in &places {
+            if let Some(partition) = self.partitions.get_mut(&place.partition) {
+                self.unreadable += usize::from(partition.unreadable.insert(place.offset));
+            }
+        }
+        Some((command, places))
     }
 
     /// The dead letter of an unreadable record is in Kafka; whether it was open.

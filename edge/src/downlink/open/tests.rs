@@ -238,3 +238,27 @@ fn an_unreadable_record_is_open_until_its_dead_letter_is_in_kafka() {
     assert!(open.buried(at(3, 7)) && !open.buried(at(3, 7)));
     assert_eq!((open.commits(), open.counts().refused), ([(3, 8)].into(), 1));
 }
+
+#[test]
+fn a_command_that_can_not_be_published_is_open_until_its_dead_letters_are_in_kafka() {
+    let now = Instant::now();
+    let mut open = Open::new(2, PAUSE, 10);
+    open.seen("veh-1", now);
+    open.add(at(0, 4), Some(command((1, 1), 500)), now, 0);
+    open.add(at(0, 5), Some(command((1, 1), 500)), now, 0);
+    let (number, _) = open.next_due(now).unwrap();
+    let (unfit, places) = open.unfit(number).unwrap();
+    assert_eq!((unfit, &places[..]), (command((1, 1), 500), &[at(0, 4), at(0, 5)][..]));
+    assert!(open.next_due(now + LONGEST_PAUSE).is_none() && open.unfit(number).is_none());
+    assert!(!open.is_full(), "others may come");
+    // Neither the end of its life nor an answer closes it now.
+    open.expire(i64::MAX);
+    open.answered(vehicle(1), Uuid::from_u128(1));
+    assert_eq!((open.commits(), open.len()), ([(0, 4)].into(), 2));
+    assert!(open.buried(at(0, 4)));
+    assert_eq!(open.commits(), [(0, 5)].into());
+    assert!(open.buried(at(0, 5)));
+    let Counts { read, refused, expired, answered, .. } = open.counts();
+    assert_eq!((read, refused, expired, answered, open.len()), (2, 2, 0, 0, 0));
+    assert_eq!(open.commits(), [(0, 6)].into());
+}

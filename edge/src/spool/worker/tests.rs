@@ -16,13 +16,23 @@ fn batch(bodies: &[&str]) -> Vec<Bytes> {
     bodies.iter().map(|body| Bytes::copy_from_slice(body.as_bytes())).collect()
 }
 
+/// Waits until something is so.
+async fn until(what: &str, mut look: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !look() {
+        assert!(Instant::now() < deadline, "{what}: not within 30 s");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Takes outcomes until there are this many.
 async fn outcomes(spool: &Spool, count: usize) -> Vec<Outcome> {
     let mut all = Vec::new();
-    while all.len() < count {
-        tokio::time::timeout(Duration::from_secs(30), spool.answered()).await.expect("no wake-up");
+    until("outcomes", || {
         all.extend(spool.take_outcomes());
-    }
+        all.len() >= count
+    })
+    .await;
     assert_eq!(all.len(), count, "{all:?}");
     all
 }
@@ -173,8 +183,7 @@ async fn what_is_in_hand_is_bounded_until_its_outcome_is_taken() {
     disk.wait_for_syncs(before + 1);
     assert!(spool.append(batch(&["no"])).is_err());
     disk.shut(false);
-    tokio::time::timeout(Duration::from_secs(30), spool.answered()).await.unwrap();
-    assert_eq!(spool.level().records, 17);
+    until("the batch is written", || spool.level().records == 17).await;
     assert!(spool.append(batch(&["not yet"])).is_err());
     assert_eq!(spool.take_outcomes().len(), 1);
     disk.shut(true);

@@ -1,0 +1,40 @@
+//! When the spool is read back.
+
+use bytes::Bytes;
+
+use super::*;
+
+/// With five records that an earlier process left.
+fn left(dir: &std::path::Path) -> Spooling {
+    let spool = Spool::open(dir, Settings::new(64 << 20)).unwrap();
+    Spooling {
+        spool,
+        after: Duration::from_secs(1),
+        on: true,
+        pending: VecDeque::new(),
+        writing: VecDeque::new(),
+        written_later: 0,
+        refused: VecDeque::new(),
+        retry_at: None,
+        read_retry_at: None,
+        refusing: false,
+        catch_up: CatchUp::new(1..6),
+        came_back: VecDeque::new(),
+        told_below: 1,
+        restored: 5,
+        spooled: 0,
+    }
+}
+
+#[test]
+fn a_spool_that_takes_nothing_is_read_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut spooling, now) = (left(dir.path()), Instant::now());
+    spooling.retry_at = Some(now + REFUSED_PAUSE);
+    assert_eq!(spooling.reads_from(10, now), Some(1), "full, and it gets room only by being read");
+    spooling.read_retry_at = Some(now + REFUSED_PAUSE);
+    assert_eq!(spooling.reads_from(10, now), None, "it could not be read just now");
+    assert_eq!(spooling.reads_from(10, now + REFUSED_PAUSE), Some(1));
+    spooling.came_back.extend((0..10).map(|position| (position, Bytes::new())));
+    assert_eq!(spooling.reads_from(10, now + REFUSED_PAUSE), None, "what came back waits for room");
+}
