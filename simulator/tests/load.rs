@@ -298,6 +298,8 @@ fn a_rate_that_never_holds_is_no_capacity() {
                      --fail-if p99_ms>60000";
     let (code, output) = end(load(&broker, folder.path(), arguments));
     assert_eq!(code, Some(1), "{output:?}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error.matches("judges by ack").count(), 1, "paced acks are no measure of speed: {error}");
     let report = report(folder.path());
     assert_eq!(report["verdicts"]["capacity"]["ok"], false);
     assert!(report["figures"].get("capacity_readings_per_s").is_none());

@@ -44,6 +44,28 @@ fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
 }
 
 #[test]
+fn latencies_by_paced_acks_are_doubted() {
+    let doubts = |arguments: &[&str]| parse(arguments).unwrap().doubt();
+    for (arguments, names) in [
+        (&["--blast", "--fail-if", "made<1,p99_ms>50"][..], "--fail-if p99_ms>50"),
+        (
+            &["--blast", "--judge", "puback", "--fail-if", "schedule_to_ack_max_ms>50"],
+            "--fail-if schedule_to_ack_max_ms>50",
+        ),
+        (&["--rate", "1", "--find-capacity"], "--find-capacity"),
+    ] {
+        assert!(doubts(arguments).is_some_and(|doubt| doubt.starts_with(names)), "{arguments:?}");
+    }
+    for arguments in [
+        &["--blast", "--fail-if", "lost>0,schedule_to_puback_p99_ms>50"][..],
+        &["--blast", "--judge", "puback", "--fail-if", "p99_ms>50"],
+        &["--rate", "1", "--find-capacity", "--judge", "puback"],
+    ] {
+        assert_eq!(doubts(arguments), None, "{arguments:?}");
+    }
+}
+
+#[test]
 fn every_vehicle_has_one_worker_and_the_shares_add_up() {
     let arguments = ["--interval-ms", "1000", "--vehicles", "40001", "--messages", "100"];
     let config = parse(&arguments).unwrap();
