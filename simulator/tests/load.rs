@@ -198,6 +198,24 @@ fn readings_that_no_edge_acknowledges_fail_the_run() {
 }
 
 #[test]
+fn a_configuration_file_named_by_the_environment_is_for_the_load_and_not_for_its_workers() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let (file, path) = (folder.path().join("load.toml"), folder.path().join("report.json"));
+    std::fs::write(&file, "vehicles = 4\nrate = 40\nduration-ms = 500\njudge = 'puback'\n").unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_motorcade-simulator"))
+        .args(["load", "--mqtt", &broker.address(), "--report"])
+        .arg(path)
+        .env("MOTORCADE_CONFIG", file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (code, output) = end(child);
+    assert_eq!(code, Some(0), "{output:?}");
+    assert_eq!(figure(&report(folder.path()), "made_readings"), 20);
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::nowhere();
