@@ -216,6 +216,29 @@ fn a_configuration_file_named_by_the_environment_is_for_the_load_and_not_for_its
 }
 
 #[test]
+fn a_fleet_has_more_sockets_than_a_process_begins_with_and_no_more_than_it_may_have() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let limited = |limit: &str| {
+        let program = env!("CARGO_BIN_EXE_motorcade-simulator");
+        let child = Command::new("/bin/sh")
+            .args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh", program, "load", "--mqtt", &broker.address()])
+            .args("--vehicles 300 --rate 300 --duration-ms 500 --judge puback --report".split(' '))
+            .arg(folder.path().join("report.json"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        end(child.unwrap())
+    };
+    let (code, output) = limited("-Sn 200");
+    assert_eq!(code, Some(0), "{output:?}");
+    assert_eq!(figure(&report(folder.path()), "established_sockets"), 300);
+    let (code, output) = limited("-n 200");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(code, Some(64), "{error}");
+    assert!(error.contains("--workers") && error.contains("at least 3 workers"), "{error}");
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::nowhere();

@@ -28,7 +28,7 @@ const MOST_PER_WORKER: u32 = 19_900;
 const EXAMPLES: &str = "\
 Examples:
   Half a minute at 5,000 readings/s, entered in a ledger, and what became of them:
-    motorcade-simulator load --vehicles 16000 --rate 5000 --duration-ms 30000 --ledger ledger
+    motorcade-simulator load --vehicles 10000 --rate 5000 --duration-ms 30000 --ledger ledger
     motorcade-simulator audit --ledger ledger
   Each of 500 vehicles once a second, only what changed, until Ctrl-C:
     motorcade-simulator load --vehicles 500 --interval-ms 1000 --payload on-change
