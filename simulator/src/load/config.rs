@@ -278,6 +278,11 @@ impl Config {
         if self.search.find_capacity && !self.profile.is_constant() {
             return usage("profile", "--find-capacity has a shape of its own".into());
         }
+        if self.search.find_capacity && self.payload == Form::OnChange {
+            let detail =
+                "on-change has full records by the clock, and the steps of --find-capacity have none of their own";
+            return usage("payload", detail.into());
+        }
         figures::check(&self.fail_if, &figures::names(self.judge, &figures::known()))?;
         // Beyond it µs and seqs would not fit.
         if self.duration_ms > 7 * 24 * 3_600_000 {

@@ -33,6 +33,7 @@ fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
         (&["--blast", "--find-capacity"], "--rate"),
         (&["--rate", "1", "--find-capacity", "--profile", "ramp"], "--profile"),
         (&["--rate", "1", "--find-capacity", "--duration-ms", "1"], "--find-capacity"),
+        (&["--rate", "1", "--find-capacity", "--payload", "on-change"], "--payload"),
         (&["--rate", "1", "--step-factor", "1"], "--step-factor"),
         (&["--blast", "--fail-if", "p99_ms"], "--fail-if"),
         (&["--blast", "--fail-if", "p99_ms>1,p98_ms>1"], "--fail-if: \"p98_ms\" is no figure"),
