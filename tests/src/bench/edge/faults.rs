@@ -79,7 +79,7 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
         rig::end(again, Signal::SIGTERM).await?;
     }
     figures.insert("made_readings".to_owned(), made);
-    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?));
+    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?)?);
     Ok(figures)
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn drain(rig: &mut Rig, planned: &Planned, settings: &Settings)
     // Repeats may make the count whole before everything is there: it has to come to rest.
     rig.settle(u64::MAX, settings.standstill(), ARRIVE_WITHIN).await?;
     rig::end(bridge, Signal::SIGTERM).await?;
-    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?));
+    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?)?);
     figures.retain(|name, _| !name.starts_with("latency"));
     Ok(figures)
 }
