@@ -18,9 +18,9 @@ Examples:
   A thousand cars that break now and then, with the truth about it for a judge:
     motorcade-simulator drive --vehicles 1000 --cycle wltp --faults prevalence --truth truth.jsonl
   Is this broker fast enough? The exit code tells:
-    motorcade-simulator load --vehicles 16000 --rate 5000 --duration-ms 60000 --fail-if 'p99_ms>50'
+    motorcade-simulator load --judge puback --vehicles 10000 --rate 5000 --duration-ms 60000 --fail-if 'p99_ms>50'
   How much does it hold?
-    motorcade-simulator load --vehicles 16000 --rate 2000 --find-capacity --fail-if 'p99_ms>50'
+    motorcade-simulator load --judge puback --vehicles 10000 --rate 2000 --find-capacity --fail-if 'p99_ms>50'
   Did the bridge lose anything?
     motorcade-simulator audit --ledger ledger --fail-if 'duplicated>0'";
 
@@ -32,12 +32,12 @@ Examples:
 
 const LOAD_EXAMPLES: &str = "\
 Examples:
-  5,000 readings a second for a minute; exit code 1 if one in a hundred takes longer than 50 ms:
-    motorcade-simulator load --rate 5000 --duration-ms 60000 --fail-if 'p99_ms>50,given_up>0'
+  5,000 readings a second for a minute; exit code 1 if the broker takes longer than 50 ms for one in a hundred:
+    motorcade-simulator load --judge puback --rate 5000 --duration-ms 60000 --fail-if 'p99_ms>50,given_up>0'
   A broker alone, without an edge that acknowledges; a page with plots:
     motorcade-simulator load --judge puback --rate 1000 --duration-ms 30000 --html load.html
   The highest rate that holds, to within a few per cent:
-    motorcade-simulator load --rate 1000 --find-capacity --fail-if 'p99_ms>50,lost>0' --bisections 3
+    motorcade-simulator load --judge puback --rate 1000 --find-capacity --fail-if 'p99_ms>50,lost>0' --bisections 3
   For scripts: progress and report as JSON lines on standard output:
     motorcade-simulator load --rate 1000 --duration-ms 30000 --progress json --json";
 

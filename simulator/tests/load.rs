@@ -198,6 +198,47 @@ fn readings_that_no_edge_acknowledges_fail_the_run() {
 }
 
 #[test]
+fn a_configuration_file_named_by_the_environment_is_for_the_load_and_not_for_its_workers() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let (file, path) = (folder.path().join("load.toml"), folder.path().join("report.json"));
+    std::fs::write(&file, "vehicles = 4\nrate = 40\nduration-ms = 500\njudge = 'puback'\n").unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_motorcade-simulator"))
+        .args(["load", "--mqtt", &broker.address(), "--report"])
+        .arg(path)
+        .env("MOTORCADE_CONFIG", file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (code, output) = end(child);
+    assert_eq!(code, Some(0), "{output:?}");
+    assert_eq!(figure(&report(folder.path()), "made_readings"), 20);
+}
+
+#[test]
+fn a_fleet_has_more_sockets_than_a_process_begins_with_and_no_more_than_it_may_have() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let limited = |limit: &str| {
+        let program = env!("CARGO_BIN_EXE_motorcade-simulator");
+        let child = Command::new("/bin/sh")
+            .args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh", program, "load", "--mqtt", &broker.address()])
+            .args("--vehicles 300 --rate 300 --duration-ms 500 --judge puback --report".split(' '))
+            .arg(folder.path().join("report.json"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        end(child.unwrap())
+    };
+    let (code, output) = limited("-Sn 200");
+    assert_eq!(code, Some(0), "{output:?}");
+    assert_eq!(figure(&report(folder.path()), "established_sockets"), 300);
+    let (code, output) = limited("-n 200");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(code, Some(64), "{error}");
+    assert!(error.contains("--workers") && error.contains("at least 3 workers"), "{error}");
+}
+
+#[test]
 fn a_broker_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::nowhere();
@@ -298,6 +339,8 @@ fn a_rate_that_never_holds_is_no_capacity() {
                      --fail-if p99_ms>60000";
     let (code, output) = end(load(&broker, folder.path(), arguments));
     assert_eq!(code, Some(1), "{output:?}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error.matches("judges by ack").count(), 1, "paced acks are no measure of speed: {error}");
     let report = report(folder.path());
     assert_eq!(report["verdicts"]["capacity"]["ok"], false);
     assert!(report["figures"].get("capacity_readings_per_s").is_none());

@@ -4,13 +4,20 @@
 //! Unlike [`super::compare`], which knows our edge's topics, headers and dead letters, it keeps nothing of what it
 //! reads but a few bytes for each reading: six million fit into half a gigabyte.
 
-use std::{collections::HashMap, io::Write as _};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Write as _,
+};
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use report::{Report, Verdict};
 use service::Error;
-use telemetry::{Encoding, Identity, PayloadHash, UnixMillis, VehicleId, kafka_topic::header, mqtt_topic};
+use telemetry::{
+    Encoding, Identity, PayloadHash, UnixMillis, VehicleId,
+    kafka_topic::{self, header},
+    mqtt_topic,
+};
 
 use super::{Cases, Config, Found, figures, kafka, timeline::Timeline};
 use crate::{
@@ -26,6 +33,8 @@ const LONGEST_MS: u64 = 24 * 3_600_000;
 pub struct Comparison<'a> {
     ledger: &'a Ledger,
     late_ms: u64,
+    /// Every boot of a vehicle, by its number, of which the ledger has a reading.
+    boots: HashSet<(u32, u32)>,
     /// Copies of each reading, up to 255.
     copies: BySeq<u8>,
     /// Payloads without identity: the numbers of their vehicles, and copies.
@@ -57,8 +66,12 @@ pub struct Facts {
     pub lost: Cases,
     /// Readings with other bytes than were sent.
     pub altered: Cases,
-    /// Records that no vehicle sent.
+    /// Records that no vehicle sent, though the ledger knows the vehicle and its boot; and, outside of the topic of dead
+    /// letters, records of nobody.
     pub invented: Cases,
+    /// Records of another run: of a vehicle or a boot that the ledger does not know, dead letters of nobody, and those
+    /// that a role wrote. They are no readings of this ledger, and break nothing.
+    pub foreign: u64,
     /// Acknowledged readings.
     pub acknowledged: u64,
     /// Readings of the ledger that were neither acknowledged nor given up.
@@ -80,9 +93,19 @@ impl<'a> Comparison<'a> {
     /// None in practice: the bounds of the histogram are constants.
     pub fn new(ledger: &'a Ledger, late_ms: u64) -> anyhow::Result<Self> {
         let mut nameless: HashMap<_, (Vec<u32>, u64)> = HashMap::new();
+        let (mut boots, mut last) = (HashSet::new(), None);
         for (vehicle, key, _) in ledger.iter() {
-            if let Key::Hash(hash) = key {
-                nameless.entry(hash).or_default().0.extend(ledger.number_of(vehicle.as_str()));
+            let number = ledger.number_of(vehicle.as_str());
+            match key {
+                Key::Hash(hash) => nameless.entry(hash).or_default().0.extend(number),
+                Key::Seq { boot, .. } => {
+                    // Readings of a boot come in runs.
+                    let of = number.map(|number| (number, boot));
+                    if of != last {
+                        boots.extend(of);
+                        last = of;
+                    }
+                }
             }
         }
         let facts = Facts {
@@ -97,6 +120,7 @@ impl<'a> Comparison<'a> {
             lost: Cases::default(),
             altered: Cases::default(),
             invented: Cases::default(),
+            foreign: 0,
             acknowledged: 0,
             unacknowledged: 0,
             unacknowledged_but_stored: 0,
@@ -104,13 +128,17 @@ impl<'a> Comparison<'a> {
             latency_ms: Histogram::new_with_bounds(1, LONGEST_MS, 3)?,
             timeline: Timeline::new(LONGEST_MS)?,
         };
-        Ok(Self { ledger, late_ms, copies: BySeq::default(), nameless, latest: HashMap::new(), facts })
+        Ok(Self { ledger, late_ms, boots, copies: BySeq::default(), nameless, latest: HashMap::new(), facts })
     }
 
     /// Takes in a record; those of a partition in the order of their offsets.
     pub(crate) fn add(&mut self, found: &Found<'_>, dead_letter: bool) {
         self.facts.records += 1;
         self.facts.append_stamped += u64::from(found.append_stamped);
+        if dead_letter && found.header(header::REFUSED_BY).is_some_and(|by| by != "edge") {
+            self.facts.foreign += 1;
+            return;
+        }
         let name = || format!("partition {} offset {}", found.place.partition, found.place.offset);
         let Some(Identity { vehicle, boot, seq }) = identity(found) else {
             match self.nameless.get_mut(&found.place.hash) {
@@ -120,13 +148,18 @@ impl<'a> Comparison<'a> {
                     self.facts.found += u64::from(*copies == 0);
                     *copies += 1;
                 }
+                None if dead_letter => self.facts.foreign += 1,
                 None => self.facts.invented.add(name),
             }
             return;
         };
         let key = Key::Seq { boot, seq };
         let number = self.ledger.number_of(vehicle.as_str());
-        let Some((number, sent)) = number.and_then(|number| Some((number, self.ledger.of_number(number, key)?))) else {
+        let Some(number) = number.filter(|number| self.boots.contains(&(*number, boot))) else {
+            self.facts.foreign += 1;
+            return;
+        };
+        let Some(sent) = self.ledger.of_number(number, key) else {
             self.facts.invented.add(|| key.of(&vehicle));
             return;
         };
@@ -236,7 +269,16 @@ fn judge_blocking(config: &Config) -> Result<(), Error> {
         address: config.kafka.clone(),
         detail: format!("{error:#}"),
     };
-    let topics = [(Some(&config.kafka_topic), false), (config.dead_letter_topic.as_ref(), true)];
+    let dead_letter_topic = match &config.dead_letter_topic {
+        Some(named) => Some(named.clone()),
+        None if config.kafka_topic != kafka_topic::TELEMETRY => None,
+        // Our own edge's.
+        None => {
+            let ours = kafka::exists(&config.kafka, kafka_topic::DEAD_LETTER).map_err(unavailable)?;
+            ours.then(|| kafka_topic::DEAD_LETTER.to_owned())
+        }
+    };
+    let topics = [(Some(&config.kafka_topic), false), (dead_letter_topic.as_ref(), true)];
     for (kafka_topic, dead_letter) in topics {
         if let Some(kafka_topic) = kafka_topic {
             let read = kafka::read_topic_of(&config.kafka, kafka_topic, |found| comparison.add(found, dead_letter));
@@ -290,6 +332,7 @@ fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, sc
         ("lost_readings", facts.lost.count),
         ("altered_readings", facts.altered.count),
         ("invented_records", facts.invented.count),
+        ("foreign_records", facts.foreign),
     ] {
         report.count(name, value);
     }
@@ -316,7 +359,8 @@ fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> Stri
     let stamp = if facts.append_stamped > 0 { "append" } else { "producer" };
     format!(
         "{} vehicles, {} readings in the ledger: {} acknowledged, {} unacknowledged ({} of them stored), {} given up\n\
-         {} records in Kafka: {} readings found, {} duplicates, {} reordered, {} late, {scattered} vehicles in several partitions\n\
+         {} records in Kafka, {} of other runs: {} readings found, {} duplicates, {} reordered, {} late, \
+         {scattered} vehicles in several partitions\n\
          schedule to Kafka ({stamp}'s timestamp), ms: p50 {:.0}  p90 {:.0}  p99 {:.0}  p999 {:.0}  max {:.0}\n\
          lost {}, altered {}, invented {}: {}{}{}{}",
         ledger.vehicles().len(),
@@ -326,6 +370,7 @@ fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> Stri
         facts.unacknowledged_but_stored,
         facts.given_up,
         facts.records,
+        facts.foreign,
         facts.found,
         facts.duplicates,
         facts.reordered,

@@ -3,7 +3,7 @@
 
 use report::{Names, PERCENTILES};
 
-const FIGURES: [&str; 19] = [
+const FIGURES: [&str; 20] = [
     "verified_vehicles",
     "verified_readings",
     "kafka_records",
@@ -23,9 +23,10 @@ const FIGURES: [&str; 19] = [
     "lost_readings",
     "altered_readings",
     "invented_records",
+    "foreign_records",
 ];
 
-const SHORT: [(&str, &str); 13] = [
+const SHORT: [(&str, &str); 14] = [
     ("p50_ms", "schedule_to_kafka_p50_ms"),
     ("p90_ms", "schedule_to_kafka_p90_ms"),
     ("p99_ms", "schedule_to_kafka_p99_ms"),
@@ -34,6 +35,7 @@ const SHORT: [(&str, &str); 13] = [
     ("lost", "lost_readings"),
     ("altered", "altered_readings"),
     ("invented", "invented_records"),
+    ("foreign", "foreign_records"),
     ("duplicated", "duplicate_records"),
     ("reordered", "reordered_readings"),
     ("late", "late_readings"),

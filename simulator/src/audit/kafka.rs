@@ -58,6 +58,12 @@ fn consumer(servers: &str) -> anyhow::Result<BaseConsumer<Quiet>> {
     Ok(consumer)
 }
 
+/// Whether there is such a topic.
+pub(super) fn exists(servers: &str, kafka_topic: &str) -> anyhow::Result<bool> {
+    let metadata = consumer(servers)?.fetch_metadata(Some(kafka_topic), ANSWER)?;
+    Ok(metadata.topics().iter().any(|topic| !topic.partitions().is_empty()))
+}
+
 /// Reads one topic from its beginning to the end that it has now.
 pub(super) fn read_topic_of(servers: &str, kafka_topic: &str, mut take: impl FnMut(&Found<'_>)) -> anyhow::Result<()> {
     read_topic(&consumer(servers)?, kafka_topic, |message| take(&found(message)))

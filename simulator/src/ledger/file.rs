@@ -24,8 +24,8 @@ pub(crate) fn create(dir: &Path, wall: UnixMillis) -> io::Result<File> {
 /// Bytes read at once.
 pub(super) const BLOCK: usize = 1 << 20;
 
-/// Reads every ledger file of a folder, oldest first. A torn end is counted; an entry that can't be read is
-/// [`io::ErrorKind::InvalidData`].
+/// Reads every ledger file of a folder, oldest first. A torn end is counted; an entry that can't be read, and damage
+/// with entries behind it, is [`io::ErrorKind::InvalidData`].
 pub fn read(dir: &Path) -> io::Result<Ledger> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "bin"));
@@ -33,7 +33,7 @@ pub fn read(dir: &Path) -> io::Result<Ledger> {
     let mut ledger = Ledger::default();
     for path in files {
         ledger.files += 1;
-        let mut file = File::open(&path)?;
+        let file = File::open(&path)?;
         let mut batch = Batch::default();
         // In blocks: a long run leaves more than one would want in memory at once.
         let mut bytes = Vec::with_capacity(2 * BLOCK);
@@ -49,20 +49,26 @@ pub fn read(dir: &Path) -> io::Result<Ledger> {
                     None => batch.take(fields, &mut ledger),
                 };
                 if taken.is_none() {
-                    let text = format!("{} holds an entry of another version", path.display());
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                    return Err(invalid(&path, "holds an entry of another version"));
                 }
             }
             let torn = frames.torn();
-            // No entry is longer than a block: what is left of more than two is no cut but a spoilt entry.
-            if read == 0 || torn > 2 * BLOCK {
-                ledger.torn_bytes += torn as u64 + std::io::copy(&mut file, &mut io::sink())?;
+            // No entry is longer than a block: more than two blocks without one are no cut either.
+            if torn > 2 * BLOCK || (read == 0 && frames.whole_frame_behind()) {
+                return Err(invalid(&path, "is damaged in the middle, not torn at its end"));
+            }
+            if read == 0 {
+                ledger.torn_bytes += torn as u64;
                 break;
             }
             bytes.drain(..bytes.len() - torn);
         }
     }
     Ok(ledger)
+}
+
+fn invalid(path: &Path, what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()))
 }
 
 /// The open file of this process.

@@ -101,3 +101,26 @@ fn a_ledger_longer_than_a_block_is_read_whole() {
     let ledger = read(dir.path()).unwrap();
     assert_eq!((ledger.len() as u64, ledger.torn_bytes), (n, 0));
 }
+
+#[test]
+fn a_ledger_that_is_damaged_in_the_middle_is_refused_and_one_with_a_torn_end_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger-1.bin");
+    // Once the rest fits into a block, and once it is much longer.
+    for n in [20, 4 * BLOCK as u64 / 40] {
+        let (mut bytes, mut first) = (Vec::new(), 0);
+        for seq in 1..=n {
+            let entry = Entry::Acked { vehicle: crate::vehicle::vehicle_id(1), key: Key::Seq { boot: 5, seq }, at: 9 };
+            entry.encode(&mut bytes);
+            first = if seq == 1 { bytes.len() } else { first };
+        }
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        assert_eq!(read(dir.path()).unwrap().torn_bytes, first as u64 - 3, "its last entry is cut");
+        // A bit of the second entry.
+        bytes[first + 12] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let error = read(dir.path()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("ledger-1.bin is damaged"), "{error}");
+    }
+}

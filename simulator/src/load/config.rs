@@ -12,6 +12,7 @@ use telemetry::UnixMillis;
 
 use super::{
     arrivals::Arrivals,
+    counts::Stage,
     figures,
     payload::Form,
     plan::{Judge, Manners, Plan},
@@ -27,7 +28,7 @@ const MOST_PER_WORKER: u32 = 19_900;
 const EXAMPLES: &str = "\
 Examples:
   Half a minute at 5,000 readings/s, entered in a ledger, and what became of them:
-    motorcade-simulator load --vehicles 16000 --rate 5000 --duration-ms 30000 --ledger ledger
+    motorcade-simulator load --vehicles 10000 --rate 5000 --duration-ms 30000 --ledger ledger
     motorcade-simulator audit --ledger ledger
   Each of 500 vehicles once a second, only what changed, until Ctrl-C:
     motorcade-simulator load --vehicles 500 --interval-ms 1000 --payload on-change
@@ -110,7 +111,9 @@ pub struct Config {
     /// The same after a stop signal, ms. At least 4 s less than --grace-ms.
     #[arg(long, env = "MOTORCADE_LOAD_STOP_DRAIN_MS", value_name = "MS", default_value_t = 5_000)]
     pub stop_drain_ms: u64,
-    /// Whose word makes a reading acknowledged: ack, our edge's (it is in Kafka), or puback, the broker's.
+    /// Whose word makes a reading acknowledged: ack, our edge's (it is in Kafka), or puback, the broker's. The edge paces
+    /// its acks, --ack-min-ms to --ack-max-ms apart (5 to 60 s as it is shipped): latencies by ack are latencies of that
+    /// pace. For those of the broker take puback; for those until Kafka, audit.
     #[arg(long, env = "MOTORCADE_LOAD_JUDGE", value_name = "WHO", default_value = "ack", help_heading = "Verdict")]
     pub judge: Judge,
     /// Folder of the ledger: what was sent and acknowledged, for the audit.
@@ -275,12 +278,31 @@ impl Config {
         if self.search.find_capacity && !self.profile.is_constant() {
             return usage("profile", "--find-capacity has a shape of its own".into());
         }
+        if self.search.find_capacity && self.payload == Form::OnChange {
+            let detail =
+                "on-change has full records by the clock, and the steps of --find-capacity have none of their own";
+            return usage("payload", detail.into());
+        }
         figures::check(&self.fail_if, &figures::names(self.judge, &figures::known()))?;
         // Beyond it µs and seqs would not fit.
         if self.duration_ms > 7 * 24 * 3_600_000 {
             return usage("duration-ms", "is above a week".into());
         }
         Ok(())
+    }
+
+    /// What a run measures that its operator hardly means; none: nothing.
+    pub(super) fn doubt(&self) -> Option<String> {
+        let figures = figures::known();
+        let names = figures::names(self.judge, &figures);
+        let paced = |condition: &&Condition| condition.figure(&names).starts_with(Stage::Ack.as_str());
+        let of = match self.fail_if.iter().find(paced) {
+            Some(condition) => format!("--fail-if {condition}"),
+            None if self.search.find_capacity && self.judge == Judge::Ack => "--find-capacity".to_owned(),
+            None => return None,
+        };
+        let pace = "whose edge paces its acks, 5 to 60 s apart as it is shipped";
+        Some(format!("{of} judges by ack, {pace}: --judge puback measures the broker, and audit the way to Kafka"))
     }
 
     /// Where the brokers listen. Blocks while names are resolved.

@@ -63,6 +63,8 @@ impl Crew {
             let (own, theirs) = UnixStream::pair()?;
             let process = Command::new(&executable)
                 .arg(WORKER)
+                // It knows nothing of the parent's flags: its plan tells it everything.
+                .env_remove("MOTORCADE_CONFIG")
                 .stdin(Stdio::from(OwnedFd::from(theirs)))
                 .stdout(Stdio::null())
                 // A signal of the terminal goes to the parent alone, who tells the workers.

@@ -1,6 +1,37 @@
-//! What the kernel says about this process and about connections.
+//! What the kernel says about this process and about connections, and the one limit that a worker moves.
 
 use std::net::SocketAddr;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Files that a worker holds beside the sockets of its vehicles: epoll, ledger, orders, the shell's own.
+const OTHER_FILES: u64 = 100;
+
+/// How many files a process of this user may have open at most; it may begin with fewer.
+pub(super) fn most_open_files() -> std::io::Result<u64> {
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.1)
+}
+
+/// Lets this process open as many files as its user may have: many begin with 1,024.
+pub(super) fn raise_open_files() -> std::io::Result<()> {
+    let most = most_open_files()?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
+}
+
+/// Why `vehicles` on `workers` can't have their sockets where a process may hold `most` files; none: they can.
+pub(super) fn too_few_files(vehicles: u32, workers: u32, most: u64) -> Option<String> {
+    let needed = u64::from(vehicles.div_ceil(workers)) + OTHER_FILES;
+    if needed <= most {
+        return None;
+    }
+    let advice = match most.checked_sub(OTHER_FILES).filter(|room| *room > 0) {
+        Some(room) => format!("at least {} workers, or a higher limit", u64::from(vehicles).div_ceil(room)),
+        None => "a higher limit".to_owned(),
+    };
+    Some(format!(
+        "each of {workers} needs {needed} open files, and the hard limit (ulimit -Hn) is {most}: it takes {advice}"
+    ))
+}
 
 /// Resident memory of this process, bytes; 0 where the kernel does not say.
 pub(super) fn resident_bytes() -> u64 {
@@ -41,6 +72,15 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn vehicles_that_the_limit_of_open_files_can_not_hold_are_refused_with_what_would() {
+        assert_eq!(too_few_files(16_000, 1, 16_100), None);
+        let told = too_few_files(16_000, 1, 4_096).unwrap();
+        assert!(told.contains("16100") && told.contains("4096") && told.contains("at least 5 workers"), "{told}");
+        assert_eq!(too_few_files(16_000, 5, 4_096), None, "what it says is enough");
+        assert!(too_few_files(1, 1, 100).is_some_and(|told| told.ends_with("it takes a higher limit")));
+    }
 
     #[test]
     fn the_kernel_counts_what_is_connected_and_nothing_else() {

@@ -53,6 +53,13 @@ pub(super) struct Ramp {
 /// not accounted for, [`Error::Usage`] for folders and files that can't be written.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     config.validate()?;
+    let most = machine::most_open_files().map_err(anyhow::Error::from)?;
+    if let Some(detail) = machine::too_few_files(config.vehicles, config.workers(), most) {
+        return Err(Error::Usage { flag: "workers", detail });
+    }
+    if let Some(doubt) = config.doubt() {
+        tracing::warn!("{doubt}");
+    }
     let brokers = {
         let config = config.clone();
         tokio::task::spawn_blocking(move || config.brokers()).await.map_err(anyhow::Error::from)??

@@ -40,6 +40,7 @@ const RENDERED: u32 = 20_000;
 /// If the parent can't be talked to; everything else is told to it.
 pub fn work() -> anyhow::Result<()> {
     let origin = Instant::now();
+    machine::raise_open_files().context("raise the limit of open files")?;
     let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
     let mut stream = UnixStream::from(stdin);
     let order = control::receive(&mut stream).context("read the plan")?;

@@ -255,7 +255,9 @@ fn figures(settings: &Settings, told: &Told, audited: &Told, watched: &Watched) 
     for (name, value) in [
         ("lost_readings", rate(audited.g1("lost"))),
         ("altered_readings", rate(audited.g1("altered"))),
-        ("invented_readings", rate(audited.g1("invented"))),
+        // This Kafka is the bench's own: there are no records of others.
+        ("invented_readings", rate(audited.g1("invented")) + audited.figure("foreign_records")),
+        ("found_readings", audited.figure("found_readings")),
         ("duplicate_readings", audited.figure("duplicate_records")),
         ("reordered_readings", audited.figure("reordered_readings")),
         ("verified_readings", audited.figure("verified_readings")),
@@ -313,7 +315,21 @@ fn verdicts(told: &Told, audited: &Told, goals: &[Goal]) -> BTreeMap<String, Ver
         goals.iter().filter(|goal| goal.reached() != Some(true)).map(|goal| goal.what.clone()).collect();
     let goals = super::result::none_of("missed", goals.len() as u64, missed.len() as u64, missed);
     verdicts.insert("goals".to_owned(), goals);
+    verdicts.insert("found".to_owned(), found(told, audited));
     verdicts
+}
+
+/// Every reading that was made is in Kafka, acknowledged or not, and nothing else is.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, written as floats")]
+fn found(told: &Told, audited: &Told) -> Verdict {
+    let (made, found) = (told.figure("made_readings") as u64, audited.figure("found_readings") as u64);
+    let foreign = audited.figure("foreign_records") as u64;
+    Verdict {
+        ok: found == made && made > 0 && foreign == 0,
+        checked: made,
+        counts: [("found".to_owned(), found), ("foreign".to_owned(), foreign)].into(),
+        examples: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -329,12 +345,27 @@ mod tests {
     fn a_missed_goal_or_a_lost_reading_fails_the_run() {
         let goal = |measured| Goal { what: "sockets".into(), bound: 100.0, at_most: false, measured };
         let ok = |audited, measured| {
-            let verdicts = verdicts(&told("G4", true), &told("G1", audited), &[goal(measured)]);
+            let mut verdicts = verdicts(&told("G4", true), &told("G1", audited), &[goal(measured)]);
+            assert!(verdicts.remove("found").is_some());
             assert_eq!(verdicts.len(), 3);
             verdicts.values().all(|verdict| verdict.ok)
         };
         assert!(ok(true, Some(100.0)));
         assert!(!ok(false, Some(100.0)) && !ok(true, Some(99.0)) && !ok(true, None));
+    }
+
+    #[test]
+    fn a_reading_that_was_made_and_is_not_in_kafka_fails_the_run_even_if_nobody_acknowledged_it() {
+        let told = |figures: &[(&str, f64)]| {
+            let figures = figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+            Told { figures, ..Told::default() }
+        };
+        let ok = |made, in_kafka, foreign| {
+            let audited = told(&[("found_readings", in_kafka), ("foreign_records", foreign)]);
+            found(&told(&[("made_readings", made)]), &audited).ok
+        };
+        assert!(ok(10.0, 10.0, 0.0));
+        assert!(!ok(10.0, 9.0, 0.0) && !ok(10.0, 10.0, 1.0) && !ok(0.0, 0.0, 0.0));
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub fn of_fleet(figures: &Figures, vehicles: f64, rate: f64) -> Vec<Goal> {
         // Readings are due at fixed times: what is missing to the rate is rounding at the ends.
         goal("readings per second that Kafka took while the rate was held", "held_per_s", false, 0.99 * rate),
         goal("acknowledged readings lost", "lost_readings", true, 0.0),
+        goal("readings that vehicles gave up", "given_up_readings", true, 0.0),
+        goal("readings left in the vehicles' outboxes", "in_outbox_readings", true, 0.0),
     ]
 }
 
@@ -135,14 +137,16 @@ mod tests {
 
     #[test]
     fn every_goal_of_the_fleet_can_be_missed() {
-        let figures = |sockets, ramp, held, lost| -> Figures {
-            let names = ["established_sockets", "ramp_connections_per_s", "held_per_s", "lost_readings"];
-            names.map(str::to_owned).into_iter().zip([sockets, ramp, held, lost]).collect()
+        let figures = |sockets, ramp, held, left| -> Figures {
+            let names = ["established_sockets", "ramp_connections_per_s", "held_per_s"];
+            let left = ["lost_readings", "given_up_readings", "in_outbox_readings"].map(|name| (name, left));
+            let all = names.into_iter().zip([sockets, ramp, held]).chain(left);
+            all.map(|(name, value)| (name.to_owned(), value)).collect()
         };
         let reached = |figures: &Figures| -> Vec<_> {
             of_fleet(figures, 100.0, 1_000.0).iter().filter_map(Goal::reached).collect()
         };
-        assert_eq!(reached(&figures(100.0, 3_000.0, 990.0, 0.0)), [true; 4]);
-        assert_eq!(reached(&figures(99.0, 2_999.0, 989.0, 1.0)), [false; 4]);
+        assert_eq!(reached(&figures(100.0, 3_000.0, 990.0, 0.0)), [true; 6]);
+        assert_eq!(reached(&figures(99.0, 2_999.0, 989.0, 1.0)), [false; 6]);
     }
 }

@@ -76,11 +76,21 @@ pub struct Setup {
     pub links: bool,
     /// Another executable in the place of the edge.
     pub executable: &'static str,
+    /// A vehicle sends its oldest reading again after this time without any ack, at first, ms.
+    pub probe_ms: u64,
+}
+
+impl Setup {
+    /// No vehicle sends anything again because it has waited long: only what an ack leaves out.
+    #[must_use]
+    pub fn without_probes(self) -> Self {
+        Self { probe_ms: 600_000, ..self }
+    }
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { edge: Vec::new(), links: true, executable: "motorcade-edge" }
+        Self { edge: Vec::new(), links: true, executable: "motorcade-edge", probe_ms: 3_000 }
     }
 }
 
@@ -210,7 +220,7 @@ impl Trial {
             ("--drain-ms", "240000".into()),
             ("--resend-ms", "500".into()),
             ("--refused-ms", "500".into()),
-            ("--probe-ms", "3000".into()),
+            ("--probe-ms", self.setup.probe_ms.to_string()),
             ("--reconnect-ms", "200".into()),
         ];
         let subcommand = match fleet {
@@ -222,7 +232,7 @@ impl Trial {
                     // A process that comes back goes on where the first one would be.
                     ("--start", wall_now().to_string()),
                     ("--outbox", path("outbox")),
-                    ("--probe-max-ms", "12000".into()),
+                    ("--probe-max-ms", self.setup.probe_ms.max(12_000).to_string()),
                     ("--resend-max-ms", "5000".into()),
                     ("--refused-max-ms", "5000".into()),
                     ("--reconnect-max-ms", "2000".into()),

@@ -113,7 +113,6 @@ fn altered_and_invented_readings_fail() {
         // Another form: same identity, other bytes.
         (payload(Form::Sized(300), 1, 3), "altered"),
         (payload(Form::Change200, 1, 6), "invented"),
-        (payload(Form::Change200, 3, 1), "invented"),
         (b"no reading".to_vec(), "invented"),
     ] {
         let mut comparison = stored(&ledger, &[]);
@@ -123,6 +122,37 @@ fn altered_and_invented_readings_fail() {
         let cases = if names == "altered" { &facts.altered } else { &facts.invented };
         assert_eq!(cases.count, 1, "{names}");
     }
+}
+
+#[test]
+fn records_of_another_run_are_counted_and_break_nothing_unless_asked() {
+    let ledger = ledger();
+    let mut comparison = stored(&ledger, &[]);
+    // A vehicle that this ledger does not know, and an earlier boot of one that it does.
+    store(&mut comparison, &payload(Form::Change200, 3, 1), 0, TIME);
+    let mut earlier = Vec::new();
+    Payloads::new(Form::Change200, 1, BOOT - 60).render(&vehicle_id(1), 1, 6, TIME, &mut earlier);
+    store(&mut comparison, &earlier, 0, TIME);
+    // Dead letters: of nobody, and a role's.
+    for (payload, by) in [(b"no reading".to_vec(), "edge"), (payload(form(1), 1, 3), "twin")] {
+        let place = Place {
+            hash: PayloadHash::of(&payload),
+            timestamp: TIME,
+            offset: 7,
+            partition: 0,
+            copies: NonZeroU32::MIN,
+        };
+        let headers = vec![(header::REFUSED_BY, by.as_bytes())];
+        comparison.add(&Found { key: None, payload: &payload, headers, place, append_stamped: false }, true);
+    }
+    let facts = comparison.finish();
+    assert_eq!((facts.foreign, facts.invented.count, facts.duplicates, facts.found), (4, 0, 0, 10));
+    assert_eq!(verdict(&ledger, &facts), (true, 10));
+    assert_eq!(report(&ledger, &facts, &["foreign>0"]).failed(), ["fail-if foreign>0"]);
+    // They do not stand for readings of this run.
+    let mut comparison = stored(&ledger, &[(1, 3)]);
+    store(&mut comparison, &earlier, 0, TIME);
+    assert!(!verdict(&ledger, &comparison.finish()).0);
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
         (&["--blast", "--find-capacity"], "--rate"),
         (&["--rate", "1", "--find-capacity", "--profile", "ramp"], "--profile"),
         (&["--rate", "1", "--find-capacity", "--duration-ms", "1"], "--find-capacity"),
+        (&["--rate", "1", "--find-capacity", "--payload", "on-change"], "--payload"),
         (&["--rate", "1", "--step-factor", "1"], "--step-factor"),
         (&["--blast", "--fail-if", "p99_ms"], "--fail-if"),
         (&["--blast", "--fail-if", "p99_ms>1,p98_ms>1"], "--fail-if: \"p98_ms\" is no figure"),
@@ -40,6 +41,28 @@ fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
     ] {
         let error = parse(arguments).unwrap_err();
         assert!(error.contains(names), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn latencies_by_paced_acks_are_doubted() {
+    let doubts = |arguments: &[&str]| parse(arguments).unwrap().doubt();
+    for (arguments, names) in [
+        (&["--blast", "--fail-if", "made<1,p99_ms>50"][..], "--fail-if p99_ms>50"),
+        (
+            &["--blast", "--judge", "puback", "--fail-if", "schedule_to_ack_max_ms>50"],
+            "--fail-if schedule_to_ack_max_ms>50",
+        ),
+        (&["--rate", "1", "--find-capacity"], "--find-capacity"),
+    ] {
+        assert!(doubts(arguments).is_some_and(|doubt| doubt.starts_with(names)), "{arguments:?}");
+    }
+    for arguments in [
+        &["--blast", "--fail-if", "lost>0,schedule_to_puback_p99_ms>50"][..],
+        &["--blast", "--judge", "puback", "--fail-if", "p99_ms>50"],
+        &["--rate", "1", "--find-capacity", "--judge", "puback"],
+    ] {
+        assert_eq!(doubts(arguments), None, "{arguments:?}");
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
     }
     rig::ended(running, Duration::from_secs(times.load_s) + load.drain + ARRIVE_WITHIN).await?;
     let made = rig.told()?.figure("made_readings");
-    rig.settle(load.messages, RECOVERS_WITHIN, ARRIVE_WITHIN).await?;
+    come_to_rest(rig, load.messages, settings).await?;
     let mut figures = Figures::from([("bridge_ended_count".to_owned(), 0.0)]);
     if bridge.is_running() {
         rig::end(bridge, Signal::SIGTERM).await?;
@@ -75,12 +75,20 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
         // Its operator would start it again.
         figures.insert("bridge_ended_count".to_owned(), 1.0);
         let again = rig.launch(&planned.contender, &flags)?;
-        rig.settle(load.messages, RECOVERS_WITHIN, ARRIVE_WITHIN).await?;
+        come_to_rest(rig, load.messages, settings).await?;
         rig::end(again, Signal::SIGTERM).await?;
     }
     figures.insert("made_readings".to_owned(), made);
-    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?));
+    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?)?);
     Ok(figures)
+}
+
+/// Waits until the bridge goes on, or has had its time to, and then until nothing comes any more: repeats may make the
+/// count whole before everything is there.
+async fn come_to_rest(rig: &Rig, records: u64, settings: &Settings) -> Result<()> {
+    rig.settle(records, RECOVERS_WITHIN, ARRIVE_WITHIN).await?;
+    rig.settle(u64::MAX, settings.standstill(), ARRIVE_WITHIN).await?;
+    Ok(())
 }
 
 /// A backlog waits, and the bridge is killed at a fifth and at half of it.
@@ -99,7 +107,7 @@ pub(super) async fn drain(rig: &mut Rig, planned: &Planned, settings: &Settings)
     // Repeats may make the count whole before everything is there: it has to come to rest.
     rig.settle(u64::MAX, settings.standstill(), ARRIVE_WITHIN).await?;
     rig::end(bridge, Signal::SIGTERM).await?;
-    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?));
+    figures.extend(speed::judged(&rig.told()?, &rig.audit().await?)?);
     figures.retain(|name, _| !name.starts_with("latency"));
     Ok(figures)
 }

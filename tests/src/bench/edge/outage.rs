@@ -63,7 +63,7 @@ pub(super) async fn outage(rig: &mut Rig, planned: &Planned, settings: &Settings
     let used = sampler.finish();
     rig::end(bridge, Signal::SIGTERM).await?;
 
-    let mut figures = speed::judged(&rig.told()?, &rig.audit().await?);
+    let mut figures = speed::judged(&rig.told()?, &rig.audit().await?)?;
     let resident = &used["bridge"].resident;
     let at =
         |time: Duration| resident.iter().rev().find(|(s, _)| *s <= time.as_secs_f64()).map_or(0, |(_, bytes)| *bytes);

@@ -59,7 +59,7 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
     let mut figures = cost(&used, came);
     figures.extend(speed(rig, came).await?);
     rig::end(bridge, Signal::SIGTERM).await?;
-    figures.extend(judged(&rig.told()?, &rig.audit().await?));
+    figures.extend(judged(&rig.told()?, &rig.audit().await?)?);
     Ok(figures)
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn drain(rig: &mut Rig, planned: &Planned, settings: &Settings)
     let mut figures = cost(&used, came);
     figures.extend(speed(rig, came).await?);
     rig::end(bridge, Signal::SIGTERM).await?;
-    let mut found = judged(&rig.told()?, &rig.audit().await?);
+    let mut found = judged(&rig.told()?, &rig.audit().await?)?;
     // Readings were due long before the bridge started.
     found.retain(|name, _| !name.starts_with("latency"));
     figures.extend(found);
@@ -115,9 +115,14 @@ pub(super) async fn speed(rig: &Rig, messages: u64) -> Result<Figures> {
     Ok([("throughput_per_s".to_owned(), rate)].into())
 }
 
-/// What load and audit found.
+/// What load and audit found. A load that fails measures nothing, and a row in which nothing was acknowledged can't
+/// lose anything: both are errors.
 #[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
-pub(super) fn judged(load: &Told, audit: &Told) -> Figures {
+pub(super) fn judged(load: &Told, audit: &Told) -> Result<Figures> {
+    ensure!(load.verdicts.contains_key("G4"), "the load's report has no verdicts");
+    let failed: Vec<_> = load.verdicts.iter().filter(|(_, verdict)| !verdict.ok).collect();
+    ensure!(failed.is_empty(), "the load failed: {failed:?}");
+    ensure!(audit.figure("acknowledged_readings") > 0.0, "nothing was acknowledged");
     let mut figures = Figures::new();
     for (name, value) in [
         ("made_readings", load.figure("made_readings")),
@@ -127,7 +132,8 @@ pub(super) fn judged(load: &Told, audit: &Told) -> Figures {
         ("reordered_readings", audit.figure("reordered_readings")),
         ("lost_readings", audit.g1("lost") as f64),
         ("altered_readings", audit.g1("altered") as f64),
-        ("invented_readings", audit.g1("invented") as f64),
+        // The topic is the bench's own: there are no records of others.
+        ("invented_readings", audit.g1("invented") as f64 + audit.figure("foreign_records")),
         ("load_acks_messages", load.figure("acks_messages")),
     ] {
         figures.insert(name.to_owned(), value);
@@ -137,5 +143,29 @@ pub(super) fn judged(load: &Told, audit: &Told) -> Figures {
             figures.insert(format!("latency_{percentile}_ms"), *ms);
         }
     }
-    figures
+    Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::load::Judged;
+
+    #[test]
+    fn a_load_that_failed_and_a_row_without_acknowledgements_are_no_measurement() {
+        let load = |ok| {
+            let verdicts = [("G4", true), ("workers", ok)];
+            let verdict = |(name, ok): (&str, bool)| (name.to_owned(), Judged { ok, checked: 1, ..Judged::default() });
+            Told { verdicts: verdicts.map(verdict).into(), ..Told::default() }
+        };
+        let audit = |acknowledged: f64| {
+            let figures = [("acknowledged_readings".to_owned(), acknowledged), ("foreign_records".to_owned(), 2.0)];
+            Told { figures: figures.into(), ..Told::default() }
+        };
+        let figures = judged(&load(true), &audit(5.0)).unwrap();
+        assert!((figures["invented_readings"] - 2.0).abs() < 1e-9, "what nobody of the bench sent counts");
+        for (load, audit) in [(load(false), audit(5.0)), (load(true), audit(0.0)), (Told::default(), audit(5.0))] {
+            judged(&load, &audit).unwrap_err();
+        }
+    }
 }
