@@ -144,6 +144,12 @@ impl Spooling {
         self.catch_up.to_read().filter(|_| may_read)
     }
 
+    /// Whether the producer has room for more of what came back. What waits for the spool does not take it: a full spool
+    /// gets room only in this way.
+    fn may_hand_back(&self, in_hand: usize, window: usize) -> bool {
+        in_hand.saturating_sub(self.unsafe_yet()) < 2 * window
+    }
+
     /// Everything of the spool is with the producer, and nothing waits for the spool.
     fn is_through(&self) -> bool {
         self.catch_up.to_read().is_none() && self.came_back.is_empty() && self.unsafe_yet() == 0
@@ -391,7 +397,7 @@ impl<R: Release> Edge<R> {
             spooling.spool.read(from, READ_BYTES);
         }
         while self.waiting.is_empty()
-            && self.books.tracker.in_hand() < 2 * window
+            && spooling.may_hand_back(self.books.tracker.in_hand(), window)
             && let Some((position, body)) = spooling.came_back.pop_front()
         {
             let entry = match Entry::decode(body) {

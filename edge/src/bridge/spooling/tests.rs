@@ -38,3 +38,13 @@ fn a_spool_that_takes_nothing_is_read_all_the_same() {
     spooling.came_back.extend((0..10).map(|position| (position, Bytes::new())));
     assert_eq!(spooling.reads_from(10, now + REFUSED_PAUSE), None, "what came back waits for room");
 }
+
+#[test]
+fn what_waits_for_a_full_spool_does_not_keep_it_from_getting_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spooling = left(dir.path());
+    assert!(spooling.may_hand_back(19, 10) && !spooling.may_hand_back(20, 10));
+    // Three windows that the spool refuses.
+    spooling.written_later = 30;
+    assert!(spooling.may_hand_back(30, 10) && spooling.may_hand_back(49, 10) && !spooling.may_hand_back(50, 10));
+}
