@@ -26,9 +26,9 @@ async fn a_bridge_that_loses_is_told_from_one_that_does_not() {
     let _alone = alone().await;
     let programs = executables().unwrap();
     let folder = programs.parent().unwrap().join("e2e/bench");
-    // It holds batches for long, so that a kill finds some that the broker has forgotten, however busy the machine is.
-    let peer = format!("early={} --linger-ms 500", as_a_peer("early-edge"));
-    let flags = ["--quick", "--only", "kill-drain", "--report", "bench-test", "--peer", &peer];
+    // It holds batches for long: a kill finds seconds of what the broker has forgotten, however busy the machine is.
+    let peer = format!("early={} --linger-ms 4000", as_a_peer("early-edge"));
+    let flags = ["--quick", "--only", "kill-bridge", "--report", "bench-test", "--peer", &peer];
     let mut settings = Settings::try_parse_from(["edge"].iter().chain(&flags)).unwrap();
     (settings.folder, settings.programs) = (folder, programs);
     let report = run(settings).await.unwrap();
