@@ -44,6 +44,9 @@ struct Refusal {
     error: String,
 }
 
+/// What a publish in hand takes besides its bytes, about: this, its place among the others, and the head of its packet.
+const ITEM_BYTES: usize = 384;
+
 const BEFORE_VEHICLE: usize = "v1/".len();
 
 impl Sorted {
@@ -56,9 +59,11 @@ impl Sorted {
         self.entry.mqtt_topic.get(BEFORE_VEHICLE..BEFORE_VEHICLE + self.vehicle_bytes?)
     }
 
-    /// The bytes that it holds.
+    /// The bytes that it holds, about.
     pub(crate) fn size(&self) -> usize {
-        self.entry.mqtt_topic.len() + self.entry.payload.len()
+        let Entry { mqtt_topic, content_type, traceparent, payload, .. } = &self.entry;
+        let optional = [content_type, traceparent].map(|field| field.as_ref().map_or(0, Bytes::len));
+        ITEM_BYTES + mqtt_topic.len() + optional[0] + optional[1] + payload.len()
     }
 
     /// Why it is counted as discarded when Kafka has it.

@@ -218,7 +218,7 @@ impl<R: Release> Edge<R> {
         }
         let listen = self.may_listen();
         let came = self.session.advance(now, may_connect && listen, listen);
-        let mut step = Step { came, worked: came > 0, link: None };
+        let mut step = Step { came, arrived: 0, worked: came > 0, link: None };
         let ingest = unix_millis();
         while let Some(happening) = self.session.next(now, ingest, self.may_listen()) {
             step.worked = true;
@@ -252,7 +252,10 @@ impl<R: Release> Edge<R> {
 
     fn digest(&mut self, happening: Happening, now: Instant, step: &mut Step) -> Result<(), Error> {
         match happening {
-            Happening::Publish { packet_id, entry } => self.take_in(packet_id, entry, now)?,
+            Happening::Publish { packet_id, entry } => {
+                step.arrived += 1;
+                self.take_in(packet_id, entry, now)?;
+            }
             Happening::Connected { resumed, receive_maximum, .. } => {
                 self.books.tracker.connected();
                 self.downlink.connected(resumed, receive_maximum, now)?;
@@ -338,6 +341,8 @@ impl<R: Release> Edge<R> {
 struct Step {
     /// Bytes from the broker.
     came: usize,
+    /// Messages from the broker.
+    arrived: u64,
     /// Something was done.
     worked: bool,
     link: Option<Changed>,

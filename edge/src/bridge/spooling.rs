@@ -5,30 +5,30 @@
 //! fsynced, the vehicle hears of nothing. When deliveries begin again the spool is read back in its order:
 //! *catching up*. Arrivals still go to its end, so that no reading overtakes an earlier one of its vehicle. When
 //! all of it has been handed to the producer, arrivals do so directly again. A spool that takes nothing, because its
-//! disk is full or broken, holds that up only as long as Kafka is away.
+//! disk is full or broken, holds that up only as long as Kafka is away; one that
+//! does not answer at all ends the edge.
 
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::VecDeque,
     mem,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use service::Error;
 
 use super::Edge;
 use crate::{
-    catch_up::CatchUp,
-    config::Config,
     delivery::Ticket,
     intake,
     metrics::{SPOOL_SPOILT, SPOOL_UNREADABLE},
     release::{Item, Release},
-    spool::{Entry, Level, Outcome, Refusal, Settings, Spool},
+    spool::{Entry, Outcome, Refusal},
 };
+use state::HUNG;
+pub(super) use state::Spooling;
 
 /// Records in one batch, and bytes.
 const BATCH: usize = 2_048;
@@ -37,8 +37,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 1 << 20;
 /// What the spool refused, or could not read, is tried again after this time.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
-/// Delivered records behind an undelivered one, at most; then reading waits.
-const MAX_SPREAD: usize = 1 << 20;
 
 /// Where arrivals go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,128 +44,6 @@ pub(super) enum Mode {
     Live,
     Spooling,
     CatchingUp,
-}
-
-/// What the loop knows of its spool.
-pub(super) struct Spooling {
-    spool: Spool,
-    after: Duration,
-    /// Arrivals go to the spool.
-    on: bool,
-    /// To be written, in order.
-    pending: VecDeque<Ticket>,
-    /// Batches that the spool has, oldest first.
-    writing: VecDeque<Vec<Ticket>>,
-    written_later: usize,
-    /// Of batches that came back while others are still with the spool, in order.
-    refused: VecDeque<Ticket>,
-    /// When the refused batch is tried again. It holds up no reading: a full spool gets room by being read.
-    retry_at: Option<Instant>,
-    /// When the spool may be read again after it could not be.
-    read_retry_at: Option<Instant>,
-    refusing: bool,
-    catch_up: CatchUp,
-    /// Reads that were asked for end where `cursor` of `catch_up` will be; these came and wait for room.
-    came_back: VecDeque<(u64, Bytes)>,
-    told_below: u64,
-    /// Found at the start.
-    pub(super) restored: u64,
-    pub(super) spooled: u64,
-}
-
-impl Spooling {
-    /// Opens the spool; none without `--spool`.
-    pub(super) fn open(config: &Config) -> Result<Option<Self>, Error> {
-        let Some(dir) = &config.spool else { return Ok(None) };
-        let spool = Spool::open(dir, Settings::new(config.spool_limit_mib << 20))
-            .map_err(|error| Error::Usage { flag: "spool", detail: error.to_string() })?;
-        let (from, Level { records, bytes, .. }, losses) = (spool.delivered_below(), spool.level(), spool.losses());
-        if records > 0 || losses.torn_bytes > 0 || losses.spoilt_segments > 0 {
-            tracing::info!(records, bytes, ?losses, "the spool was left by an earlier process");
-        }
-        Ok(Some(Self {
-            spool,
-            after: Duration::from_millis(config.spool_after_ms),
-            on: records > 0,
-            pending: VecDeque::new(),
-            writing: VecDeque::new(),
-            written_later: 0,
-            refused: VecDeque::new(),
-            retry_at: None,
-            read_retry_at: None,
-            refusing: false,
-            catch_up: CatchUp::new(from..from + records),
-            came_back: VecDeque::new(),
-            told_below: from,
-            restored: records,
-            spooled: 0,
-        }))
-    }
-
-    pub(super) fn is_on(&self) -> bool {
-        self.on
-    }
-
-    /// Taken in, and not yet safe.
-    pub(super) fn unsafe_yet(&self) -> usize {
-        self.pending.len() + self.written_later + self.refused.len()
-    }
-
-    /// Records that only the spool answers for, or that it answers for, too.
-    pub(super) fn undelivered(&self) -> u64 {
-        self.catch_up.undelivered()
-    }
-
-    /// The spool took nothing when it was last asked.
-    pub(super) fn is_refusing(&self) -> bool {
-        self.refusing
-    }
-
-    pub(super) fn level(&self) -> Level {
-        self.spool.level()
-    }
-
-    pub(super) fn take(&mut self, ticket: Ticket) {
-        self.pending.push_back(ticket);
-    }
-
-    /// Kafka has the record of this position.
-    pub(super) fn delivered(&mut self, position: u64) {
-        self.catch_up.delivered(position);
-    }
-
-    /// Where the spool is to be read from now on, if there is room for more.
-    fn reads_from(&self, window: usize, now: Instant) -> Option<u64> {
-        let may_read = self.came_back.len() < window
-            && self.catch_up.spread() < MAX_SPREAD
-            && self.read_retry_at.is_none_or(|at| at <= now);
-        self.catch_up.to_read().filter(|_| may_read)
-    }
-
-    /// Whether the producer has room for more of what came back. What waits for the spool does not take it: a full spool
-    /// gets room only in this way.
-    fn may_hand_back(&self, in_hand: usize, window: usize) -> bool {
-        in_hand.saturating_sub(self.unsafe_yet()) < 2 * window
-    }
-
-    /// Everything of the spool is with the producer, and nothing waits for the spool.
-    fn is_through(&self) -> bool {
-        self.catch_up.to_read().is_none() && self.came_back.is_empty() && self.unsafe_yet() == 0
-    }
-
-    /// Everything of the spool is with the producer, and nothing is on its way into it.
-    fn holds_nothing(&self) -> bool {
-        self.on && self.catch_up.to_read().is_none() && self.came_back.is_empty() && self.writing.is_empty()
-    }
-
-    pub(super) fn close(&self) {
-        self.spool.close();
-    }
-
-    /// Whether the last outcome has come.
-    pub(super) fn is_closed(&self) -> bool {
-        self.spool.take_outcomes().iter().any(|outcome| matches!(outcome, Outcome::Closed(_) | Outcome::Dead))
-    }
 }
 
 impl<R: Release> Edge<R> {
@@ -195,6 +71,11 @@ impl<R: Release> Edge<R> {
             self.begin(spooling);
         }
         let refused = self.outcomes(spooling, now)?;
+        if spooling.hangs(now) {
+            // The next process, or the standby, gets everything from the broker again.
+            let detail = format!("the disk of --spool has not answered for {HUNG:?}; nothing unsafe was acknowledged");
+            return Err(anyhow::anyhow!(detail).into());
+        }
         if refused && spooling.holds_nothing() && (!stands || !self.tries()) {
             self.do_without(spooling, now)?;
         }
@@ -274,7 +155,7 @@ impl<R: Release> Edge<R> {
                 return;
             }
             spooling.written_later += tickets.len();
-            spooling.writing.push_back(tickets);
+            spooling.writing.push_back((now, tickets));
         }
     }
 
@@ -283,8 +164,7 @@ impl<R: Release> Edge<R> {
         for outcome in spooling.spool.take_outcomes() {
             match outcome {
                 Outcome::Appended(positions) => {
-                    let tickets = spooling.writing.pop_front().unwrap_or_default();
-                    spooling.written_later -= tickets.len();
+                    let tickets = spooling.written();
                     spooling.spooled += tickets.len() as u64;
                     if mem::take(&mut spooling.refusing) {
                         tracing::info!("the spool takes records again");
@@ -294,8 +174,7 @@ impl<R: Release> Edge<R> {
                     }
                 }
                 Outcome::Refused { why, .. } => {
-                    let tickets = spooling.writing.pop_front().unwrap_or_default();
-                    spooling.written_later -= tickets.len();
+                    let tickets = spooling.written();
                     spooling.refused.extend(tickets);
                     self.spool_refuses(spooling, &why, now);
                 }
@@ -307,6 +186,7 @@ impl<R: Release> Edge<R> {
                 }
                 Outcome::Read { records, next } => {
                     spooling.catch_up.read(next);
+                    spooling.bytes_back += records.iter().map(|(_, body)| body.len()).sum::<usize>();
                     spooling.came_back.extend(records);
                 }
                 Outcome::ReadFailed(error) => {
@@ -400,6 +280,7 @@ impl<R: Release> Edge<R> {
             && spooling.may_hand_back(self.books.tracker.in_hand(), window)
             && let Some((position, body)) = spooling.came_back.pop_front()
         {
+            spooling.bytes_back -= body.len();
             let entry = match Entry::decode(body) {
                 Ok(entry) => entry,
                 Err(error) => {

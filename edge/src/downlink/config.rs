@@ -8,10 +8,10 @@ use service::Error;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Commands to vehicles")]
 pub struct Commands {
-    /// The most records of vehicle-commands that are open: neither answered nor expired. Beyond it reading pauses
-    /// until one is.
-    #[arg(long, env = "MOTORCADE_EDGE_MAX_OPEN_COMMANDS", value_name = "N", default_value_t = 20_000)]
-    pub max_open_commands: u32,
+    /// Memory for open commands, neither answered nor expired, those for vehicles of other sites among them, MiB. About
+    /// 1,200 small ones fill one. Beyond it reading pauses until one is closed.
+    #[arg(long, env = "MOTORCADE_EDGE_COMMANDS_MIB", value_name = "MIB", default_value_t = 64)]
+    pub commands_mib: u32,
     /// A command ends this long after it came into Kafka, whatever it says of its expiry, ms.
     #[arg(long, env = "MOTORCADE_EDGE_COMMAND_MAX_AGE_MS", value_name = "MS", default_value_t = 86_400_000)]
     pub command_max_age_ms: u64,
@@ -24,7 +24,7 @@ impl Commands {
     /// Checks every value.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         for (flag, value) in [
-            ("max-open-commands", u64::from(self.max_open_commands)),
+            ("commands-mib", u64::from(self.commands_mib)),
             ("command-max-age-ms", self.command_max_age_ms),
             ("command-pause-ms", self.command_pause_ms),
         ] {

@@ -69,7 +69,7 @@ pub(crate) struct Downlink {
 impl Downlink {
     /// `waker` wakes the loop.
     pub(crate) fn new(config: &Config, waker: Arc<Waker>) -> Self {
-        let limit = config.commands.max_open_commands as usize;
+        let limit = (config.commands.commands_mib as usize) << 20;
         Self {
             open: Open::new(limit, config.commands.pause(), config.max_vehicles as usize),
             config: config.clone(),
@@ -127,14 +127,14 @@ impl Downlink {
         }
     }
 
-    /// Takes what was read, as far as there is room, and says what may be committed. Whether there was anything.
+    /// Takes what was read, asks for more only if there is room, and says what may be committed. Whether there was
+    /// anything.
     pub(crate) fn advance(&mut self, now: Instant, wall: UnixMillis) -> bool {
         self.open.expire(wall);
         let Some(reader) = &self.reader else { return false };
         let mut worked = false;
-        while !self.open.is_full()
-            && let Some(event) = reader.next()
-        {
+        // All of it, also above the limit: what frees room may stand behind what takes some.
+        while let Some(event) = reader.next() {
             worked = true;
             match event {
                 Event::Read { place, command } => self.open.add(place, command, now, wall),
@@ -146,6 +146,7 @@ impl Downlink {
                 Event::Revoked { partition } => self.open.revoked(partition),
             }
         }
+        reader.pause(self.open.is_full());
         if now.duration_since(self.committed_at) >= COMMIT_EVERY {
             self.committed_at = now;
             self.commit();

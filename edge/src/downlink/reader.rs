@@ -70,6 +70,8 @@ pub(super) struct Unfit {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
+    /// No more records are wanted just now.
+    full: AtomicBool,
     ended: AtomicBool,
     /// Next offsets that are to be committed, by partition.
     wanted: Mutex<BTreeMap<i32, i64>>,
@@ -123,6 +125,11 @@ impl Reader {
     /// What came, if something did.
     pub(super) fn next(&self) -> Option<Event> {
         self.events.try_recv().ok()
+    }
+
+    /// Whether records may stay in Kafka for now. A few are on their way and still come.
+    pub(super) fn pause(&self, full: bool) {
+        self.shared.full.store(full, Ordering::Release);
     }
 
     /// These next offsets are to be committed, soon.
@@ -278,7 +285,8 @@ impl Member {
         self.held.push_back(Event::Read { place, command });
     }
 
-    /// Gives the channel what it takes; pauses the partitions while something is left, or too many letters are.
+    /// Gives the channel what it takes; pauses the partitions while something is left, too many letters are, or the
+    /// loop has no room.
     fn hand_over(&mut self, consumer: &BaseConsumer<Context>) {
         let mut handed = false;
         while let Some(event) = self.held.pop_front() {
@@ -295,7 +303,8 @@ impl Member {
         if handed {
             self.waker.wake().ok();
         }
-        let pause = !self.held.is_empty() || self.letters.len() >= MOST_LETTERS;
+        let full = self.shared.full.load(Ordering::Acquire);
+        let pause = full || !self.held.is_empty() || self.letters.len() >= MOST_LETTERS;
         if !pause && !self.paused {
             return;
         }

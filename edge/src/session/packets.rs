@@ -22,6 +22,9 @@ use crate::{
 /// Of the one SUBSCRIBE of a connection.
 const SUBSCRIBE_ID: u16 = 1;
 
+/// Bytes of a publish that are kept although they are neither topic nor payload, at most.
+const MOST_WASTE: usize = 256;
+
 /// What a packet from the broker means to the session.
 pub(super) enum Came {
     Happening(Happening),
@@ -32,8 +35,9 @@ pub(super) enum Came {
 /// Takes the next packet out of the buffer; none if it is not complete.
 pub(super) fn next(inbox: &mut BytesMut, now: UnixMillis) -> Result<Option<Came>, String> {
     lengthen(inbox);
+    let before = inbox.len();
     match Packet::read(inbox, Some(MAX_PACKET_BYTES)) {
-        Ok(packet) => came(packet, now).map(Some),
+        Ok(packet) => came(packet, before - inbox.len(), now).map(Some),
         Err(Error::InsufficientBytes(_)) => Ok(None),
         Err(error) => Err(format!("what the broker sent is no MQTT packet: {error}")),
     }
@@ -51,11 +55,12 @@ fn lengthen(inbox: &mut BytesMut) {
     inbox.extend_from_slice(&rest);
 }
 
-fn came(packet: Packet, now: UnixMillis) -> Result<Came, String> {
+/// `bytes`: of the packet.
+fn came(packet: Packet, bytes: usize, now: UnixMillis) -> Result<Came, String> {
     Ok(Came::Happening(match packet {
         Packet::Publish(publish) => {
             let packet_id = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
-            Happening::Publish { packet_id, entry: entry(publish, now) }
+            Happening::Publish { packet_id, entry: entry(publish, bytes, now) }
         }
         Packet::PubAck(puback) => {
             let taken = matches!(puback.reason, PubAckReason::Success);
@@ -109,8 +114,14 @@ fn refusal(code: ConnectReturnCode) -> Option<Happening> {
     }
 }
 
-fn entry(publish: Publish, ingest: UnixMillis) -> Entry {
+/// A packet of so many bytes, as it is kept.
+fn entry(mut publish: Publish, bytes: usize, ingest: UnixMillis) -> Entry {
     let properties = publish.properties.unwrap_or_default();
+    if bytes > MOST_WASTE + publish.topic.len() + publish.payload.len() {
+        // They share the memory of the whole packet, and would keep the properties that nobody reads.
+        publish.topic = Bytes::copy_from_slice(&publish.topic);
+        publish.payload = Bytes::copy_from_slice(&publish.payload);
+    }
     let traceparent = properties.user_properties.into_iter().find(|(name, _)| name == "traceparent");
     Entry {
         ingest,
@@ -250,6 +261,23 @@ mod tests {
         let size = u32::try_from(size).unwrap();
         assert!(publish(size - 1, &mut outbox).is_err() && publish(size, &mut outbox).is_ok());
         assert_eq!(outbox.len(), before.len() + size as usize);
+    }
+
+    #[test]
+    fn properties_that_nobody_reads_are_not_kept() {
+        for (waste, shared) in [(10, true), (60_000, false)] {
+            let user_properties = vec![("x".to_owned(), "y".repeat(waste))];
+            let properties = PublishProperties { user_properties, ..PublishProperties::default() };
+            let mut inbox = BytesMut::new();
+            let mut publish = Publish::new("v1/veh-1/telemetry", QoS::AtLeastOnce, "{}", Some(properties));
+            publish.pkid = 1;
+            write(&Packet::Publish(publish), &mut inbox);
+            let packet = inbox.as_ptr_range();
+            let Ok(Some(Came::Happening(Happening::Publish { entry, .. }))) = next(&mut inbox, 0) else { panic!() };
+            assert_eq!((&entry.mqtt_topic[..], &entry.payload[..]), (&b"v1/veh-1/telemetry"[..], &b"{}"[..]));
+            assert_eq!(packet.contains(&entry.payload.as_ptr()), shared);
+            assert_eq!(packet.contains(&entry.mqtt_topic.as_ptr()), shared);
+        }
     }
 
     #[test]

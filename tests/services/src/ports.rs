@@ -7,10 +7,11 @@
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, Socket, Type};
 
 use crate::error::{Doing, Error};
 use crate::{Kind, record};
@@ -116,8 +117,17 @@ impl Ports {
     }
 }
 
+/// Whether nothing listens there.
+///
+/// Asked without listening oneself: a listener would be seen by whoever asks the same at this moment, and a
+/// process that another thread starts meanwhile holds a copy of it until its program is loaded.
 fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    let bound = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())
+    };
+    bound().is_ok()
 }
 
 /// Draws ports at random, so that several runs that start at the same moment seldom draw the same ones.
@@ -158,7 +168,19 @@ impl Search {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    #[test]
+    fn who_looks_at_a_port_does_not_take_it_from_who_looks_meanwhile() {
+        let port = Ports::free().unwrap().mongod;
+        let look = || (0..2_000).all(|_| is_free(port));
+        std::thread::scope(|threads| {
+            let others = [threads.spawn(look), threads.spawn(look)];
+            assert!(others.into_iter().all(|other| other.join().unwrap()));
+        });
+    }
 
     #[test]
     fn ports_survive_in_the_folder_unless_taken() {

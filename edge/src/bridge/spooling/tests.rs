@@ -1,8 +1,14 @@
 //! When the spool is read back.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
-use super::*;
+use super::{state::MOST_BACK, *};
+use crate::{
+    catch_up::CatchUp,
+    spool::{Settings, Spool},
+};
 
 /// With five records that an earlier process left.
 fn left(dir: &std::path::Path) -> Spooling {
@@ -20,6 +26,7 @@ fn left(dir: &std::path::Path) -> Spooling {
         refusing: false,
         catch_up: CatchUp::new(1..6),
         came_back: VecDeque::new(),
+        bytes_back: 0,
         told_below: 1,
         restored: 5,
         spooled: 0,
@@ -37,6 +44,9 @@ fn a_spool_that_takes_nothing_is_read_all_the_same() {
     assert_eq!(spooling.reads_from(10, now + REFUSED_PAUSE), Some(1));
     spooling.came_back.extend((0..10).map(|position| (position, Bytes::new())));
     assert_eq!(spooling.reads_from(10, now + REFUSED_PAUSE), None, "what came back waits for room");
+    spooling.came_back.clear();
+    spooling.bytes_back = MOST_BACK;
+    assert_eq!(spooling.reads_from(10, now + REFUSED_PAUSE), None, "few large ones, too");
 }
 
 #[test]
@@ -47,4 +57,16 @@ fn what_waits_for_a_full_spool_does_not_keep_it_from_getting_room() {
     // Three windows that the spool refuses.
     spooling.written_later = 30;
     assert!(spooling.may_hand_back(30, 10) && spooling.may_hand_back(49, 10) && !spooling.may_hand_back(50, 10));
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_not_waited_for_endlessly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut spooling, now) = (left(dir.path()), Instant::now());
+    assert!(!spooling.hangs(now + HUNG), "it was asked for nothing");
+    spooling.writing.extend([(now, Vec::new()), (now + HUNG, Vec::new())]);
+    assert!(!spooling.hangs(now + HUNG - Duration::from_millis(1)));
+    assert!(spooling.hangs(now + HUNG));
+    spooling.written();
+    assert!(!spooling.hangs(now + HUNG));
 }

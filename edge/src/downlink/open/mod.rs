@@ -30,6 +30,10 @@ use super::online::Online;
 /// Pauses double up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
+/// What an open record takes in memory besides its payload, about: its command, three names of its vehicle, and its
+/// places in the maps.
+const RECORD_BYTES: usize = 640;
+
 /// Counts commands in the order in which they came.
 pub(crate) type Number = u64;
 
@@ -68,11 +72,13 @@ pub(crate) struct Counts {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Open {
+    /// Of memory, bytes.
     limit: usize,
     pause: Duration,
     partitions: BTreeMap<i32, Partition>,
     /// Open records of commands, and those that can't be read.
     records: usize,
+    payload_bytes: usize,
     unreadable: usize,
     commands: HashMap<Number, Entry>,
     by_name: HashMap<(Uuid, VehicleId), Number>,
@@ -111,13 +117,14 @@ struct Entry {
 }
 
 impl Open {
-    /// At most `limit` open records; `pause` is the first one without an answer; so many vehicles are known.
+    /// Full with `limit` bytes of open records; `pause` is the first one without an answer; so many vehicles are known.
     pub(crate) fn new(limit: usize, pause: Duration, vehicles: usize) -> Self {
         Self {
             limit,
             pause,
             partitions: BTreeMap::new(),
             records: 0,
+            payload_bytes: 0,
             unreadable: 0,
             commands: HashMap::new(),
             by_name: HashMap::new(),
@@ -152,6 +159,7 @@ impl Open {
         }
         let number = self.next;
         self.next += 1;
+        self.payload_bytes += command.payload.len();
         self.by_name.insert(name, number);
         self.by_vehicle.entry(command.vehicle.clone()).or_default().insert(number);
         self.by_deadline.insert((command.deadline, number));
@@ -287,10 +295,10 @@ impl Open {
         self.partitions.iter().map(|(number, partition)| (*number, partition.commit())).collect()
     }
 
-    /// Whether nothing may be added. Unreadable records don't count: what bounds them is that their dead letters have
+    /// Whether no more should be read. Unreadable records don't count: what bounds them is that their dead letters have
     /// to go, while commands may wait for as long as they live.
     pub(crate) fn is_full(&self) -> bool {
-        self.records >= self.limit
+        self.records * RECORD_BYTES + self.payload_bytes >= self.limit
     }
 
     /// How many records are open.
@@ -338,6 +346,7 @@ impl Open {
         self.set_due(number, None);
         let Some(Entry { command, places, .. }) = self.commands.remove(&number) else { return 0 };
         self.by_deadline.remove(&(command.deadline, number));
+        self.payload_bytes -= command.payload.len();
         if let Some(numbers) = self.by_vehicle.get_mut(&command.vehicle) {
             numbers.remove(&number);
             if numbers.is_empty() {

@@ -167,7 +167,7 @@ proptest! {
 #[test]
 fn the_commit_stands_before_the_first_that_is_open() {
     let now = Instant::now();
-    let mut open = Open::new(10, PAUSE, 10);
+    let mut open = Open::new(usize::MAX, PAUSE, 10);
     assert_eq!(open.commits(), BTreeMap::new(), "nothing is known of a partition before its first record");
     for (offset, id) in [(5, 1), (6, 2), (9, 3)] {
         open.add(at(0, offset), Some(command((1, id), 1_000)), now, 0);
@@ -185,7 +185,7 @@ fn the_commit_stands_before_the_first_that_is_open() {
 #[test]
 fn a_vehicle_that_never_answers_holds_its_place_until_the_life_ends() {
     let now = Instant::now();
-    let mut open = Open::new(2, PAUSE, 10);
+    let mut open = Open::new(2 * RECORD_BYTES, PAUSE, 10);
     open.add(at(0, 0), Some(command((1, 1), 500)), now, 0);
     // A gateway's retry takes a place, too.
     open.add(at(0, 1), Some(command((1, 1), 500)), now, 0);
@@ -204,9 +204,21 @@ fn a_vehicle_that_never_answers_holds_its_place_until_the_life_ends() {
 }
 
 #[test]
+fn large_commands_fill_it_sooner_than_small_ones() {
+    let now = Instant::now();
+    let mut open = Open::new(2 * RECORD_BYTES, PAUSE, 10);
+    let large = Command { payload: vec![b' '; RECORD_BYTES].into(), ..command((1, 1), i64::MAX) };
+    open.add(at(0, 0), Some(large), now, 0);
+    assert!(open.is_full());
+    open.revoked(0);
+    open.add(at(1, 0), Some(command((1, 1), i64::MAX)), now, 0);
+    assert!(!open.is_full(), "nothing is left of it");
+}
+
+#[test]
 fn it_is_published_when_its_vehicle_is_there_again_at_birth_and_after_doubling_pauses() {
     let start = Instant::now();
-    let mut open = Open::new(10, PAUSE, 10);
+    let mut open = Open::new(usize::MAX, PAUSE, 10);
     open.add(at(0, 0), Some(command((1, 1), i64::MAX)), start, 0);
     assert!(publish(&mut open, start).is_empty(), "nobody has heard of the vehicle");
     open.seen("veh-1", start);
@@ -231,7 +243,7 @@ fn it_is_published_when_its_vehicle_is_there_again_at_birth_and_after_doubling_p
 #[test]
 fn an_unreadable_record_is_open_until_its_dead_letter_is_in_kafka() {
     let now = Instant::now();
-    let mut open = Open::new(10, PAUSE, 10);
+    let mut open = Open::new(usize::MAX, PAUSE, 10);
     open.add(at(3, 7), None, now, 0);
     open.expire(i64::MAX);
     assert_eq!(open.commits(), [(3, 7)].into());
@@ -242,7 +254,7 @@ fn an_unreadable_record_is_open_until_its_dead_letter_is_in_kafka() {
 #[test]
 fn a_command_that_can_not_be_published_is_open_until_its_dead_letters_are_in_kafka() {
     let now = Instant::now();
-    let mut open = Open::new(2, PAUSE, 10);
+    let mut open = Open::new(2 * RECORD_BYTES, PAUSE, 10);
     open.seen("veh-1", now);
     open.add(at(0, 4), Some(command((1, 1), 500)), now, 0);
     open.add(at(0, 5), Some(command((1, 1), 500)), now, 0);
