@@ -10,11 +10,11 @@
 //!   -keyout veh-00001.key -out veh-00001.crt
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use native_tls::{Certificate, Identity, Protocol, TlsConnector};
+use native_tls::TlsConnector;
 use serde::{Deserialize, Serialize};
-use service::Error;
+use service::{Error, tls};
 use telemetry::VehicleId;
 
 /// What stands for the vehicle in the name of a file.
@@ -47,16 +47,12 @@ impl Tls {
     /// # Errors
     /// [`Error::Usage`] with the flag's name.
     pub(crate) fn validate(&self, first: &VehicleId) -> Result<(), Error> {
-        for (flag, given, needs, there) in [
+        tls::check_needs([
             ("mqtt-ca", self.mqtt_ca.is_some(), "--mqtt-tls", self.mqtt_tls),
             ("mqtt-cert", self.mqtt_cert.is_some(), "--mqtt-tls", self.mqtt_tls),
             ("mqtt-cert", self.mqtt_cert.is_some(), "--mqtt-key", self.mqtt_key.is_some()),
             ("mqtt-key", self.mqtt_key.is_some(), "--mqtt-cert", self.mqtt_cert.is_some()),
-        ] {
-            if given && !there {
-                return Err(Error::Usage { flag, detail: format!("needs {needs}") });
-            }
-        }
+        ])?;
         if self.mqtt_tls { self.connector(first).map(drop) } else { Ok(()) }
     }
 
@@ -76,35 +72,10 @@ impl Tls {
     /// # Errors
     /// [`Error::Usage`] for a file that can't be used.
     pub(crate) fn connector(&self, vehicle: &VehicleId) -> Result<TlsConnector, Error> {
-        let refused = |flag, path: &Path, error: native_tls::Error| Error::Usage {
-            flag,
-            detail: format!("{}: {error}", path.display()),
-        };
-        let mut builder = TlsConnector::builder();
-        builder.min_protocol_version(Some(Protocol::Tlsv12));
-        if let Some(path) = &self.mqtt_ca {
-            let authorities = Certificate::stack_from_pem(&read("mqtt-ca", path)?)
-                .map_err(|error| refused("mqtt-ca", path, error))?;
-            if authorities.is_empty() {
-                let detail = format!("{}: no certificate in it", path.display());
-                return Err(Error::Usage { flag: "mqtt-ca", detail });
-            }
-            builder.disable_built_in_roots(true);
-            for authority in authorities {
-                builder.add_root_certificate(authority);
-            }
-        }
-        if let Some((certificate, key)) = self.files(vehicle) {
-            let (certificate_pem, key_pem) = (read("mqtt-cert", &certificate)?, read("mqtt-key", &key)?);
-            let identity = Identity::from_pkcs8(&certificate_pem, &key_pem);
-            builder.identity(identity.map_err(|error| refused("mqtt-cert", &certificate, error))?);
-        }
-        builder.build().map_err(|error| Error::Usage { flag: "mqtt-tls", detail: error.to_string() })
+        let own = self.files(vehicle);
+        let own = own.as_ref().map(|(certificate, key)| [("mqtt-cert", certificate.as_path()), ("mqtt-key", key)]);
+        tls::connector("mqtt-tls", self.mqtt_ca.as_deref().map(|path| ("mqtt-ca", path)), own)
     }
-}
-
-fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| Error::Usage { flag, detail: format!("{}: {error}", path.display()) })
 }
 
 #[cfg(test)]
@@ -129,10 +100,8 @@ mod tests {
             (on(), None),
             (Tls { mqtt_ca: Some("ca".into()), ..Tls::default() }, Some("mqtt-ca")),
             (Tls { mqtt_ca: Some("/nowhere/ca".into()), ..on() }, Some("mqtt-ca")),
-            (Tls { mqtt_ca: Some("Cargo.toml".into()), ..on() }, Some("mqtt-ca")),
             (Tls { mqtt_cert: pattern("Cargo.toml"), ..on() }, Some("mqtt-cert")),
             (Tls { mqtt_key: pattern("Cargo.toml"), ..on() }, Some("mqtt-key")),
-            (Tls { mqtt_cert: pattern("Cargo.toml"), mqtt_key: pattern("Cargo.toml"), ..on() }, Some("mqtt-cert")),
             (Tls { mqtt_cert: pattern("{vehicle}"), mqtt_key: pattern("Cargo.toml"), ..on() }, Some("mqtt-cert")),
         ] {
             assert_eq!(refused_flag(&tls), refused, "{tls:?}");

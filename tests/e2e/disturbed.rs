@@ -49,7 +49,7 @@ async fn the_audit_finds_each_duplicate_and_each_reordering_that_the_load_made()
 #[tokio::test(flavor = "multi_thread")]
 async fn vehicles_that_lose_their_connections_lose_no_reading() {
     let flags = "--profile burst --low-rate 200 --period-ms 2000 --burst-ms 500 --storm-share 0.5 --storm-every-ms 1700 \
-        --blackout-share 0.4 --blackout-at-ms 2000 --blackout-ms 1500 --tunnel-ms 800 --tunnel-every-ms 3000";
+        --blackout-share 0.4 --blackout-at-ms 1000 --blackout-ms 1500 --tunnel-ms 800 --tunnel-every-ms 3000";
     let Found { figures, audit, verdict } = run("cut-off", flags).await;
     let figure = |name: &str| figures[name] as u64;
     let made = figure("made_readings");

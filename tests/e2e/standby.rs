@@ -98,3 +98,32 @@ async fn two_edges_agree_again_after_the_brokers_restart() {
     let verdict = scenario.finish_with_ledger_only().await.unwrap();
     assert!(verdict.ok && verdict.checked > 0, "{verdict:?}");
 }
+
+/// What only its disk has is nobody else's to deliver: it does so itself, and bridges nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spool_of_an_edge_that_was_killed_is_drained_while_it_stands_by() {
+    let mut scenario = pair("standby-spool").await;
+    scenario.stack.services.kill(Kind::Kafka).await;
+    poll::until("the first one spools", Duration::from_secs(30), async || {
+        let records = metric(&mut scenario, "first", "edge_spool_records").await;
+        Ok(records.filter(|records| *records > 200.0).map(drop))
+    })
+    .await
+    .unwrap();
+    let first = scenario.stack.kill("first").await.unwrap();
+    takes_over(&mut scenario, "second", ACTIVE_WITHIN).await;
+    scenario.stack.services.restart(Kind::Kafka).await.unwrap();
+    scenario.stack.launch(first).await.unwrap();
+    let restored = metric(&mut scenario, "first", "edge_records_received_total").await;
+    assert!(restored.is_some_and(|restored| restored > 200.0), "it found its spool: {restored:?}");
+    poll::until("its spool is empty", Duration::from_secs(30), async || {
+        let records = metric(&mut scenario, "first", "edge_spool_records").await;
+        Ok(records.filter(|records| *records == 0.0).map(drop))
+    })
+    .await
+    .unwrap();
+    assert!(!connected(&mut scenario, "first").await && connected(&mut scenario, "second").await);
+    scenario.acknowledged(2 * UNDER_LOAD).await.unwrap();
+    let verdict = scenario.finish_with_ledger_only().await.unwrap();
+    assert!(verdict.ok && verdict.checked > 0, "{verdict:?}");
+}

@@ -28,7 +28,7 @@ pub async fn alone() -> SemaphorePermit<'static> {
 }
 
 /// Room for one scenario.
-pub(crate) async fn room() -> SemaphorePermit<'static> {
+pub async fn room() -> SemaphorePermit<'static> {
     ROOM.acquire().await.expect("never closed")
 }
 

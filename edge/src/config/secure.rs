@@ -1,9 +1,9 @@
 //! TLS to both sides, and who we are to Kafka.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use native_tls::{Certificate, Identity, Protocol, TlsConnector};
-use service::Error;
+use native_tls::TlsConnector;
+use service::{Error, tls};
 
 /// Flags of TLS and of Kafka's accounts.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -44,7 +44,7 @@ pub struct Secure {
 impl Secure {
     /// Checks that what belongs together is there, and that files can be read and understood.
     pub(super) fn validate(&self) -> Result<(), Error> {
-        for (flag, given, needs, there) in [
+        tls::check_needs([
             ("mqtt-ca", self.mqtt_ca.is_some(), "--mqtt-tls", self.mqtt_tls),
             ("mqtt-cert", self.mqtt_cert.is_some(), "--mqtt-tls", self.mqtt_tls),
             ("mqtt-cert", self.mqtt_cert.is_some(), "--mqtt-key", self.mqtt_key.is_some()),
@@ -57,11 +57,7 @@ impl Secure {
             // A password does not travel in the clear.
             ("kafka-user", self.kafka_user.is_some(), "--kafka-tls", self.kafka_tls),
             ("kafka-password-file", self.kafka_password_file.is_some(), "--kafka-user", self.kafka_user.is_some()),
-        ] {
-            if given && !there {
-                return Err(Error::Usage { flag, detail: format!("needs {needs}") });
-            }
-        }
+        ])?;
         self.mqtt()?;
         self.kafka().map(|_| ())
     }
@@ -74,32 +70,10 @@ impl Secure {
         if !self.mqtt_tls {
             return Ok(None);
         }
-        let refused = |flag, path: &Path, error: native_tls::Error| Error::Usage {
-            flag,
-            detail: format!("{}: {error}", path.display()),
-        };
-        let mut builder = TlsConnector::builder();
-        builder.min_protocol_version(Some(Protocol::Tlsv12));
-        if let Some(path) = &self.mqtt_ca {
-            let pem = read("mqtt-ca", path)?;
-            let authorities = Certificate::stack_from_pem(&pem).map_err(|error| refused("mqtt-ca", path, error))?;
-            if authorities.is_empty() {
-                let detail = format!("{}: no certificate in it", path.display());
-                return Err(Error::Usage { flag: "mqtt-ca", detail });
-            }
-            builder.disable_built_in_roots(true);
-            for authority in authorities {
-                builder.add_root_certificate(authority);
-            }
-        }
-        if let (Some(cert), Some(key)) = (&self.mqtt_cert, &self.mqtt_key) {
-            let (cert_pem, key_pem) = (read("mqtt-cert", cert)?, read("mqtt-key", key)?);
-            let identity =
-                Identity::from_pkcs8(&cert_pem, &key_pem).map_err(|error| refused("mqtt-cert", cert, error))?;
-            builder.identity(identity);
-        }
-        let connector = builder.build();
-        connector.map(Some).map_err(|error| Error::Usage { flag: "mqtt-tls", detail: error.to_string() })
+        let authorities = self.mqtt_ca.as_deref().map(|path| ("mqtt-ca", path));
+        let own = self.mqtt_cert.as_deref().zip(self.mqtt_key.as_deref());
+        let own = own.map(|(certificate, key)| [("mqtt-cert", certificate), ("mqtt-key", key)]);
+        tls::connector("mqtt-tls", authorities, own).map(Some)
     }
 
     /// librdkafka's settings.
@@ -120,20 +94,16 @@ impl Secure {
             ("kafka-key", "ssl.key.location", &self.kafka_key),
         ] {
             if let Some(path) = path {
-                read(flag, path)?;
+                tls::read_file(flag, path)?;
                 settings.push((name, path.display().to_string()));
             }
         }
         if let (Some(user), Some(path)) = (&self.kafka_user, &self.kafka_password_file) {
-            let password = String::from_utf8_lossy(&read("kafka-password-file", path)?).into_owned();
+            let password = String::from_utf8_lossy(&tls::read_file("kafka-password-file", path)?).into_owned();
             settings.push(("sasl.mechanism", "SCRAM-SHA-512".to_owned()));
             settings.push(("sasl.username", user.clone()));
             settings.push(("sasl.password", password.trim_end_matches(['\r', '\n']).to_owned()));
         }
         Ok(settings)
     }
-}
-
-fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| Error::Usage { flag, detail: format!("{}: {error}", path.display()) })
 }

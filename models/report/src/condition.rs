@@ -58,6 +58,9 @@ pub struct Condition {
     text: String,
 }
 
+/// So many figures with a similar name are told where there is none of that name.
+const MOST_NEAR: usize = 8;
+
 /// The figures that a condition may name.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {
@@ -118,9 +121,13 @@ impl Condition {
         if names.figures.iter().any(|figure| figure == full) {
             return Ok(());
         }
-        let short = names.short.iter().map(|(short, full)| format!("{short} ({full})"));
-        let known: Vec<_> = short.chain(names.figures.iter().cloned()).collect();
-        Err(format!("{:?} is no figure; known are {}", self.figure, known.join(", ")))
+        let mut known: Vec<&str> = names.short.iter().map(|(short, _)| *short).collect();
+        // Units stand in too many names to tell anything.
+        let words: Vec<_> = self.figure.split('_').filter(|word| word.len() > 2).collect();
+        let near = names.figures.iter().filter(|name| words.iter().any(|word| name.contains(word)));
+        known.extend(near.map(String::as_str).take(MOST_NEAR));
+        let known = known.join(", ");
+        Err(format!("{:?} is no figure; known are {known} and whatever a report has under `figures`", self.figure))
     }
 
     /// The name of its verdict.
@@ -234,9 +241,14 @@ mod tests {
             let error = text.parse::<Condition>().unwrap_err();
             assert!(error.contains("p99_ms>50"), "{text}: {error}");
         }
-        let names = Names { figures: &["trip_p99_ms".to_owned()], short: &SHORT };
-        let error = "p98_ms>1".parse::<Condition>().unwrap().check(&names).unwrap_err();
-        assert!(error.contains("p98_ms") && error.contains("p99_ms (trip_p99_ms), trip_p99_ms"), "{error}");
+        let names = Names { figures: &["trip_p99_ms".to_owned(), "lost_readings".to_owned()], short: &SHORT };
+        let error = "trips_p98_ms>1".parse::<Condition>().unwrap().check(&names).unwrap_err();
+        assert!(error.contains("\"trips_p98_ms\" is no figure; known are p99_ms and"), "{error}");
+        let error = "trip_ms>1".parse::<Condition>().unwrap().check(&names).unwrap_err();
+        assert!(
+            error.contains("p99_ms, trip_p99_ms and") && !error.contains("lost_readings"),
+            "what is near it: {error}"
+        );
     }
 
     #[test]

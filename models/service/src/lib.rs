@@ -13,6 +13,7 @@ mod flags;
 mod readiness;
 mod shell;
 mod tally;
+pub mod tls;
 mod token;
 
 pub use address::{Address, InvalidAddress};

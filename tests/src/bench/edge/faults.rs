@@ -19,8 +19,6 @@ use crate::bench::{
 
 /// How long records may go on arriving after the last reading.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(180);
-/// A bridge may take so long until it goes on after Kafka or the broker was away: some wait longer after each attempt.
-const RECOVERS_WITHIN: Duration = Duration::from_secs(45);
 /// How long the fleet waits for the edge's acks: the slowest of them leave after a minute.
 pub(super) const ACK_DRAIN: Duration = Duration::from_secs(75);
 /// How long the fleet waits for the broker's PUBACKs, resends included.
@@ -86,7 +84,7 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
 /// Waits until the bridge goes on, or has had its time to, and then until nothing comes any more: repeats may make the
 /// count whole before everything is there.
 async fn come_to_rest(rig: &Rig, records: u64, settings: &Settings) -> Result<()> {
-    rig.settle(records, RECOVERS_WITHIN, ARRIVE_WITHIN).await?;
+    rig.settle(records, settings.recovers_within(), ARRIVE_WITHIN).await?;
     rig.settle(u64::MAX, settings.standstill(), ARRIVE_WITHIN).await?;
     Ok(())
 }

@@ -74,6 +74,12 @@ impl Settings {
         Duration::from_secs(if self.quick { 4 } else { 15 })
     }
 
+    /// A bridge may take so long until it goes on after Kafka or the broker was away: some wait longer after each
+    /// attempt.
+    pub(crate) fn recovers_within(&self) -> Duration {
+        Duration::from_secs(if self.quick { 10 } else { 45 })
+    }
+
     /// Flags of our edge in rows with faults: as it is shipped, or with acks that leave sooner.
     pub(crate) fn edge_flags(&self) -> Vec<OsString> {
         let soon = ["--ack-min-ms", "1000", "--ack-max-ms", "2000"].map(OsString::from);
