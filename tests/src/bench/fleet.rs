@@ -17,6 +17,7 @@ use super::{
     load::{Judge, Judged, Load, Pace, Told},
     result::{BenchReport, Figures},
     rig::{audit, end, ended, group_of},
+    say,
     topic::Topic,
     usage::{self, Sampler, Used},
 };
@@ -29,6 +30,8 @@ use crate::{
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The slowest acks leave after a minute.
 const DRAIN: Duration = Duration::from_secs(90);
+/// So often it tells how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 /// Left out of the held rate at either end, s.
 const EDGE_S: u64 = 2;
 
@@ -177,7 +180,13 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
     let mut report = Report::new(&settings.report);
     report.parameters = parameters(&settings);
     let ground = Ground::start(&settings).await?;
+    say(&format!(
+        "{} mosquittos, an edge each and Kafka run; {} vehicles connect",
+        ground.sites.len(),
+        settings.vehicles
+    ));
     let watched = watch(&ground, &settings).await?;
+    say("every reading of every vehicle is looked for in Kafka");
     let told = Told::read(&ground.folder.join("load.json"))?;
     let kafka = ground.kafka.addresses().kafka.clone();
     let audited =
@@ -212,9 +221,18 @@ async fn watch(ground: &Ground, settings: &Settings) -> Result<Watched> {
     tokio::time::sleep(Duration::from_secs(EDGE_S)).await;
     let (from, before) = (Instant::now(), ground.topic.count().await?);
     let held = Sampler::start(&named);
-    tokio::time::sleep(Duration::from_secs(settings.hold_s.saturating_sub(2 * EDGE_S))).await;
+    let until = from + Duration::from_secs(settings.hold_s.saturating_sub(2 * EDGE_S));
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        say(&format!("{} s to go; {} readings in Kafka", left.as_secs(), ground.topic.count().await?));
+        tokio::time::sleep(left.min(TELL_EVERY)).await;
+    }
     let (records, took) = (ground.topic.count().await? - before, from.elapsed());
     let held = held.finish();
+    say("the vehicles wait for their last acknowledgements");
     ended(load, DRAIN * 3).await?;
     Ok(Watched { idle, held, all: all.finish(), records, took })
 }

@@ -1,6 +1,6 @@
 //! The run as a whole: services, cases in order, verdicts, report.
 
-use std::{collections::BTreeMap, io::Write, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context, Result};
 
@@ -16,6 +16,7 @@ use crate::{
         load::{Judge, Pace},
         result::{BenchReport, Figures, Rounds, Row, none_of},
         rig::Rig,
+        say,
     },
     report::{Report, Verdict},
 };
@@ -146,11 +147,6 @@ fn brief(figures: &Figures) -> String {
     ];
     let words = told.iter().filter_map(|name| Some(format!("{name} {:.1}", figures.get(*name)?)));
     words.collect::<Vec<_>>().join("  ")
-}
-
-fn say(line: &str) {
-    // Whoever read it may have gone.
-    writeln!(std::io::stdout().lock(), "{line}").ok();
 }
 
 #[cfg(test)]
