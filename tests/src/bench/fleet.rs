@@ -88,9 +88,14 @@ impl Ground {
     async fn start(settings: &Settings) -> Result<Self> {
         let folder = &settings.folder;
         let kafka = Services::start(Options::new(folder.join("kafka")).only(&[Kind::Kafka]).anew()).await?;
-        let ledger = folder.join("ledger");
-        if ledger.exists() {
-            std::fs::remove_dir_all(&ledger)?;
+        // Nothing of an earlier run may be taken for this one's.
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.ends_with("ledger") {
+                std::fs::remove_dir_all(&path)?;
+            } else if path.is_file() {
+                std::fs::remove_file(&path)?;
+            }
         }
         let topic = Topic::create(&kafka.addresses().kafka).await?;
         let programs = settings.programs.canonicalize().context("the folder of programs")?;
@@ -193,9 +198,9 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
         audit(&ground.programs, &kafka, &ground.folder.join("ledger"), &ground.folder.join("audit.json")).await?;
     ground.stop().await?;
 
-    report.figures = figures(&settings, &told, &audited, &watched);
+    report.figures = figures(&settings, &told, &audited, &watched)?;
     let goals = goals::of_fleet(&report.figures, settings.vehicles.into(), rate(settings.rate));
-    report.verdicts = verdicts(&told, &audited, &goals);
+    report.verdicts = verdicts(&told, &audited, &goals)?;
     report.duration_s = began.elapsed().as_secs_f64();
     let report = BenchReport::new(report, Vec::new(), goals);
     report.write()?;
@@ -252,7 +257,7 @@ fn rate(n: u64) -> f64 {
     n as f64
 }
 
-fn figures(settings: &Settings, told: &Told, audited: &Told, watched: &Watched) -> Figures {
+fn figures(settings: &Settings, told: &Told, audited: &Told, watched: &Watched) -> Result<Figures> {
     let vehicles = f64::from(settings.vehicles);
     let mut figures = Figures::new();
     for name in [
@@ -268,26 +273,26 @@ fn figures(settings: &Settings, told: &Told, audited: &Told, watched: &Watched) 
         "acks_messages",
         "published_messages",
     ] {
-        figures.insert(name.to_owned(), told.figure(name));
+        figures.insert(name.to_owned(), told.figure(name)?);
     }
     for (name, value) in [
-        ("lost_readings", rate(audited.g1("lost"))),
-        ("altered_readings", rate(audited.g1("altered"))),
+        ("lost_readings", rate(audited.g1("lost")?)),
+        ("altered_readings", rate(audited.g1("altered")?)),
         // This Kafka is the bench's own: there are no records of others.
-        ("invented_readings", rate(audited.g1("invented")) + audited.figure("foreign_records")),
-        ("found_readings", audited.figure("found_readings")),
-        ("duplicate_readings", audited.figure("duplicate_records")),
-        ("reordered_readings", audited.figure("reordered_readings")),
-        ("verified_readings", audited.figure("verified_readings")),
-        ("verified_vehicles", audited.figure("verified_vehicles")),
+        ("invented_readings", rate(audited.g1("invented")?) + audited.figure("foreign_records")?),
+        ("found_readings", audited.figure("found_readings")?),
+        ("duplicate_readings", audited.figure("duplicate_records")?),
+        ("reordered_readings", audited.figure("reordered_readings")?),
+        ("verified_readings", audited.figure("verified_readings")?),
+        ("verified_vehicles", audited.figure("verified_vehicles")?),
         ("held_per_s", rate(watched.records) / watched.took.as_secs_f64()),
-        ("acks_per_reading", told.figure("acks_messages") / told.figure("acked_readings").max(1.0)),
-        ("load_memory_per_vehicle_bytes", told.figure("memory_per_vehicle_bytes")),
+        ("acks_per_reading", told.figure("acks_messages")? / told.figure("acked_readings")?.max(1.0)),
+        ("load_memory_per_vehicle_bytes", told.figure("memory_per_vehicle_bytes")?),
     ] {
         figures.insert(name.to_owned(), value);
     }
     for percentile in ["p50", "p99", "p999", "max"] {
-        let ms = audited.figure(&format!("schedule_to_kafka_{percentile}_ms"));
+        let ms = audited.figure(&format!("schedule_to_kafka_{percentile}_ms"))?;
         figures.insert(format!("latency_{percentile}_ms"), ms);
     }
     let cpu = by_kind(
@@ -305,7 +310,7 @@ fn figures(settings: &Settings, told: &Told, audited: &Told, watched: &Watched) 
             figures.insert(format!("{kind}_memory_per_vehicle_bytes"), grown / vehicles);
         }
     }
-    figures
+    Ok(figures)
 }
 
 fn parameters(settings: &Settings) -> BTreeMap<String, serde_json::Value> {
@@ -323,7 +328,10 @@ fn parameters(settings: &Settings) -> BTreeMap<String, serde_json::Value> {
 }
 
 /// What the load and the audit say, and the goals.
-fn verdicts(told: &Told, audited: &Told, goals: &[Goal]) -> BTreeMap<String, Verdict> {
+fn verdicts(told: &Told, audited: &Told, goals: &[Goal]) -> Result<BTreeMap<String, Verdict>> {
+    for (report, verdict) in [(told, "G4"), (audited, "G1")] {
+        ensure!(report.verdicts.contains_key(verdict), "a report has no verdict {verdict}");
+    }
     let copied = |(name, judged): (&String, &Judged)| {
         let Judged { ok, checked, counts, examples } = judged.clone();
         (name.clone(), Verdict { ok, checked, counts, examples })
@@ -333,21 +341,21 @@ fn verdicts(told: &Told, audited: &Told, goals: &[Goal]) -> BTreeMap<String, Ver
         goals.iter().filter(|goal| goal.reached() != Some(true)).map(|goal| goal.what.clone()).collect();
     let goals = super::result::none_of("missed", goals.len() as u64, missed.len() as u64, missed);
     verdicts.insert("goals".to_owned(), goals);
-    verdicts.insert("found".to_owned(), found(told, audited));
-    verdicts
+    verdicts.insert("found".to_owned(), found(told, audited)?);
+    Ok(verdicts)
 }
 
 /// Every reading that was made is in Kafka, acknowledged or not, and nothing else is.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, written as floats")]
-fn found(told: &Told, audited: &Told) -> Verdict {
-    let (made, found) = (told.figure("made_readings") as u64, audited.figure("found_readings") as u64);
-    let foreign = audited.figure("foreign_records") as u64;
-    Verdict {
+fn found(told: &Told, audited: &Told) -> Result<Verdict> {
+    let (made, found) = (told.figure("made_readings")? as u64, audited.figure("found_readings")? as u64);
+    let foreign = audited.figure("foreign_records")? as u64;
+    Ok(Verdict {
         ok: found == made && made > 0 && foreign == 0,
         checked: made,
         counts: [("found".to_owned(), found), ("foreign".to_owned(), foreign)].into(),
         examples: Vec::new(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -356,20 +364,22 @@ mod tests {
 
     fn told(verdict: &str, ok: bool) -> Told {
         let judged = Judged { ok, checked: 1, ..Judged::default() };
-        Told { verdicts: [(verdict.to_owned(), judged)].into(), ..Told::default() }
+        let figures = ["made_readings", "found_readings", "foreign_records"].map(|name| (name.to_owned(), 1.0));
+        Told { verdicts: [(verdict.to_owned(), judged)].into(), figures: figures.into() }
     }
 
     #[test]
     fn a_missed_goal_or_a_lost_reading_fails_the_run() {
         let goal = |measured| Goal { what: "sockets".into(), bound: 100.0, at_most: false, measured };
         let ok = |audited, measured| {
-            let mut verdicts = verdicts(&told("G4", true), &told("G1", audited), &[goal(measured)]);
+            let mut verdicts = verdicts(&told("G4", true), &told("G1", audited), &[goal(measured)]).unwrap();
             assert!(verdicts.remove("found").is_some());
             assert_eq!(verdicts.len(), 3);
             verdicts.values().all(|verdict| verdict.ok)
         };
         assert!(ok(true, Some(100.0)));
         assert!(!ok(false, Some(100.0)) && !ok(true, Some(99.0)) && !ok(true, None));
+        assert!(verdicts(&told("G4", true), &told("G4", true), &[]).is_err(), "nobody looked for losses");
     }
 
     #[test]
@@ -380,7 +390,7 @@ mod tests {
         };
         let ok = |made, in_kafka, foreign| {
             let audited = told(&[("found_readings", in_kafka), ("foreign_records", foreign)]);
-            found(&told(&[("made_readings", made)]), &audited).ok
+            found(&told(&[("made_readings", made)]), &audited).unwrap().ok
         };
         assert!(ok(10.0, 10.0, 0.0));
         assert!(!ok(10.0, 9.0, 0.0) && !ok(10.0, 10.0, 1.0) && !ok(0.0, 0.0, 0.0));

@@ -103,6 +103,7 @@ pub fn of_fleet(figures: &Figures, vehicles: f64, rate: f64) -> Vec<Goal> {
         goal("connections per second while they connect", "ramp_connections_per_s", false, 3_000.0),
         // Readings are due at fixed times: what is missing to the rate is rounding at the ends.
         goal("readings per second that Kafka took while the rate was held", "held_per_s", false, 0.99 * rate),
+        goal("memory of the load per connected vehicle, bytes", "load_memory_per_vehicle_bytes", true, 2_048.0),
         goal("acknowledged readings lost", "lost_readings", true, 0.0),
         goal("readings that vehicles gave up", "given_up_readings", true, 0.0),
         goal("readings left in the vehicles' outboxes", "in_outbox_readings", true, 0.0),
@@ -139,14 +140,15 @@ mod tests {
     fn every_goal_of_the_fleet_can_be_missed() {
         let figures = |sockets, ramp, held, left| -> Figures {
             let names = ["established_sockets", "ramp_connections_per_s", "held_per_s"];
+            let memory = ("load_memory_per_vehicle_bytes".to_owned(), 2_048.0 + left);
             let left = ["lost_readings", "given_up_readings", "in_outbox_readings"].map(|name| (name, left));
             let all = names.into_iter().zip([sockets, ramp, held]).chain(left);
-            all.map(|(name, value)| (name.to_owned(), value)).collect()
+            all.map(|(name, value)| (name.to_owned(), value)).chain([memory]).collect()
         };
         let reached = |figures: &Figures| -> Vec<_> {
             of_fleet(figures, 100.0, 1_000.0).iter().filter_map(Goal::reached).collect()
         };
-        assert_eq!(reached(&figures(100.0, 3_000.0, 990.0, 0.0)), [true; 6]);
-        assert_eq!(reached(&figures(99.0, 2_999.0, 989.0, 1.0)), [false; 6]);
+        assert_eq!(reached(&figures(100.0, 3_000.0, 990.0, 0.0)), [true; 7]);
+        assert_eq!(reached(&figures(99.0, 2_999.0, 989.0, 1.0)), [false; 7]);
     }
 }

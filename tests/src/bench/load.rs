@@ -120,14 +120,21 @@ impl Told {
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
-    /// A figure; 0 where there is none.
-    pub fn figure(&self, name: &str) -> f64 {
-        self.figures.get(name).copied().unwrap_or(0.0)
+    /// A figure.
+    ///
+    /// # Errors
+    /// If the report has none of this name: what was not measured is not 0.
+    pub fn figure(&self, name: &str) -> Result<f64> {
+        self.figures.get(name).copied().with_context(|| format!("the report has no figure {name}"))
     }
 
     /// A count of the verdict on loss.
-    pub fn g1(&self, name: &str) -> u64 {
-        self.verdicts.get("G1").and_then(|verdict| verdict.counts.get(name)).copied().unwrap_or(0)
+    ///
+    /// # Errors
+    /// If the report has none of this name.
+    pub fn g1(&self, name: &str) -> Result<u64> {
+        let count = self.verdicts.get("G1").and_then(|verdict| verdict.counts.get(name)).copied();
+        count.with_context(|| format!("the report does not say how many readings are {name}"))
     }
 }
 
@@ -143,8 +150,9 @@ mod tests {
             "verdicts":{"G1":{"ok":false,"checked":5,"lost":2,"altered":0,"examples":["lost: a"]}}}"#;
         std::fs::write(&path, text).unwrap();
         let told = Told::read(&path).unwrap();
-        assert!((told.figure("kafka_records") - 7.0).abs() < 1e-9 && !told.verdicts["G1"].ok);
-        assert_eq!((told.g1("lost"), told.g1("nothing"), told.verdicts["G1"].checked), (2, 0, 5));
+        assert!((told.figure("kafka_records").unwrap() - 7.0).abs() < 1e-9 && !told.verdicts["G1"].ok);
+        assert_eq!((told.g1("lost").unwrap(), told.verdicts["G1"].checked), (2, 5));
+        assert!(told.figure("kafka_record").is_err() && told.g1("nothing").is_err(), "what was not measured is not 0");
         std::fs::write(&path, &text[..40]).unwrap();
         assert!(Told::read(&path).is_err());
     }

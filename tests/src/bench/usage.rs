@@ -1,5 +1,5 @@
-//! What processes use, as the kernel counts it. Every program runs in a process group of its own, so a group is a
-//! program with everything that it started.
+//! What processes use, as the kernel counts it. A program leads a process group of its own, and what it started belongs
+//! to it, also where that has a group of its own again.
 
 use std::{
     collections::BTreeMap,
@@ -28,14 +28,32 @@ pub struct Usage {
     pub peak: u64,
 }
 
-/// The fields of a line of `/proc/<pid>/stat` that matter here: process group and CPU time.
-fn group_and_cpu(stat: &str) -> Option<(i32, Duration)> {
+/// The fields of a line of `/proc/<pid>/stat` that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    parent: i32,
+    group: i32,
+    cpu: Duration,
+}
+
+fn stat(stat: &str) -> Option<Stat> {
     // The name, second and in brackets, may hold blanks and brackets itself.
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    let group = fields.get(2)?.parse().ok()?;
+    let (parent, group) = (fields.get(1)?.parse().ok()?, fields.get(2)?.parse().ok()?);
     // utime, stime, cutime, cstime.
     let ticks: u32 = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
-    Some((group, TICK * ticks))
+    Some(Stat { parent, group, cpu: TICK * ticks })
+}
+
+/// Which of these groups a process belongs to: by its own, or that of the nearest process that it descends from.
+fn belongs(mut process: i32, all: &BTreeMap<i32, Stat>, groups: &[i32]) -> Option<i32> {
+    while let Some(stat) = all.get(&process) {
+        if groups.contains(&stat.group) {
+            return Some(stat.group);
+        }
+        process = stat.parent;
+    }
+    None
 }
 
 fn kib(status: &str, name: &str) -> u64 {
@@ -46,16 +64,17 @@ fn kib(status: &str, name: &str) -> u64 {
 /// What each of these groups has used; those that have ended are absent.
 pub fn of_groups(groups: &[i32]) -> BTreeMap<i32, Usage> {
     let mut usage: BTreeMap<i32, Usage> = BTreeMap::new();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for process in
-        processes.filter(|entry| entry.file_name().to_string_lossy().starts_with(|c: char| c.is_ascii_digit()))
-    {
-        // A process that ends meanwhile has nothing to say.
-        let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
-        let Some((group, cpu)) = group_and_cpu(&stat).filter(|(group, _)| groups.contains(group)) else { continue };
-        let status = fs::read_to_string(process.path().join("status")).unwrap_or_default();
+    let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
+    // A process that ends meanwhile has nothing to say.
+    let all: BTreeMap<i32, Stat> = numbers
+        .filter_map(|number| Some((number, stat(&fs::read_to_string(format!("/proc/{number}/stat")).ok()?)?)))
+        .collect();
+    for (number, stat) in &all {
+        let Some(group) = belongs(*number, &all, groups) else { continue };
+        let status = fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
         let sum = usage.entry(group).or_default();
-        sum.cpu += cpu;
+        sum.cpu += stat.cpu;
         sum.resident += kib(&status, "VmRSS:");
         sum.peak += kib(&status, "VmHWM:");
     }
@@ -184,9 +203,21 @@ mod tests {
 
     #[test]
     fn group_and_time_are_found_behind_any_name() {
-        let stat = "71 (a (b) c) S 1 42 42 0 -1 4194304 100 0 0 0 3 4 5 6 20 0 1 0 100 1000 10";
-        assert_eq!(group_and_cpu(stat), Some((42, TICK * 18)));
-        assert_eq!(group_and_cpu("71 (torn"), None);
+        let line = "71 (a (b) c) S 1 42 42 0 -1 4194304 100 0 0 0 3 4 5 6 20 0 1 0 100 1000 10";
+        assert_eq!(stat(line), Some(Stat { parent: 1, group: 42, cpu: TICK * 18 }));
+        assert_eq!(stat("71 (torn"), None);
+    }
+
+    #[test]
+    fn a_worker_in_a_group_of_its_own_belongs_to_who_started_it() {
+        let stat = |parent, group| Stat { parent, group, cpu: TICK };
+        // A program, its worker, that one's child; the bench itself; another program of the bench's.
+        let all =
+            [(10, stat(2, 10)), (11, stat(10, 11)), (12, stat(11, 11)), (2, stat(1, 2)), (20, stat(2, 20))].into();
+        assert_eq!(
+            [10, 11, 12, 2, 20].map(|n| belongs(n, &all, &[10, 20])),
+            [Some(10), Some(10), Some(10), None, Some(20)]
+        );
     }
 
     #[test]

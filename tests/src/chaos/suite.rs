@@ -37,9 +37,11 @@ pub async fn run(settings: &Settings) -> Result<bool> {
         return Ok(true);
     }
     let mut report = Report::new("chaos");
+    report.parameters.insert("rows".into(), chosen.len().into());
+    report.parameters.insert("rows_of".into(), rows().len().into());
     let began = Instant::now();
     say(&heading());
-    for row in &chosen {
+    for (done, row) in (1..).zip(&chosen) {
         // A panic in a row would leave its services to their watcher; an error is a verdict.
         let outcome = Box::pin(row.run()).await.unwrap_or_else(|error| broken(&error));
         say(&line(row.name, &outcome));
@@ -47,7 +49,8 @@ pub async fn run(settings: &Settings) -> Result<bool> {
             say(&format!("    {what}: {:?} {:?}", verdict.counts, verdict.examples));
         });
         enter(&mut report, row, &outcome);
-        // After each row: a run that is cut short leaves what it has found.
+        report.verdicts.insert("complete".into(), complete(done, chosen.len()));
+        // After each row: a run that is cut short leaves what it has found, and says that it was.
         report.duration_s = began.elapsed().as_secs_f64();
         report::write(&report).context("write the report")?;
     }
@@ -65,6 +68,12 @@ fn choose(settings: &Settings) -> Result<Vec<Row>> {
     }
     let named = |name: &String| super::row(name).with_context(|| format!("no row is called {name}; see --list"));
     settings.rows.iter().map(named).collect()
+}
+
+/// Whether every row that was chosen has had its turn, and there was one.
+fn complete(done: usize, chosen: usize) -> Verdict {
+    let counts = [("rows".to_owned(), chosen as u64)].into();
+    Verdict { ok: done == chosen && chosen > 0, checked: done as u64, counts, examples: Vec::new() }
 }
 
 fn broken(error: &anyhow::Error) -> Outcome {
@@ -146,10 +155,10 @@ fn sum_up(report: &mut Report) {
                 sum.examples.push(name.clone());
             }
         }
-        if rows > 0 {
-            sum.counts.extend(BTreeMap::from([("rows".to_owned(), rows)]));
-            report.verdicts.insert(guarantee.into(), sum);
-        }
+        // Where every row was skipped, nothing was shown.
+        sum.ok &= rows > 0 || guarantee != "G1";
+        sum.counts.extend(BTreeMap::from([("rows".to_owned(), rows)]));
+        report.verdicts.insert(guarantee.into(), sum);
     }
 }
 
@@ -168,6 +177,8 @@ mod tests {
         let mut report = Report::new("chaos");
         enter(&mut report, &row, &Outcome::skipped("no disk"));
         assert!(report.is_ok() && report.parameters["skipped"]["edge-killed"] == "no disk");
+        sum_up(&mut report);
+        assert!(!report.is_ok(), "nothing was shown");
         let lost = Verdict { ok: false, checked: 3, counts: [("lost".to_owned(), 1)].into(), examples: Vec::new() };
         let outcome = Outcome { verdicts: [("G1".to_owned(), lost)].into(), ..Outcome::default() };
         enter(&mut report, &row, &outcome);
@@ -175,6 +186,12 @@ mod tests {
         assert!(!report.is_ok());
         assert_eq!((report.verdicts["G1"].counts["lost"], report.figures["edge_killed_lost_readings"]), (1, 1.0));
         assert_eq!(report.verdicts["G1"].examples, ["edge-killed: G1"]);
+    }
+
+    #[test]
+    fn a_run_that_was_broken_off_or_had_no_row_is_not_complete() {
+        assert!(complete(3, 3).ok);
+        assert!(!complete(2, 3).ok && !complete(0, 0).ok);
     }
 
     #[test]

@@ -25,8 +25,8 @@ struct Reset;
 struct Connection<'a> {
     shared: &'a Shared,
     number: u64,
-    /// It has lost bytes.
-    dead: AtomicBool,
+    /// It has lost bytes, up and down: nothing arrives behind them.
+    dead: [AtomicBool; 2],
 }
 
 /// Carries until both sides have ended, or something ends it.
@@ -34,7 +34,7 @@ pub(super) async fn connection(mut client: TcpStream, mut server: TcpStream, num
     for stream in [&client, &server] {
         stream.set_nodelay(true).ok();
     }
-    let connection = Connection { shared, number, dead: AtomicBool::new(false) };
+    let connection = Connection { shared, number, dead: Default::default() };
     let ended = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
         let both = async {
@@ -64,7 +64,7 @@ impl Connection<'_> {
             if now.door == Door::Shut {
                 return Ok(());
             }
-            if self.dead.load(Ordering::SeqCst) && !now.swallows() && !self.is_forgotten() {
+            if self.dead.iter().any(|dead| dead.load(Ordering::SeqCst)) && !now.swallows() && !self.is_forgotten() {
                 self.count(&self.shared.resets, 1);
                 return Err(Reset);
             }
@@ -95,7 +95,7 @@ impl Connection<'_> {
     async fn write(&self, way: Way, mut to: WriteHalf<'_>, mut queue: Queue) -> Result<Delivered, Reset> {
         while let Some((came, bytes)) = queue.recv().await {
             if !self.passes(way, came, bytes.len()).await {
-                self.dead.store(true, Ordering::SeqCst);
+                self.dead[way as usize].store(true, Ordering::SeqCst);
                 self.count(&self.shared.lost[way as usize], bytes.len());
                 continue;
             }
@@ -112,7 +112,7 @@ impl Connection<'_> {
             to.shutdown().await.map_err(|_| Reset)?;
             Ok(Delivered::All)
         } else {
-            self.dead.store(true, Ordering::SeqCst);
+            self.dead[way as usize].store(true, Ordering::SeqCst);
             Ok(Delivered::Nothing)
         }
     }
@@ -122,7 +122,7 @@ impl Connection<'_> {
         let mut condition = self.shared.condition.subscribe();
         loop {
             let now: Condition = *condition.borrow_and_update();
-            if self.dead.load(Ordering::SeqCst) || self.is_forgotten() {
+            if self.dead[way as usize].load(Ordering::SeqCst) || self.is_forgotten() {
                 return false;
             }
             match now.flow(way) {

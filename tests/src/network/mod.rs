@@ -2,7 +2,7 @@
 //! connections, without any privilege.
 //!
 //! The faults keep to what TCP lets happen. Bytes of a connection are delayed or never arrive, but nothing arrives
-//! behind a gap: a connection that has lost a byte is dead until it ends.
+//! behind a gap: a direction that has lost a byte is dead until the connection ends.
 
 mod carry;
 mod door;

@@ -165,6 +165,11 @@ async fn one_way_swallowed_the_other_still_speaks() {
     hears_nothing(&mut stream).await;
     until("the answer is lost", || link.counts().lost == [0, 2]).await;
     assert_eq!(link.counts().passed, [2, 0]);
+    say(&mut stream, b"more").await;
+    until("so does what comes later", || echo.got.load(Ordering::SeqCst) == 6).await;
+    link.set(Condition::WELL);
+    hear(&mut stream, 1).await.unwrap_err();
+    assert_eq!(link.counts().resets, 1, "behind the gap nothing can come");
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
         }
     }
     rig::ended(running, Duration::from_secs(times.load_s) + load.drain + ARRIVE_WITHIN).await?;
-    let made = rig.told()?.figure("made_readings");
+    let made = rig.told()?.figure("made_readings")?;
     come_to_rest(rig, load.messages, settings).await?;
     let mut figures = Figures::from([("bridge_ended_count".to_owned(), 0.0)]);
     if bridge.is_running() {

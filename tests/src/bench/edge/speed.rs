@@ -71,7 +71,7 @@ pub(super) async fn fill(rig: &mut Rig, planned: &Planned, settings: &Settings) 
     let load = Load { judge: Judge::Puback, ..load_of(rig, planned, settings) };
     rig::ended(rig.load(&load, Some(&rig.ledger())).await?, ARRIVE_WITHIN).await?;
     let told = rig.told()?;
-    ensure!(told.figure("acked_readings") >= load.messages as f64, "the broker did not take all: {:?}", told.figures);
+    ensure!(told.figure("acked_readings")? >= load.messages as f64, "the broker did not take all: {:?}", told.figures);
     ensure!(rig.topic.count().await? == 0, "somebody bridged what was to wait");
     Ok(load.messages)
 }
@@ -122,19 +122,19 @@ pub(super) fn judged(load: &Told, audit: &Told) -> Result<Figures> {
     ensure!(load.verdicts.contains_key("G4"), "the load's report has no verdicts");
     let failed: Vec<_> = load.verdicts.iter().filter(|(_, verdict)| !verdict.ok).collect();
     ensure!(failed.is_empty(), "the load failed: {failed:?}");
-    ensure!(audit.figure("acknowledged_readings") > 0.0, "nothing was acknowledged");
+    ensure!(audit.figure("acknowledged_readings")? > 0.0, "nothing was acknowledged");
     let mut figures = Figures::new();
     for (name, value) in [
-        ("made_readings", load.figure("made_readings")),
-        ("acknowledged_readings", audit.figure("acknowledged_readings")),
-        ("given_up_readings", load.figure("given_up_readings")),
-        ("duplicate_readings", audit.figure("duplicate_records")),
-        ("reordered_readings", audit.figure("reordered_readings")),
-        ("lost_readings", audit.g1("lost") as f64),
-        ("altered_readings", audit.g1("altered") as f64),
+        ("made_readings", load.figure("made_readings")?),
+        ("acknowledged_readings", audit.figure("acknowledged_readings")?),
+        ("given_up_readings", load.figure("given_up_readings")?),
+        ("duplicate_readings", audit.figure("duplicate_records")?),
+        ("reordered_readings", audit.figure("reordered_readings")?),
+        ("lost_readings", audit.g1("lost")? as f64),
+        ("altered_readings", audit.g1("altered")? as f64),
         // The topic is the bench's own: there are no records of others.
-        ("invented_readings", audit.g1("invented") as f64 + audit.figure("foreign_records")),
-        ("load_acks_messages", load.figure("acks_messages")),
+        ("invented_readings", audit.g1("invented")? as f64 + audit.figure("foreign_records")?),
+        ("load_acks_messages", load.figure("acks_messages")?),
     ] {
         figures.insert(name.to_owned(), value);
     }
@@ -153,14 +153,19 @@ mod tests {
 
     #[test]
     fn a_load_that_failed_and_a_row_without_acknowledgements_are_no_measurement() {
+        let figures = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 0.0)).collect();
         let load = |ok| {
             let verdicts = [("G4", true), ("workers", ok)];
             let verdict = |(name, ok): (&str, bool)| (name.to_owned(), Judged { ok, checked: 1, ..Judged::default() });
-            Told { verdicts: verdicts.map(verdict).into(), ..Told::default() }
+            let figures = figures(&["made_readings", "given_up_readings", "acks_messages"]);
+            Told { verdicts: verdicts.map(verdict).into(), figures }
         };
         let audit = |acknowledged: f64| {
-            let figures = [("acknowledged_readings".to_owned(), acknowledged), ("foreign_records".to_owned(), 2.0)];
-            Told { figures: figures.into(), ..Told::default() }
+            let mut figures: Figures = figures(&["duplicate_records", "reordered_readings"]);
+            figures.extend([("acknowledged_readings".to_owned(), acknowledged), ("foreign_records".to_owned(), 2.0)]);
+            let counts = ["lost", "altered", "invented"].map(|name| (name.to_owned(), 0)).into();
+            let verdict = Judged { ok: true, checked: 1, counts, ..Judged::default() };
+            Told { figures, verdicts: [("G1".to_owned(), verdict)].into() }
         };
         let figures = judged(&load(true), &audit(5.0)).unwrap();
         assert!((figures["invented_readings"] - 2.0).abs() < 1e-9, "what nobody of the bench sent counts");

@@ -14,7 +14,14 @@ use crate::{
 
 const UNDER_LOAD: u64 = 1_500;
 /// The edge's memory in a long outage, bytes.
-const MOST_MEMORY: u64 = 60 << 20;
+const MOST_MEMORY: u64 = 60_000_000;
+
+/// It was felt: what Kafka could not take went to the spool.
+async fn finish(trial: Trial) -> Result<Outcome> {
+    let outcome = trial.finish(Promise::recovery(AFTER_AN_OUTAGE)).await?;
+    let spooled = outcome.further["spooled"];
+    Ok(outcome.and("felt", spooled > 0, "nothing was spooled"))
+}
 
 async fn driving(name: &'static str, seconds: u64) -> Result<Trial> {
     let mut trial = Trial::start(name, Setup::default()).await?;
@@ -30,7 +37,7 @@ async fn link_is(name: &'static str, condition: Condition, seconds: u64) -> Resu
     trial.stays(Duration::from_secs(seconds)).await?;
     trial.links.kafka.set(Condition::WELL);
     trial.recovers_from_now();
-    trial.finish(Promise::recovery(AFTER_AN_OUTAGE)).await
+    finish(trial).await
 }
 
 pub(super) async fn stopped(name: &'static str) -> Result<Outcome> {
@@ -39,7 +46,7 @@ pub(super) async fn stopped(name: &'static str) -> Result<Outcome> {
     trial.stays(Duration::from_secs(60)).await?;
     trial.signal_service(Kind::Kafka, Signal::SIGCONT)?;
     trial.recovers_from_now();
-    trial.finish(Promise::recovery(AFTER_AN_OUTAGE)).await
+    finish(trial).await
 }
 
 pub(super) async fn half_open(name: &'static str) -> Result<Outcome> {
@@ -78,7 +85,7 @@ pub(super) async fn flaps(name: &'static str) -> Result<Outcome> {
         trial.stays(Duration::from_secs(3)).await?;
     }
     trial.recovers_from_now();
-    trial.finish(Promise::recovery(AFTER_AN_OUTAGE)).await
+    finish(trial).await
 }
 
 /// Memory must not only be small but flat: what is spooled costs none.
@@ -98,7 +105,7 @@ pub(super) async fn away_for_5_minutes(name: &'static str) -> Result<Outcome> {
     let late = trial.edge_memory_since(from);
     trial.links.kafka.set(Condition::WELL);
     trial.recovers_from_now();
-    let outcome = trial.finish(Promise::recovery(AFTER_AN_OUTAGE)).await?;
+    let outcome = finish(trial).await?;
     let peak = outcome.edge_memory_bytes;
     Ok(outcome
         .told("memory_after_30_s_kib", early >> 10)

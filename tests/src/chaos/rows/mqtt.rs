@@ -27,28 +27,37 @@ fn attentive(seconds: u64) -> Fleet {
     Fleet::Load { vehicles: 50, rate: 500, bytes: 200, window: 1_000, drive: Duration::from_secs(seconds) }
 }
 
-pub(super) async fn edge_half_open(name: &'static str) -> Result<Outcome> {
-    let mut trial = driving(name, Fleet::for_s(25)).await?;
-    trial.links.edge.forget_connections();
+/// It was felt: somebody connects anew.
+async fn finish(trial: Trial, link: fn(&Trial) -> &Link, connections: u64) -> Result<Outcome> {
+    let connects = async || Ok((link(&trial).counts().connections > connections).then_some(()));
+    crate::poll::until("the fault is felt: somebody connects anew", Duration::from_secs(30), connects).await?;
+    trial.finish(Promise::recovery(AFTER_A_DEATH)).await
+}
+
+async fn half_open(name: &'static str, fleet: Fleet, link: fn(&Trial) -> &Link) -> Result<Outcome> {
+    let mut trial = driving(name, fleet).await?;
+    let connections = link(&trial).counts().connections;
+    link(&trial).forget_connections();
     trial.recovers_from_now();
-    let outcome = trial.finish(Promise::recovery(AFTER_A_DEATH)).await?;
-    Ok(outcome)
+    finish(trial, link, connections).await
+}
+
+pub(super) async fn edge_half_open(name: &'static str) -> Result<Outcome> {
+    half_open(name, Fleet::for_s(25), |trial| &trial.links.edge).await
 }
 
 pub(super) async fn vehicles_half_open(name: &'static str) -> Result<Outcome> {
-    let mut trial = driving(name, attentive(25)).await?;
-    trial.links.vehicles.forget_connections();
-    trial.recovers_from_now();
-    trial.finish(Promise::recovery(AFTER_A_DEATH)).await
+    half_open(name, attentive(25), |trial| &trial.links.vehicles).await
 }
 
 async fn held(name: &'static str, link: fn(&Trial) -> &Link, way: Way) -> Result<Outcome> {
     let mut trial = driving(name, attentive(30)).await?;
+    let connections = link(&trial).counts().connections;
     link(&trial).set(Condition::WELL.with(way, Flow::Held));
     trial.stays(HELD).await?;
     link(&trial).set(Condition::WELL);
     trial.recovers_from_now();
-    trial.finish(Promise::recovery(AFTER_A_DEATH)).await
+    finish(trial, link, connections).await
 }
 
 pub(super) async fn edge_publishes_held(name: &'static str) -> Result<Outcome> {
