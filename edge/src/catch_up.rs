@@ -41,6 +41,11 @@ impl CatchUp {
         (self.cursor < self.end).then_some(self.cursor)
     }
 
+    /// So many positions are still to be read.
+    pub(crate) fn left(&self) -> u64 {
+        self.end - self.cursor
+    }
+
     /// The spool was read up to before `next`.
     pub(crate) fn read(&mut self, next: u64) {
         self.cursor = self.cursor.max(next.min(self.end));

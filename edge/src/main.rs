@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 
 fn check(arguments: &Arguments, grace: Grace) -> Result<Kind, Error> {
     arguments.config.validate()?;
-    // What is left after the drain is for the last acks and the farewells.
-    grace.must_hold("drain-timeout-ms", arguments.config.drain_timeout_ms, 1)?;
+    // What is left after the drain is for the last acks and the farewells, which have half a second each.
+    grace.must_hold("drain-timeout-ms", arguments.config.drain_timeout_ms, 1_500)?;
     Ok(Kind::Role)
 }

@@ -63,7 +63,7 @@ impl Metrics {
         );
         describe_gauge!("edge_vehicles", "Vehicles whose acknowledged ranges are remembered");
         describe_gauge!("edge_mqtt_connected", "1 while connected to the MQTT broker");
-        describe_gauge!("edge_active", "0 while another edge with the same id bridges and this one stands by");
+        describe_gauge!("edge_active", "Of a hot standby: 1 while this one of the two bridges");
         describe_gauge!("edge_spool_mode", "0 live, 1 spooling, 2 catching up");
         describe_gauge!("edge_spool_bytes", "Bytes of the spool's files");
         describe_gauge!("edge_spool_records", "Spooled records that Kafka has not confirmed");

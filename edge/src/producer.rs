@@ -78,11 +78,11 @@ fn judge(error: &KafkaError) -> Verdict {
             | RDKafkaErrorCode::InvalidMessage
             | RDKafkaErrorCode::InvalidMessageSize
             | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::InvalidTimestamp
             | RDKafkaErrorCode::PolicyViolation,
         ) => Verdict::Poison,
         Some(RDKafkaErrorCode::Fatal) => Verdict::Fatal,
-        // Among them a topic that was deleted: the record waits until it is there again.
+        // Among them a topic that was deleted: the record waits until it is there again. Or a clock that is far ahead of
+        // Kafka's, ours or one that stamped what was spooled: when it is right again, Kafka takes the record.
         _ => Verdict::Retry,
     }
 }

@@ -103,6 +103,10 @@ impl<R: Release> Edge<R> {
         if let Some(vehicle) = sorted.vehicle() {
             self.books.acks.slow_down(vehicle, pause_ms, now);
         }
+        if packet_id.is_none() {
+            // Nobody waits for a PUBACK.
+            return;
+        }
         let item = Item { sorted, arrival: self.arrivals, with_producer: false, position: None };
         let ticket = self.books.tracker.arrived(packet_id, item);
         self.books.tracker.settle(ticket);

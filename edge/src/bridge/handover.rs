@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use service::Error;
 use telemetry::kafka_topic::DEAD_LETTER;
 
-use super::{Edge, dead};
+use super::{Edge, dead, unix_millis};
 use crate::{
     delivery::Ticket,
     metrics::KAFKA_REFUSED,
@@ -20,7 +20,10 @@ impl<R: Release> Edge<R> {
     /// Gives a record to the producer, or keeps it for later; false if it has to wait for room.
     pub(super) fn hand_over(&mut self, ticket: Ticket) -> Result<bool, Error> {
         let Some(item) = self.books.tracker.get(ticket) else { return Ok(true) };
-        match self.producer.send(ticket, &item.sorted.record()) {
+        let mut record = item.sorted.record();
+        // A clock that was ahead when it came, and was put right: Kafka refuses what is too far in the future.
+        record.timestamp = record.timestamp.min(unix_millis());
+        match self.producer.send(ticket, &record) {
             Ok(()) => Ok(true),
             Err(NotTaken::Full) => {
                 self.metrics.queue_full.increment(1);
@@ -57,7 +60,10 @@ impl<R: Release> Edge<R> {
     fn try_later(&mut self, ticket: Ticket, error: &str) {
         self.metrics.kafka_failures.increment(1);
         let pause = self.failed_backoff.next().max(Duration::from_millis(50));
-        tracing::warn!(error, ?pause, "a delivery failed; trying again");
+        // One tells enough where a thousand fail: the metric counts them.
+        if self.failed.is_empty() {
+            tracing::warn!(error, ?pause, "a delivery failed; trying again");
+        }
         self.failed.push_back((Instant::now() + pause, ticket));
     }
 

@@ -1,6 +1,6 @@
 //! [`Edge`]: the one loop between the MQTT session and the Kafka producer, on a thread of its own.
 //!
-//! It never waits for either. While there is work it looks at both in a steady *beat* of a few milliseconds and
+//! It never waits for either. While there is work it looks at both in a *beat* of a few milliseconds and
 //! does everything that has gathered: a message costs no wake-up, neither here nor in a polling thread of the
 //! producer. Without work it sleeps until the socket wakes it.
 
@@ -217,7 +217,7 @@ impl<R: Release> Edge<R> {
             }
         }
         let listen = self.may_listen();
-        let came = self.session.advance(now, may_connect && listen, listen);
+        let came = self.session.advance(now, may_connect && listen, listen, may_connect);
         let mut step = Step { came, arrived: 0, worked: came > 0, link: None };
         let ingest = unix_millis();
         while let Some(happening) = self.session.next(now, ingest, self.may_listen()) {

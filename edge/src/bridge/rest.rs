@@ -110,8 +110,8 @@ impl Rest {
         self.in_vain = if step.worked { 0 } else { self.in_vain.saturating_add(1) };
         let left = wake_at.map_or(LONGEST, |at| at.saturating_duration_since(now).min(LONGEST));
         if at_work && self.in_vain < PATIENCE {
-            // Deliberately not woken by the socket.
-            return std::thread::sleep(self.beat.length().min(left));
+            // Deliberately not woken by the socket. No timer needs to be finer: with many vehicles one is always due.
+            return std::thread::sleep(self.beat.length().min(left.max(self.beat.shortest)));
         }
         if self.wait(socket, if at_work { left.min(SLOW) } else { left }).is_err() {
             std::thread::sleep(self.beat.length());

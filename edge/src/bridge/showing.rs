@@ -50,8 +50,8 @@ impl<R: Release> Edge<R> {
         self.downlink.show();
         self.metrics.in_flight.set(self.books.tracker.in_hand() as f64);
         self.metrics.vehicles.set(self.books.acks.vehicles() as f64);
-        let standing_by = self.watch.as_ref().is_some_and(|watch| watch.is_standing_by());
-        self.metrics.active.set(f64::from(u8::from(!standing_by)));
+        let active = self.watch.is_none() || self.session.connected();
+        self.metrics.active.set(f64::from(u8::from(active)));
         if let Some(spooling) = &self.spooling {
             self.metrics.spool_mode.set(f64::from(self.mode(now) as u8));
             self.metrics.spool_bytes.set(spooling.level().bytes as f64);

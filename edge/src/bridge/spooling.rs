@@ -4,7 +4,8 @@
 //! the spool, and so is what arrives from then on: *spooling*. The broker gets its PUBACKs once a batch is
 //! fsynced, the vehicle hears of nothing. When deliveries begin again the spool is read back in its order:
 //! *catching up*. Arrivals still go to its end, so that no reading overtakes an earlier one of its vehicle. When
-//! all of it has been handed to the producer, arrivals do so directly again. A spool that takes nothing, because its
+//! it is nearly empty what arrives waits a moment, until all of it has been handed to the producer, and then arrivals
+//! go there directly again. A spool that takes nothing, because its
 //! disk is full or broken, holds that up only as long as Kafka is away; one that
 //! does not answer at all ends the edge.
 
@@ -71,25 +72,36 @@ impl<R: Release> Edge<R> {
             self.begin(spooling);
         }
         let refused = self.outcomes(spooling, now)?;
-        if spooling.hangs(now) {
+        if spooling.hangs() {
             // The next process, or the standby, gets everything from the broker again.
             let detail = format!("the disk of --spool has not answered for {HUNG:?}; nothing unsafe was acknowledged");
             return Err(anyhow::anyhow!(detail).into());
         }
-        if refused && spooling.holds_nothing() && (!stands || !self.tries()) {
-            self.do_without(spooling, now)?;
+        if spooling.holds_nothing() {
+            match (refused, stands) {
+                (true, stands) if !stands || !self.tries() => {
+                    let waiting = spooling.pending.len();
+                    tracing::warn!(waiting, "arrivals go to Kafka, as the spool does not take them");
+                    // Kafka is given its time.
+                    self.progress.made(now);
+                    self.go_live(spooling)?;
+                }
+                (false, false) if !self.stopping || spooling.pending.is_empty() => {
+                    tracing::info!("caught up: arrivals go to Kafka again");
+                    self.go_live(spooling)?;
+                }
+                _ => {}
+            }
         }
-        self.write(spooling, now);
+        if stands || self.stopping || !spooling.is_nearly_through(usize::from(self.config.receive_maximum)) {
+            self.write(spooling, now);
+        }
         if spooling.on && !self.stopping {
             self.read_back(spooling, now)?;
         }
         if spooling.catch_up.base() > spooling.told_below {
             spooling.told_below = spooling.catch_up.base();
             spooling.spool.delivered(spooling.told_below);
-        }
-        if spooling.on && spooling.is_through() && self.waiting.is_empty() && !stands {
-            spooling.on = false;
-            tracing::info!("caught up: arrivals go to Kafka again");
         }
         Ok(())
     }
@@ -125,7 +137,7 @@ impl<R: Release> Edge<R> {
             return;
         }
         spooling.retry_at = None;
-        while !spooling.pending.is_empty() {
+        while !spooling.pending.is_empty() && spooling.spool.has_room_for(BATCH_BYTES) {
             let (mut tickets, mut bodies, mut bytes) = (Vec::new(), Vec::new(), 0);
             while let Some(ticket) = spooling.pending.front().copied()
                 && tickets.len() < BATCH
@@ -155,13 +167,15 @@ impl<R: Release> Edge<R> {
                 return;
             }
             spooling.written_later += tickets.len();
-            spooling.writing.push_back((now, tickets));
+            spooling.writing.push_back(tickets);
         }
     }
 
     /// Takes what the spool answers; whether it has refused something.
     fn outcomes(&mut self, spooling: &mut Spooling, now: Instant) -> Result<bool, Error> {
-        for outcome in spooling.spool.take_outcomes() {
+        let outcomes = spooling.spool.take_outcomes();
+        spooling.heard(!outcomes.is_empty(), now);
+        for outcome in outcomes {
             match outcome {
                 Outcome::Appended(positions) => {
                     let tickets = spooling.written();
@@ -185,11 +199,13 @@ impl<R: Release> Edge<R> {
                     self.metrics.discarded(SPOOL_SPOILT, lost);
                 }
                 Outcome::Read { records, next } => {
+                    spooling.reading = false;
                     spooling.catch_up.read(next);
                     spooling.bytes_back += records.iter().map(|(_, body)| body.len()).sum::<usize>();
                     spooling.came_back.extend(records);
                 }
                 Outcome::ReadFailed(error) => {
+                    spooling.reading = false;
                     tracing::warn!(error, "the spool can't be read just now");
                     spooling.read_retry_at = Some(now + REFUSED_PAUSE);
                 }
@@ -214,13 +230,10 @@ impl<R: Release> Edge<R> {
         self.books.tracker.iter().any(|(_, item)| item.with_producer)
     }
 
-    /// What waits for the spool goes to Kafka in its place.
-    fn do_without(&mut self, spooling: &mut Spooling, now: Instant) -> Result<(), Error> {
-        tracing::warn!(waiting = spooling.pending.len(), "arrivals go to Kafka, as the spool does not take them");
+    /// Arrivals go to Kafka again; first those that wait for the spool.
+    fn go_live(&mut self, spooling: &mut Spooling) -> Result<(), Error> {
         spooling.on = false;
         spooling.retry_at = None;
-        // Kafka is given its time.
-        self.progress.made(now);
         while let Some(ticket) = spooling.pending.pop_front() {
             let Some(item) = self.books.tracker.get_mut(ticket) else { continue };
             let has_it = mem::replace(&mut item.with_producer, true);
@@ -239,7 +252,7 @@ impl<R: Release> Edge<R> {
         spooling.retry_at = Some(now + REFUSED_PAUSE);
         self.metrics.spool_refusals.increment(1);
         if !mem::replace(&mut spooling.refusing, true) {
-            tracing::error!(%why, "the spool takes nothing more: the broker gets no PUBACKs until it does");
+            tracing::error!(%why, "the spool takes nothing more: PUBACKs wait until it does, or Kafka takes what arrives");
         }
     }
 
@@ -274,7 +287,7 @@ impl<R: Release> Edge<R> {
         let window = usize::from(self.config.receive_maximum);
         if let Some(from) = spooling.reads_from(window, now) {
             // Not while another reading is under way.
-            spooling.spool.read(from, READ_BYTES);
+            spooling.reading |= spooling.spool.read(from, READ_BYTES);
         }
         while self.waiting.is_empty()
             && spooling.may_hand_back(self.books.tracker.in_hand(), window)

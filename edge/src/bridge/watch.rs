@@ -74,7 +74,7 @@ impl Watch {
 
     /// Does what can be done now.
     pub(super) fn advance(&mut self, now: Instant) {
-        self.session.advance(now, true, true);
+        self.session.advance(now, true, true, true);
         while let Some(happening) = self.session.next(now, 0, true) {
             match happening {
                 Happening::Publish { packet_id, entry } => {

@@ -157,7 +157,6 @@ impl Config {
             ("ack-max-ms", self.ack_max_ms),
             ("max-vehicles", u64::from(self.max_vehicles)),
             ("connect-timeout-ms", self.connect_timeout_ms),
-            ("in-hand-kib", u64::from(self.in_hand_kib)),
             ("beat-us", u64::from(self.beat_us)),
         ] {
             if value == 0 {
@@ -165,6 +164,10 @@ impl Config {
             }
         }
         self.secure.validate()?;
+        // The largest packet has room, and librdkafka's queue, twice as large, can still be told so.
+        if !(512..=1 << 20).contains(&self.in_hand_kib) {
+            return usage("in-hand-kib", format!("{} is not 512 to {}", self.in_hand_kib, 1 << 20));
+        }
         if self.ack_min_ms > self.ack_max_ms {
             return usage("ack-min-ms", format!("{} is above --ack-max-ms {}", self.ack_min_ms, self.ack_max_ms));
         }
@@ -242,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_none_is_not_blamed_on_the_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = services::Authority::open(folder.path()).unwrap().certificate();
+        let flags = ["--mqtt-tls", "--mqtt-cert", authority.to_str().unwrap(), "--mqtt-key", "Cargo.toml"];
+        assert_eq!(refused_flag(&flags), Some("mqtt-key"));
+    }
+
+    #[test]
     fn wrong_values_are_refused_by_the_flag_name() {
         for (flags, refused) in [
             (&[][..], None),
@@ -275,6 +286,8 @@ mod tests {
             (&["--vehicle-burst", "0"], Some("vehicle-burst")),
             (&["--spool-limit-mib", "1"], Some("spool-limit-mib")),
             (&["--commands-mib", "0"], Some("commands-mib")),
+            (&["--in-hand-kib", "511"], Some("in-hand-kib")),
+            (&["--in-hand-kib", "1048577"], Some("in-hand-kib")),
             (&["--ack-min-ms", "5", "--ack-max-ms", "4"], Some("ack-min-ms")),
         ] {
             assert_eq!(refused_flag(flags), refused, "{flags:?}");

@@ -42,7 +42,7 @@ pub struct Secure {
 }
 
 impl Secure {
-    /// Checks that what belongs together is there, and that files can be read and understood.
+    /// Checks that what belongs together is there, that files can be read, and that those for the broker are understood.
     pub(super) fn validate(&self) -> Result<(), Error> {
         tls::check_needs([
             ("mqtt-ca", self.mqtt_ca.is_some(), "--mqtt-tls", self.mqtt_tls),

@@ -27,6 +27,8 @@ use crate::{config::Config, producer};
 const PAUSE: Duration = Duration::from_secs(1);
 /// Room for the headers of a letter, bytes.
 const HEADERS: usize = 4 * 1024;
+/// The longest content type that is kept, bytes.
+const MAX_CONTENT_TYPE_BYTES: usize = 256;
 /// The longest text of an error, bytes.
 const MAX_ERROR_BYTES: usize = 300;
 
@@ -91,15 +93,17 @@ impl DeadLetters {
     pub(super) fn bury(&mut self, place: Place, message: &BorrowedMessage<'_>, mut invalid: Invalid) {
         let content_type = message.headers().and_then(|headers| {
             let found = headers.iter().find(|header| header.key == header::CONTENT_TYPE)?;
-            Some(found.value?.to_vec())
+            let value = found.value?;
+            Some(value[..value.len().min(MAX_CONTENT_TYPE_BYTES)].to_vec())
         });
-        let room = MAX_MESSAGE_BYTES as usize - HEADERS;
+        let key = message.key().unwrap_or_default().to_vec();
+        // A record that Kafka took has a key that fits.
+        let room = (MAX_MESSAGE_BYTES as usize - HEADERS).saturating_sub(key.len());
         let mut payload = message.payload().unwrap_or_default().to_vec();
         if payload.len() > room {
             payload.truncate(room);
             invalid.detail.push_str("; cut off here");
         }
-        let key = message.key().unwrap_or_default().to_vec();
         self.letters.insert(place, Letter { key, payload, content_type, invalid, send_at: Some(Instant::now()) });
     }
 

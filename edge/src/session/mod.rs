@@ -164,7 +164,8 @@ impl Session {
     }
 
     /// Does what can be done now: connects if it may, reads if `listen`, pings. Returns how many bytes came.
-    pub(crate) fn advance(&mut self, now: Instant, may_connect: bool, listen: bool) -> usize {
+    /// `alone`: no other edge with the same name is known to bridge.
+    pub(crate) fn advance(&mut self, now: Instant, may_connect: bool, listen: bool, alone: bool) -> usize {
         match &mut self.link {
             Link::Down { retry_at } if *retry_at <= now && may_connect => {
                 self.link = self.open();
@@ -173,6 +174,8 @@ impl Session {
             Link::Down { .. } => 0,
             Link::Opening(opening) => {
                 match opening.try_recv() {
+                    // Another one was quicker: it is not thrown out.
+                    Ok(Ok(_)) if !alone => self.go_down(now),
                     Ok(Ok(wire)) => self.greet(wire, now),
                     Ok(Err(why)) => self.lost(why, now),
                     Err(TryRecvError::Empty) => {}

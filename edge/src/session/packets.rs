@@ -22,9 +22,6 @@ use crate::{
 /// Of the one SUBSCRIBE of a connection.
 const SUBSCRIBE_ID: u16 = 1;
 
-/// Bytes of a publish that are kept although they are neither topic nor payload, at most.
-const MOST_WASTE: usize = 256;
-
 /// What a packet from the broker means to the session.
 pub(super) enum Came {
     Happening(Happening),
@@ -35,9 +32,8 @@ pub(super) enum Came {
 /// Takes the next packet out of the buffer; none if it is not complete.
 pub(super) fn next(inbox: &mut BytesMut, now: UnixMillis) -> Result<Option<Came>, String> {
     lengthen(inbox);
-    let before = inbox.len();
     match Packet::read(inbox, Some(MAX_PACKET_BYTES)) {
-        Ok(packet) => came(packet, before - inbox.len(), now).map(Some),
+        Ok(packet) => came(packet, now).map(Some),
         Err(Error::InsufficientBytes(_)) => Ok(None),
         Err(error) => Err(format!("what the broker sent is no MQTT packet: {error}")),
     }
@@ -55,12 +51,11 @@ fn lengthen(inbox: &mut BytesMut) {
     inbox.extend_from_slice(&rest);
 }
 
-/// `bytes`: of the packet.
-fn came(packet: Packet, bytes: usize, now: UnixMillis) -> Result<Came, String> {
+fn came(packet: Packet, now: UnixMillis) -> Result<Came, String> {
     Ok(Came::Happening(match packet {
         Packet::Publish(publish) => {
             let packet_id = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
-            Happening::Publish { packet_id, entry: entry(publish, bytes, now) }
+            Happening::Publish { packet_id, entry: entry(publish, now) }
         }
         Packet::PubAck(puback) => {
             let taken = matches!(puback.reason, PubAckReason::Success);
@@ -114,22 +109,23 @@ fn refusal(code: ConnectReturnCode) -> Option<Happening> {
     }
 }
 
-/// A packet of so many bytes, as it is kept.
-fn entry(mut publish: Publish, bytes: usize, ingest: UnixMillis) -> Entry {
+/// A publish as it is kept: in memory of its own. Slices of what was read would keep all of it for the sake of one small
+/// reading, and what is in hand could not be bounded.
+fn entry(publish: Publish, ingest: UnixMillis) -> Entry {
+    let mut kept = BytesMut::with_capacity(publish.topic.len() + publish.payload.len());
+    kept.extend_from_slice(&publish.topic);
+    kept.extend_from_slice(&publish.payload);
+    let mut payload = kept.freeze();
+    let mqtt_topic = payload.split_to(publish.topic.len());
     let properties = publish.properties.unwrap_or_default();
-    if bytes > MOST_WASTE + publish.topic.len() + publish.payload.len() {
-        // They share the memory of the whole packet, and would keep the properties that nobody reads.
-        publish.topic = Bytes::copy_from_slice(&publish.topic);
-        publish.payload = Bytes::copy_from_slice(&publish.payload);
-    }
     let traceparent = properties.user_properties.into_iter().find(|(name, _)| name == "traceparent");
     Entry {
         ingest,
         qos0: publish.qos == QoS::AtMostOnce,
-        mqtt_topic: publish.topic,
+        mqtt_topic,
         content_type: properties.content_type.map(content_type),
         traceparent: traceparent.map(|(_, value)| value.into()),
-        payload: publish.payload,
+        payload,
     }
 }
 
@@ -264,20 +260,16 @@ mod tests {
     }
 
     #[test]
-    fn properties_that_nobody_reads_are_not_kept() {
-        for (waste, shared) in [(10, true), (60_000, false)] {
-            let user_properties = vec![("x".to_owned(), "y".repeat(waste))];
-            let properties = PublishProperties { user_properties, ..PublishProperties::default() };
-            let mut inbox = BytesMut::new();
-            let mut publish = Publish::new("v1/veh-1/telemetry", QoS::AtLeastOnce, "{}", Some(properties));
-            publish.pkid = 1;
-            write(&Packet::Publish(publish), &mut inbox);
-            let packet = inbox.as_ptr_range();
-            let Ok(Some(Came::Happening(Happening::Publish { entry, .. }))) = next(&mut inbox, 0) else { panic!() };
-            assert_eq!((&entry.mqtt_topic[..], &entry.payload[..]), (&b"v1/veh-1/telemetry"[..], &b"{}"[..]));
-            assert_eq!(packet.contains(&entry.payload.as_ptr()), shared);
-            assert_eq!(packet.contains(&entry.mqtt_topic.as_ptr()), shared);
-        }
+    fn what_is_kept_of_a_publish_keeps_nothing_of_what_was_read_with_it() {
+        let mut inbox = BytesMut::new();
+        let mut publish = Publish::new("v1/veh-1/telemetry", QoS::AtLeastOnce, "{}", None);
+        publish.pkid = 1;
+        write(&Packet::Publish(publish), &mut inbox);
+        inbox.extend_from_slice(&[0; 60_000]);
+        let read = inbox.as_ptr_range();
+        let Ok(Some(Came::Happening(Happening::Publish { entry, .. }))) = next(&mut inbox, 0) else { panic!() };
+        assert_eq!((&entry.mqtt_topic[..], &entry.payload[..]), (&b"v1/veh-1/telemetry"[..], &b"{}"[..]));
+        assert!(![entry.payload.as_ptr(), entry.mqtt_topic.as_ptr()].iter().any(|at| read.contains(at)));
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn a_broker_that_falls_silent_is_left() {
     while !session.connected() {
         now = Instant::now();
         assert!(now < deadline, "no connection");
-        session.advance(now, true, true);
+        session.advance(now, true, true, true);
         while session.next(now, 0, true).is_some() {}
         session.flush();
     }
@@ -108,7 +108,7 @@ fn a_broker_that_falls_silent_is_left() {
     let since = now;
     loop {
         now += Duration::from_millis(1_001);
-        session.advance(now, false, true);
+        session.advance(now, false, true, true);
         if let Some(happening) = session.next(now, 0, true) {
             let Happening::Lost(why) = happening else { panic!("{happening:?}") };
             assert!(why.contains("silent"), "{why}");
@@ -118,6 +118,23 @@ fn a_broker_that_falls_silent_is_left() {
     }
     assert!(now - since > SILENCE);
     drop(socket);
+}
+
+/// Its socket is open before it learns that another edge bridges: a CONNECT would throw that one out.
+#[test]
+fn who_was_slower_does_not_throw_the_other_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut session = session(&["--mqtt", &listener.local_addr().unwrap().to_string()]);
+    session.advance(Instant::now(), true, true, true);
+    let mut socket = listener.accept().unwrap().0;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while matches!(session.link, super::Link::Opening(_)) {
+        assert!(Instant::now() < deadline, "it opens for ever");
+        session.advance(Instant::now(), false, true, false);
+    }
+    session.flush();
+    assert_eq!(socket.read(&mut [0; 14]).unwrap(), 0, "nothing was said");
+    assert!(session.next(Instant::now(), 0, true).is_none(), "nothing was lost either");
 }
 
 #[test]
@@ -152,12 +169,12 @@ fn a_refusal_over_tls_is_heard_although_the_broker_closes_at_once() {
     while !broker.is_finished() {
         assert!(Instant::now() < deadline, "no connection");
         // It does not listen before everything is there, so that one reading brings the refusal and the end.
-        session.advance(Instant::now(), true, false);
+        session.advance(Instant::now(), true, false, true);
         session.flush();
         std::thread::sleep(Duration::from_millis(1));
     }
     broker.join().unwrap();
-    session.advance(Instant::now(), true, true);
+    session.advance(Instant::now(), true, true, true);
     let happening = session.next(Instant::now(), 0, true);
     let Some(Happening::Refused(why)) = happening else { panic!("{happening:?}") };
     assert!(why.contains("BadUserNamePassword"), "{why}");

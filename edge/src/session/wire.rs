@@ -11,7 +11,7 @@ use bytes::{Buf, BytesMut};
 use native_tls::{TlsConnector, TlsStream};
 use service::Address;
 
-/// Bytes that a block of the reading buffer holds. Records in hand share its memory: while they are, it stays.
+/// Bytes that a block of the reading buffer holds.
 const BLOCK: usize = 64 * 1024;
 
 /// A connected socket.

@@ -72,6 +72,12 @@ struct State {
     losses: Losses,
 }
 
+impl State {
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.sizes.is_empty() || (self.sizes.len() < MAX_BATCHES && self.bytes + bytes <= MAX_BYTES)
+    }
+}
+
 /// Where the loop and the thread meet.
 #[derive(Debug, Default)]
 struct Desk {
@@ -163,6 +169,11 @@ impl Spool {
         self.delivered_below
     }
 
+    /// Whether a batch of so many bytes would be taken now.
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        self.desk.state().has_room_for(bytes)
+    }
+
     /// Hands a batch over. Never waits.
     ///
     /// # Errors
@@ -170,8 +181,7 @@ impl Spool {
     pub fn append(&self, batch: Vec<Bytes>) -> Result<(), Vec<Bytes>> {
         let size = batch.iter().map(Bytes::len).sum();
         let mut state = self.desk.state();
-        let many = state.sizes.len() >= MAX_BATCHES || (!state.sizes.is_empty() && state.bytes + size > MAX_BYTES);
-        if many || state.closing || state.ended {
+        if !state.has_room_for(size) || state.closing || state.ended {
             return Err(batch);
         }
         state.sizes.push_back(size);

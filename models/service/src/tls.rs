@@ -54,10 +54,17 @@ pub fn connector(
     }
     if let Some([certificate, key]) = own {
         let (certificate_pem, key_pem) = (read_file(certificate.0, certificate.1)?, read_file(key.0, key.1)?);
+        // By itself first: what is wrong from here on is the key's.
+        match Certificate::stack_from_pem(&certificate_pem) {
+            Ok(chain) if chain.is_empty() => return Err(refused(certificate.0, certificate.1, "no certificate in it")),
+            Ok(_) => {}
+            Err(error) => return Err(refused(certificate.0, certificate.1, error)),
+        }
         let identity = Identity::from_pkcs8(&certificate_pem, &key_pem);
-        builder.identity(identity.map_err(|error| refused(certificate.0, certificate.1, error))?);
+        builder.identity(identity.map_err(|error| refused(key.0, key.1, error))?);
     }
-    builder.build().map_err(|error| Error::Usage { flag: on, detail: error.to_string() })
+    let pair = own.map_or_else(String::new, |[certificate, key]| format!("--{} with --{}: ", certificate.0, key.0));
+    builder.build().map_err(|error| Error::Usage { flag: on, detail: format!("{pair}{error}") })
 }
 
 fn refused(flag: &'static str, path: &Path, why: impl std::fmt::Display) -> Error {

@@ -17,7 +17,9 @@ use crate::{
 
 /// Above this nothing more is read back until some of it is with the producer, bytes.
 pub(super) const MOST_BACK: usize = 8 << 20;
-/// A disk that takes so long is not waited for.
+/// A disk that has taken so long is said to take nothing,
+const SLOW: Duration = Duration::from_secs(3);
+/// and after this time it is not waited for.
 pub(super) const HUNG: Duration = Duration::from_secs(30);
 /// Delivered records behind an undelivered one, at most; then reading waits.
 const MAX_SPREAD: usize = 1 << 20;
@@ -30,8 +32,8 @@ pub(in crate::bridge) struct Spooling {
     pub(super) on: bool,
     /// To be written, in order.
     pub(super) pending: VecDeque<Ticket>,
-    /// Batches that the spool has, oldest first, and since when.
-    pub(super) writing: VecDeque<(Instant, Vec<Ticket>)>,
+    /// Batches that the spool has, oldest first.
+    pub(super) writing: VecDeque<Vec<Ticket>>,
     pub(super) written_later: usize,
     /// Of batches that came back while others are still with the spool, in order.
     pub(super) refused: VecDeque<Ticket>,
@@ -40,6 +42,11 @@ pub(in crate::bridge) struct Spooling {
     /// When the spool may be read again after it could not be.
     pub(super) read_retry_at: Option<Instant>,
     pub(super) refusing: bool,
+    /// It was asked for records.
+    pub(super) reading: bool,
+    /// For how long it has been asked for something and answered nothing, and when that was last looked at.
+    pub(super) silent: Duration,
+    pub(super) looked_at: Instant,
     pub(super) catch_up: CatchUp,
     /// Reads that were asked for end where `cursor` of `catch_up` will be; these came and wait for room.
     pub(super) came_back: VecDeque<(u64, Bytes)>,
@@ -71,6 +78,9 @@ impl Spooling {
             retry_at: None,
             read_retry_at: None,
             refusing: false,
+            reading: false,
+            silent: Duration::ZERO,
+            looked_at: Instant::now(),
             catch_up: CatchUp::new(from..from + records),
             came_back: VecDeque::new(),
             bytes_back: 0,
@@ -94,9 +104,9 @@ impl Spooling {
         self.catch_up.undelivered()
     }
 
-    /// The spool took nothing when it was last asked.
+    /// The spool took nothing when it was last asked, or does not answer.
     pub(in crate::bridge) fn is_refusing(&self) -> bool {
-        self.refusing
+        self.refusing || self.silent >= SLOW
     }
 
     pub(in crate::bridge) fn level(&self) -> Level {
@@ -127,9 +137,11 @@ impl Spooling {
         in_hand.saturating_sub(self.unsafe_yet()) < 2 * window
     }
 
-    /// Everything of the spool is with the producer, and nothing waits for the spool.
-    pub(super) fn is_through(&self) -> bool {
-        self.catch_up.to_read().is_none() && self.came_back.is_empty() && self.unsafe_yet() == 0
+    /// Less than a window is to be handed to the producer: nothing more is written, so that it comes to its end however
+    /// much arrives.
+    pub(super) fn is_nearly_through(&self, window: usize) -> bool {
+        let left = usize::try_from(self.catch_up.left()).unwrap_or(usize::MAX);
+        left.saturating_add(self.came_back.len() + self.written_later) < window
     }
 
     /// Everything of the spool is with the producer, and nothing is on its way into it.
@@ -139,15 +151,24 @@ impl Spooling {
 
     /// The oldest batch, answered.
     pub(super) fn written(&mut self) -> Vec<Ticket> {
-        let (_, tickets) = self.writing.pop_front().unwrap_or_else(|| (Instant::now(), Vec::new()));
+        let tickets = self.writing.pop_front().unwrap_or_default();
         self.written_later -= tickets.len();
         tickets
     }
 
+    /// Whether the spool has `answered` anything since the last look.
+    pub(super) fn heard(&mut self, answered: bool, now: Instant) {
+        // A process that stood still for longer did not listen meanwhile.
+        let passed = now.saturating_duration_since(self.looked_at).min(Duration::from_secs(1));
+        self.looked_at = now;
+        let asked = self.reading || !self.writing.is_empty();
+        self.silent = if answered || !asked { Duration::ZERO } else { self.silent + passed };
+    }
+
     /// Whether the disk has not answered for longer than is waited. What it has can't go to Kafka without it, for
     /// older readings of the same vehicles may stand in it.
-    pub(super) fn hangs(&self, now: Instant) -> bool {
-        self.writing.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= HUNG)
+    pub(super) fn hangs(&self) -> bool {
+        self.silent >= HUNG
     }
 
     pub(in crate::bridge) fn close(&self) {

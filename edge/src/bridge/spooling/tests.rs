@@ -24,6 +24,9 @@ fn left(dir: &std::path::Path) -> Spooling {
         retry_at: None,
         read_retry_at: None,
         refusing: false,
+        reading: false,
+        silent: Duration::ZERO,
+        looked_at: Instant::now(),
         catch_up: CatchUp::new(1..6),
         came_back: VecDeque::new(),
         bytes_back: 0,
@@ -62,11 +65,44 @@ fn what_waits_for_a_full_spool_does_not_keep_it_from_getting_room() {
 #[test]
 fn a_disk_that_does_not_answer_is_not_waited_for_endlessly() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut spooling, now) = (left(dir.path()), Instant::now());
-    assert!(!spooling.hangs(now + HUNG), "it was asked for nothing");
-    spooling.writing.extend([(now, Vec::new()), (now + HUNG, Vec::new())]);
-    assert!(!spooling.hangs(now + HUNG - Duration::from_millis(1)));
-    assert!(spooling.hangs(now + HUNG));
+    let (mut spooling, mut now) = (left(dir.path()), Instant::now());
+    let mut for_s = |spooling: &mut Spooling, seconds: u64, answered: bool| {
+        for _ in 0..4 * seconds {
+            now += Duration::from_millis(250);
+            spooling.heard(answered, now);
+        }
+    };
+    for_s(&mut spooling, 60, false);
+    assert!(!spooling.hangs(), "it was asked for nothing");
+    spooling.writing.push_back(Vec::new());
+    for_s(&mut spooling, 29, false);
+    assert!(!spooling.hangs() && spooling.is_refusing());
+    for_s(&mut spooling, 60, true);
+    assert!(!spooling.hangs() && !spooling.is_refusing(), "slow, but it answers");
     spooling.written();
-    assert!(!spooling.hangs(now + HUNG));
+    spooling.reading = true;
+    for_s(&mut spooling, 30, false);
+    assert!(spooling.hangs(), "nor is a reading");
+}
+
+#[test]
+fn a_process_that_stood_still_does_not_blame_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut spooling, now) = (left(dir.path()), Instant::now());
+    spooling.writing.push_back(Vec::new());
+    spooling.heard(false, now);
+    spooling.heard(false, now + 2 * HUNG);
+    assert!(!spooling.hangs());
+}
+
+#[test]
+fn a_spool_that_is_nearly_empty_gets_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spooling = left(dir.path());
+    assert!(spooling.is_nearly_through(6) && !spooling.is_nearly_through(5), "five are to be read");
+    spooling.catch_up.read(6);
+    spooling.came_back.extend((1..6).map(|position| (position, Bytes::new())));
+    assert!(spooling.is_nearly_through(6) && !spooling.is_nearly_through(5), "they wait for room");
+    spooling.written_later = 1;
+    assert!(!spooling.is_nearly_through(6), "one more is on its way into it");
 }

@@ -13,6 +13,8 @@ use crate::{
 };
 
 const UNDER_LOAD: u64 = 1_500;
+/// 1.5 million readings are caught up with, and the load goes on for longer.
+const LIVE_WITHIN: Duration = Duration::from_secs(40);
 /// The edge's memory in a long outage, bytes.
 const MOST_MEMORY: u64 = 60_000_000;
 
@@ -92,7 +94,7 @@ pub(super) async fn flaps(name: &'static str) -> Result<Outcome> {
 pub(super) async fn away_for_5_minutes(name: &'static str) -> Result<Outcome> {
     const OUTAGE: Duration = Duration::from_secs(300);
     let mut trial = Trial::start(name, Setup::default()).await?;
-    let drive = OUTAGE + Duration::from_secs(20);
+    let drive = OUTAGE + Duration::from_secs(60);
     trial.drive(Fleet::Load { vehicles: 500, rate: 5_000, bytes: 200, window: 5_000, drive }).await?;
     trial.stored(25_000).await?;
     trial.links.kafka.set(Condition::CUT);
@@ -105,6 +107,8 @@ pub(super) async fn away_for_5_minutes(name: &'static str) -> Result<Outcome> {
     let late = trial.edge_memory_since(from);
     trial.links.kafka.set(Condition::WELL);
     trial.recovers_from_now();
+    // However much arrives: the way through the spool comes to an end.
+    trial.edge_is("arrivals go to Kafka again, under load", LIVE_WITHIN, |edge| edge.mode == 0.0).await?;
     let outcome = finish(trial).await?;
     let peak = outcome.edge_memory_bytes;
     Ok(outcome
