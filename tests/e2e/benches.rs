@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 use tests::{
-    bench::edge::{Settings, run},
+    bench::{
+        edge::{Settings, run},
+        fleet,
+    },
     process::{build_executables, executables},
-    scenario::alone,
+    scenario::{alone, room},
 };
 
 /// An edge of ours, started as other bridges are: with nothing but what a peer finds in its environment.
@@ -44,4 +47,27 @@ async fn a_bridge_that_loses_is_told_from_one_that_does_not() {
     let [all, lost] = found["early"];
     assert!(lost.unwrap() > 0.0 && all.unwrap() > lost.unwrap(), "{found:?}");
     assert_eq!(found["motorcade"], [all, Some(0.0)]);
+}
+
+/// The bench of the fleet in small: two sites, and every reading is looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_fleet_on_two_brokers_is_measured_and_nothing_is_missing() {
+    build_executables().unwrap();
+    let _room = room().await;
+    let programs = executables().unwrap();
+    let folder = programs.parent().unwrap().join("e2e/bench-fleet");
+    let flags =
+        ["--vehicles", "300", "--per-broker", "150", "--rate", "600", "--hold-s", "10", "--report", "fleet-test"];
+    let mut settings = fleet::Settings::try_parse_from(["fleet"].iter().chain(&flags)).unwrap();
+    (settings.folder, settings.programs) = (folder, programs);
+    let report = fleet::run(settings).await.unwrap();
+    // How fast vehicles connect, and what they cost, is of the shipped program on a machine without other work.
+    let verdicts = report.report.verdicts.iter().filter(|(name, _)| *name != "goals");
+    for (name, verdict) in verdicts {
+        assert!(verdict.ok && verdict.checked > 0, "{name}: {verdict:#?}");
+    }
+    let figure = |name: &str| report.report.figures[name];
+    assert_eq!([figure("established_sockets"), figure("verified_vehicles")], [300.0, 300.0]);
+    assert_eq!([figure("found_readings"), figure("lost_readings"), figure("duplicate_readings")], [6_000.0, 0.0, 0.0]);
+    assert!(figure("load_core_percent") > 0.5, "the load's workers are counted");
 }

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use services::Kind;
 use tests::{
     demo::stages,
+    network::{Condition, Link},
     poll,
     process::Program,
     scenario::{Fleet, Scenario},
@@ -42,9 +43,17 @@ async fn takes_over(scenario: &mut Scenario, name: &str, within: Duration) -> Du
 }
 
 async fn pair(name: &'static str) -> Scenario {
-    let mut scenario = Scenario::bare(name).await.unwrap();
+    pair_of(Scenario::bare(name).await.unwrap(), None).await
+}
+
+/// The first one may reach the broker through a link.
+async fn pair_of(mut scenario: Scenario, link: Option<&Link>) -> Scenario {
     for name in ["first", "second"] {
         let program = edge(&scenario, name);
+        let program = match link.filter(|_| name == "first") {
+            Some(link) => program.with(["--mqtt".to_owned(), link.address().to_string()]),
+            None => program,
+        };
         scenario.stack.launch(program).await.unwrap();
     }
     assert!(connected(&mut scenario, "first").await && !connected(&mut scenario, "second").await);
@@ -81,6 +90,27 @@ async fn an_edge_that_stood_still_finds_its_place_taken_and_leaves_it() {
     })
     .await
     .unwrap();
+    let reconnects = metric(&mut scenario, "second", "edge_reconnects_total").await;
+    assert_eq!(reconnects, Some(0.0), "nobody kicked the second one");
+    let verdict = scenario.finish_with_ledger_only().await.unwrap();
+    assert!(verdict.ok && verdict.checked > 0, "{verdict:?}");
+}
+
+/// Its connections stay, and nothing goes through: neither it nor the broker is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_cut_off_is_replaced_and_stands_by_when_the_network_is_back() {
+    let scenario = Scenario::bare("standby-cut").await.unwrap();
+    let link = Link::to(scenario.stack.services.addresses().mqtt_edge).await.unwrap();
+    let mut scenario = pair_of(scenario, Some(&link)).await;
+    link.set(Condition::HALF_OPEN);
+    takes_over(&mut scenario, "second", ACTIVE_WITHIN).await;
+    scenario.acknowledged(2 * UNDER_LOAD).await.unwrap();
+    link.set(Condition::WELL);
+    // It has heard who bridges now.
+    let link_works = async || Ok((link.counts().passed[1] > 0 && link.counts().resets > 0).then_some(()));
+    poll::until("the first one's connections end", Duration::from_secs(10), link_works).await.unwrap();
+    scenario.acknowledged(3 * UNDER_LOAD).await.unwrap();
+    assert!(!connected(&mut scenario, "first").await);
     let reconnects = metric(&mut scenario, "second", "edge_reconnects_total").await;
     assert_eq!(reconnects, Some(0.0), "nobody kicked the second one");
     let verdict = scenario.finish_with_ledger_only().await.unwrap();

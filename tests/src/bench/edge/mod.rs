@@ -24,6 +24,9 @@ pub struct Settings {
     /// Other bridges.
     #[arg(long = "peer", value_name = "NAME=COMMAND", help = PEER_HELP)]
     pub peers: Vec<Contender>,
+    /// What readers of the report should know, such as how a peer is configured. May be given several times.
+    #[arg(long = "note", value_name = "TEXT")]
+    pub notes: Vec<String>,
     /// Only these rows.
     #[arg(long, value_name = "ROW,…", value_delimiter = ',', value_enum)]
     pub only: Vec<Kind>,

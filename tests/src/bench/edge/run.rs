@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use super::{
     Settings, ceiling, faults, outage,
@@ -78,14 +79,9 @@ async fn measure(rig: &mut Rig, planned: &Planned, settings: &Settings) -> Resul
 }
 
 fn parameters(settings: &Settings) -> BTreeMap<String, serde_json::Value> {
-    let peers: BTreeMap<_, _> = settings
-        .peers
-        .iter()
-        .filter_map(|peer| match peer {
-            Contender::Peer { name, command } => Some((name.clone(), command.clone())),
-            Contender::Motorcade => None,
-        })
-        .collect();
+    let only = settings.only.iter().filter_map(ValueEnum::to_possible_value);
+    let only: Vec<_> = only.map(|value| value.get_name().to_owned()).collect();
+    let peers: Vec<_> = settings.peers.iter().map(Contender::name).collect();
     [
         ("rounds", settings.rounds.into()),
         ("messages", settings.messages.into()),
@@ -93,7 +89,9 @@ fn parameters(settings: &Settings) -> BTreeMap<String, serde_json::Value> {
         ("outage_s", settings.outage_s.into()),
         ("quick", settings.quick.into()),
         ("seed", settings.seed.into()),
-        ("peers", peers.keys().cloned().collect::<Vec<_>>().into()),
+        ("only", only.into()),
+        ("peers", peers.into()),
+        ("notes", settings.notes.clone().into()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()

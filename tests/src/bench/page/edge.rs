@@ -3,7 +3,7 @@
 use super::{
     circumstances, goals,
     table::{Align, Table, number, spread},
-    verdicts,
+    texts, verdicts,
 };
 use crate::bench::{
     contender::MOTORCADE,
@@ -16,9 +16,9 @@ const FORM: &str = "change-200";
 fn words(row: &str) -> String {
     match row.split_once('-') {
         Some(("paced", rate)) => format!("paced, {}/s", rate.parse().map_or_else(|_| rate.to_owned(), number)),
-        Some(("kill", "bridge")) => "the bridge is killed, and started again 2 s later".to_owned(),
+        Some(("kill", "bridge")) => "the bridge is killed, and started again".to_owned(),
         Some(("kill", "broker")) => "the broker is killed and started again".to_owned(),
-        Some(("kill", "kafka")) => "Kafka is killed, and started again 10 s later".to_owned(),
+        Some(("kill", "kafka")) => "Kafka is killed, and started again seconds later".to_owned(),
         Some(("kill", "drain")) => "a backlog waits; the bridge is killed at 20 % and at 50 % of it".to_owned(),
         _ => row.to_owned(),
     }
@@ -43,6 +43,15 @@ fn ratio(row: &Row, rows: &[Row]) -> String {
     }
 }
 
+/// How it is run again. The commands of peers are paths of the machine.
+fn again(read: &Read) -> String {
+    let only = texts(read, "only").join(",");
+    let peers = texts(read, "peers").into_iter().filter(|name| *name != MOTORCADE);
+    let flags = peers.map(|name| format!("--peer {name}=COMMAND"));
+    let flags: Vec<_> = flags.chain((!only.is_empty()).then(|| format!("--only {only}"))).collect();
+    if flags.is_empty() { "make bench-edge".to_owned() } else { format!("make bench-edge FLAGS='{}'", flags.join(" ")) }
+}
+
 /// The section.
 pub(super) fn section(read: &Read) -> String {
     let mut text = format!(
@@ -50,9 +59,15 @@ pub(super) fn section(read: &Read) -> String {
          MQTT QoS 1 from 100 vehicles through mosquitto 2 (one broker, the shipped configuration) to Kafka 4 (one node, \
          acks of all replicas), everything on the same cores over loopback. *paced*: readings at a steady rate. *blast*: \
          as fast as the broker acknowledges them. *drain*: readings wait in the stopped bridge's session; then it starts, \
-         and nobody publishes meanwhile.\n",
-        circumstances(read, "make bench-edge"),
+         and nobody publishes meanwhile; its CPU includes the program's start.\n",
+        circumstances(read, &again(read)),
     );
+    if read.parameters.get("quick") == Some(&true.into()) {
+        text.push_str("\n**A quick run: it shows that the bench works, not how fast anything is.**\n");
+    }
+    for note in texts(read, "notes") {
+        text.push_str(&format!("\n{note}\n"));
+    }
     text.push_str(&goals(&read.goals));
     for (title, body) in [
         ("Speed and cost, 200-byte records", speed(&read.rows)),
@@ -257,5 +272,18 @@ mod tests {
         );
         assert!(!text.contains("### The edge's own ceiling") && !text.contains("### Our edge by"), "{text}");
         assert!(text.contains("| **not reached** |") || text.contains("| reached |"), "{text}");
+    }
+
+    #[test]
+    fn the_page_says_how_it_is_run_again_and_what_its_readers_should_know() {
+        let mut read = read(&Rounds::default());
+        assert!(section(&read).contains("Again: `make bench-edge`."));
+        let set = [("peers", vec!["other"]), ("only", vec!["drain", "blast"]), ("notes", vec!["other: as documented"])];
+        read.parameters.extend(set.map(|(name, values)| (name.to_owned(), values.into())));
+        read.parameters.insert("quick".into(), true.into());
+        let text = section(&read);
+        assert!(text.contains("Again: `make bench-edge FLAGS='--peer other=COMMAND --only drain,blast'`."), "{text}");
+        assert!(text.contains("\nother: as documented\n") && text.contains("**A quick run"), "{text}");
+        assert!(text.contains("Parameters: quick true."), "{text}");
     }
 }

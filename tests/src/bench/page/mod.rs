@@ -62,7 +62,9 @@ pub fn page(edge: Option<&Read>, fleet: Option<&Read>, chaos: Option<&Read>) -> 
 /// When, where and of what a run was, and how it is run again.
 fn circumstances(read: &Read, command: &str) -> String {
     let machine = |name: &str| read.machine.get(name).map_or("unknown", String::as_str);
-    let parameters: Vec<_> = read.parameters.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect();
+    // Rows and peers stand in the tables, and in how it is run again.
+    let told = read.parameters.iter().filter(|(name, _)| !["notes", "only", "peers"].contains(&name.as_str()));
+    let parameters: Vec<_> = told.map(|(name, value)| format!("{name} {}", plain(value))).collect();
     format!(
         "{} UTC, commit `{}`, {} s. Machine: {} × {}, {} memory, Linux {}. Parameters: {}. Again: `{command}`.\n",
         date(read.started),
@@ -79,10 +81,14 @@ fn circumstances(read: &Read, command: &str) -> String {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(values) if values.is_empty() => "none".to_owned(),
-        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(" and "),
         value => value.to_string(),
     }
+}
+
+/// The texts of a parameter that is a list.
+fn texts<'a>(read: &'a Read, name: &str) -> Vec<&'a str> {
+    let values = read.parameters.get(name).and_then(Value::as_array);
+    values.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// A day and a time, of ms since the epoch.
