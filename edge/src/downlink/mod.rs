@@ -18,6 +18,7 @@ mod group;
 mod online;
 mod open;
 mod reader;
+mod record;
 
 use std::{
     collections::BTreeMap,

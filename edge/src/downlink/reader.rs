@@ -17,7 +17,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use mio::Waker;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -26,18 +25,15 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 use service::{Backoff, Error};
-use telemetry::{
-    Invalid, Reason, UnixMillis,
-    event::{CommandHead, MAX_COMMAND_BYTES},
-    kafka_topic::VEHICLE_COMMANDS,
-};
+use telemetry::{Invalid, Reason, UnixMillis, kafka_topic::VEHICLE_COMMANDS};
 
 use super::{
     dead_letter::DeadLetters,
     group::{Context, Group, locked},
     open::{Command, Place},
+    record,
 };
-use crate::{config::Config, intake::read_event};
+use crate::config::Config;
 
 /// Events that wait for the loop.
 const CHANNEL: usize = 256;
@@ -274,7 +270,7 @@ impl Member {
         let place = Place { partition: message.partition(), offset: message.offset() };
         let payload = message.payload().unwrap_or_default();
         let came = message.timestamp().to_millis().filter(|time| *time > 0).unwrap_or_else(wall_now);
-        let command = match read(payload, came.saturating_add(self.max_age_ms)) {
+        let command = match record::read(payload, came.saturating_add(self.max_age_ms)) {
             Ok(command) => Some(command),
             Err(invalid) => {
                 tracing::warn!(?place, %invalid, "a command that can't be read");
@@ -343,17 +339,6 @@ impl Member {
     }
 }
 
-/// Reads what the edge has to know of a command; the rest is between the gateway and the vehicle.
-fn read(payload: &[u8], latest: UnixMillis) -> Result<Command, Invalid> {
-    if payload.len() > MAX_COMMAND_BYTES {
-        let detail = format!("{} bytes, more than {MAX_COMMAND_BYTES}", payload.len());
-        return Err(Invalid::unparsed(Reason::Oversize, detail));
-    }
-    let head: CommandHead = read_event(payload)?;
-    let deadline = head.deadline().min(latest);
-    Ok(Command { id: head.id, vehicle: head.vehicle, payload: Bytes::copy_from_slice(payload), deadline })
-}
-
 fn wall_now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis::try_from(since.as_millis()).unwrap_or(UnixMillis::MAX)
@@ -385,36 +370,4 @@ fn settings(config: &Config) -> Result<ClientConfig, Error> {
         settings.set(name, value);
     }
     Ok(settings)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEAD: &str = r#""id":"0199c82c-c000-7000-8000-00000000002a","vehicle":"veh-1","expires_at":1760000060000"#;
-
-    #[test]
-    fn a_command_of_any_kind_is_read_and_its_life_is_capped() {
-        let payload = format!(r#"{{{HEAD},"command":"of tomorrow"}}"#);
-        let command = read(payload.as_bytes(), UnixMillis::MAX).unwrap();
-        assert_eq!((command.vehicle.as_str(), command.deadline), ("veh-1", 1_760_000_060_000));
-        assert_eq!(command.payload, payload);
-        assert_eq!(read(payload.as_bytes(), 77).unwrap().deadline, 77);
-    }
-
-    #[test]
-    fn what_is_no_command_is_refused_with_a_reason() {
-        let long = format!(r#"{{{HEAD},"x":"{}"}}"#, "x".repeat(MAX_COMMAND_BYTES));
-        for (payload, reason) in [
-            (&b""[..], Reason::Empty),
-            (long.as_bytes(), Reason::Oversize),
-            (b"{", Reason::Malformed),
-            (b"\xff", Reason::NotUtf8),
-            (b"[]", Reason::WrongType),
-            (br#"{"id":"00000000-0000-4000-8000-00000000002a","vehicle":"a","expires_at":1}"#, Reason::WrongType),
-        ] {
-            let invalid = read(payload, UnixMillis::MAX).unwrap_err();
-            assert_eq!(invalid.reason, reason, "{:?}", String::from_utf8_lossy(payload));
-        }
-    }
 }
