@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use service::{Error, Grace, Kind};
+use service::{Error, Grace, Kind, Tally};
 
 /// Bridges MQTT to Kafka and acknowledges to vehicles what Kafka has.
 #[derive(clap::Parser)]
@@ -14,7 +14,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     service::run_checked("motorcade-edge", check, |arguments: Arguments, process| async move {
-        let edge = edge::connect(arguments.config).await?.telling(process.readiness());
+        let connected = tokio::select! {
+            connected = edge::connect(arguments.config) => connected?,
+            // Nothing was taken in yet.
+            () = process.stop().cancelled_owned() => return Ok(Tally::default().into()),
+        };
+        let edge = connected.telling(process.readiness());
         process.ready(&edge.addresses());
         Ok(edge.run(process.stop()).await?.into())
     })

@@ -36,7 +36,7 @@ impl Flags {
     /// TLS on both sides, with this certificate.
     pub(crate) fn new(tls: &Tls, authority: &Path, own: &Pair) -> Self {
         let path = |path: &Path| path.display().to_string();
-        Self(BTreeMap::new())
+        Self::none()
             .with("mqtt", tls.mqtt_edge.to_string())
             .on("mqtt-tls")
             .with("mqtt-ca", path(authority))
@@ -51,6 +51,11 @@ impl Flags {
             .with("ack-min-records", "1")
             .with("ack-min-ms", "100")
             .with("ack-max-ms", "500")
+    }
+
+    /// Every flag has its default.
+    pub(crate) fn none() -> Self {
+        Self(BTreeMap::new())
     }
 
     pub(crate) fn with(mut self, flag: &'static str, value: impl Into<String>) -> Self {

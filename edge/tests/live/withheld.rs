@@ -1,8 +1,8 @@
-//! When nothing takes what arrives, the edge withholds PUBACKs and says so; and what the limit forgets too early.
+//! When nothing takes what arrives, the edge withholds PUBACKs and says so; what the limit forgets too early; an early stop.
 
 use services::Kind;
 
-use crate::{Site, all_acked, kafka, process::until};
+use crate::{Edge, Flags, Site, all_acked, kafka, process::until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_edge_is_not_ready_while_neither_kafka_nor_the_spool_takes_anything() {
@@ -46,4 +46,16 @@ async fn vehicles_that_the_limit_forgets_too_early_are_counted() {
     vehicles.iter().for_each(|vehicle| vehicle.go_on_to(100));
     until("vehicles are forgotten", || (edge.metric("edge_limit_forgotten_early_total") > 0.0).then_some(()));
     site.services.stop().await;
+}
+
+#[test]
+fn an_edge_that_still_waits_for_kafka_ends_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let flags = Flags::none().with("kafka", closed).with("connect-timeout-ms", "50000");
+    let edge = Edge::start(folder.path(), "edge", &flags);
+    until("it tries to reach Kafka", || edge.log().contains("refused").then_some(()));
+    let (out, _) = edge.stop();
+    let tally: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!((&tally["event"], &tally["tally"]["received"]), (&"tally".into(), &0.into()), "{out}");
 }
