@@ -10,7 +10,7 @@ use tests::{
         fleet,
     },
     process::{build_executables, executables},
-    scenario::{alone, room},
+    scenario::room,
 };
 
 /// An edge of ours, started as other bridges are: with nothing but what a peer finds in its environment.
@@ -26,7 +26,7 @@ fn as_a_peer(executable: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bridge_that_loses_is_told_from_one_that_does_not() {
     build_executables().unwrap();
-    let _alone = alone().await;
+    let _room = room().await;
     let programs = executables().unwrap();
     let folder = programs.parent().unwrap().join("e2e/bench");
     // It holds batches for long: a kill finds seconds of what the broker has forgotten, however busy the machine is.

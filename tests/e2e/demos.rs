@@ -14,7 +14,7 @@ use serde_json::Value;
 use tests::{
     poll,
     process::{Program, build_executables, executables, run},
-    scenario::{alone, room},
+    scenario::room,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -32,7 +32,6 @@ fn target() -> PathBuf {
 /// Runs it to its end; fails unless every verdict holds. The verdict on alarms.
 async fn alarms(name: &'static str, flags: &[&str]) -> Value {
     build_executables().unwrap();
-    // It takes half of the machine.
     let _room = room().await;
     let folder = target().join("e2e").join(name);
     let program = Program::new(name, "demo", ["--folder", folder.to_str().unwrap(), "--report", name]);
@@ -82,7 +81,7 @@ fn processes_of(folder: &Path) -> Vec<String> {
 /// Starts the demo, waits until the fleet drives, sends the signal; its exit code, once nothing of it is left.
 async fn after(name: &'static str, signal: Signal) -> Option<i32> {
     build_executables().unwrap();
-    let _alone = alone().await;
+    let _room = room().await;
     let folder = target().join("e2e").join(name);
     let mut demo = tokio::process::Command::new(executables().unwrap().join("demo"))
         .args(["--folder", folder.to_str().unwrap(), "--report", name, "--vehicles", "40"])

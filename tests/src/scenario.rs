@@ -19,15 +19,10 @@ use crate::{
     stack::{Role, Stack},
 };
 
-/// The machine's room: two scenarios side by side, which mostly wait, or one run that needs all of it.
+/// The machine's room: two runs side by side. None takes more than half of two cores, and most of them mostly wait.
 static ROOM: Semaphore = Semaphore::const_new(2);
 
-/// Whoever holds this has the machine.
-pub async fn alone() -> SemaphorePermit<'static> {
-    ROOM.acquire_many(2).await.expect("never closed")
-}
-
-/// Room for one scenario.
+/// Room for one run.
 pub async fn room() -> SemaphorePermit<'static> {
     ROOM.acquire().await.expect("never closed")
 }
