@@ -10,6 +10,7 @@ mod broker;
 mod disturbances;
 mod edge;
 mod scenarios;
+mod unanswered;
 
 use std::{
     path::Path,

@@ -133,7 +133,8 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_LOAD_HTML", value_name = "FILE", help_heading = "Verdict")]
     pub html: Option<PathBuf>,
     /// Fails the run if this comes true of a figure of its report: 'p99_ms>50'; separated by commas, or several times.
-    /// Short names: p50_ms, p90_ms, p99_ms, p999_ms and max_ms (due until acknowledged, by --judge), rate, made, acked,
+    /// Short names: p50_ms, p90_ms, p99_ms, p999_ms and max_ms (due until acknowledged, by --judge; what was never
+    /// acknowledged counts with its age when it was given up or the run was over, a lower bound), rate, made, acked,
     /// given_up, unacknowledged, lost (connections), failed (attempts to connect). A figure that was not measured fails.
     #[arg(
         long,

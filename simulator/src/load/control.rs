@@ -31,6 +31,8 @@ pub(super) enum Order {
         /// Readings of the whole fleet in a second, evenly; 0: none.
         per_s: u64,
     },
+    /// Tell where you stand now, and what is unanswered.
+    Look,
     /// Make no more readings; wait at most so long for acknowledgements, ms; leave.
     Stop {
         /// Ms.
@@ -43,6 +45,8 @@ pub(super) enum Order {
 pub(super) enum Word {
     /// Each second, and at the end.
     Tick(Box<Tick>),
+    /// Asked to look: the ages of the readings that are unanswered now; its tick has gone before.
+    Unanswered(Box<Recorded>),
     /// All vehicles are connected.
     Connected {
         /// Resident memory before there was a vehicle, and now, bytes.

@@ -24,10 +24,13 @@ pub(super) enum Stage {
     Puback,
     /// From the time at which a reading was due until an ack of the edge named it.
     Ack,
+    /// From the time at which a reading was due until it was given up, or the run or its step was over, and whoever
+    /// judges had not acknowledged it. It would have taken longer than that.
+    Unanswered,
 }
 
 impl Stage {
-    pub(super) const ALL: [Self; 4] = [Self::Connect, Self::Written, Self::Puback, Self::Ack];
+    pub(super) const ALL: [Self; 5] = [Self::Connect, Self::Written, Self::Puback, Self::Ack, Self::Unanswered];
 
     /// As figures name it.
     pub(super) fn as_str(self) -> &'static str {
@@ -36,6 +39,7 @@ impl Stage {
             Self::Written => "schedule_to_written",
             Self::Puback => "schedule_to_puback",
             Self::Ack => "schedule_to_ack",
+            Self::Unanswered => "unanswered_for",
         }
     }
 }
@@ -57,7 +61,7 @@ pub(super) struct Stages([Histogram<u64>; Stage::ALL.len()]);
 impl Stages {
     pub(super) fn new() -> anyhow::Result<Self> {
         let new = || Histogram::new_with_bounds(1, LONGEST_US, 3);
-        Ok(Self([new()?, new()?, new()?, new()?]))
+        Ok(Self([new()?, new()?, new()?, new()?, new()?]))
     }
 
     pub(super) fn record(&mut self, stage: Stage, us: u64) {
@@ -84,6 +88,19 @@ impl Stages {
 
     pub(super) fn get(&self, stage: Stage) -> &Histogram<u64> {
         &self.0[stage as usize]
+    }
+
+    /// Counts what was never answered among the latencies of the stage that is judged, with the age that it had: a
+    /// broker that hangs must not look as fast as it was before. Where nothing was answered at all, nothing was
+    /// measured, and a condition fails for that.
+    pub(super) fn count_unanswered(&mut self, judged: Stage) {
+        let unanswered = self.0[Stage::Unanswered as usize].clone();
+        let judged = &mut self.0[judged as usize];
+        if !judged.is_empty() {
+            for value in unanswered.iter_recorded() {
+                judged.saturating_record_n(value.value_iterated_to(), value.count_at_value());
+            }
+        }
     }
 }
 
@@ -312,5 +329,18 @@ mod tests {
         assert_eq!(histogram.len(), 5);
         assert!(histogram.max() >= LONGEST_US && histogram.value_at_quantile(0.5).abs_diff(900) <= 1);
         assert_eq!(parent.get(Stage::Written).len(), 0);
+    }
+
+    #[test]
+    fn what_was_never_answered_is_slow_and_where_nothing_was_there_is_no_latency() {
+        let mut stages = Stages::new().unwrap();
+        (0..90).for_each(|_| stages.record(Stage::Puback, 1_000));
+        (0..10).for_each(|_| stages.record(Stage::Unanswered, 9_000_000));
+        stages.count_unanswered(Stage::Puback);
+        let judged = stages.get(Stage::Puback);
+        assert_eq!((judged.len(), judged.value_at_quantile(0.5) / 10), (100, 100));
+        assert!(judged.value_at_quantile(0.99) >= 9_000_000);
+        stages.count_unanswered(Stage::Ack);
+        assert!(stages.get(Stage::Ack).is_empty());
     }
 }

@@ -114,6 +114,7 @@ impl Crew {
         match word {
             Some(Word::Tick(tick)) => worker.counts = tick.counts.clone(),
             Some(Word::Connected { .. }) => worker.state = State::Complete,
+            Some(Word::Unanswered(_)) => {}
             Some(Word::Ended { failure: None }) => worker.state = State::Ended,
             Some(Word::Ended { failure: Some(failure) }) => {
                 fail(worker, &mut self.failures, format!("worker {number}: {failure}"));

@@ -87,6 +87,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         began,
         steps: Vec::new(),
         step_stages: None,
+        looked: 0,
         capacity: None,
     };
     let ramped = load.ramp().await;
@@ -113,6 +114,8 @@ struct Load {
     steps: Vec<Step>,
     /// the latencies of the one that is measured,
     step_stages: Option<Stages>,
+    /// how many workers have told what is unanswered at its end,
+    looked: usize,
     /// and the highest rate that held.
     capacity: Option<u64>,
 }
@@ -128,6 +131,10 @@ impl Load {
             tokio::time::sleep(within).await;
             return;
         };
+        self.take_in(number, word);
+    }
+
+    fn take_in(&mut self, number: usize, word: Option<Word>) {
         self.crew.hear(number, word.as_ref());
         match word {
             Some(Word::Tick(tick)) => {
@@ -141,6 +148,13 @@ impl Load {
                 let (before, connected) = self.ramp.memory;
                 self.ramp.memory = (before + memory.0, connected + memory.1);
                 self.ramp.payload_ns = self.ramp.payload_ns.max(payload_ns);
+            }
+            // Of a step: at the end of the run they come with the last tick.
+            Some(Word::Unanswered(ages)) => {
+                self.looked += 1;
+                if let Some(stages) = &mut self.step_stages {
+                    stages.add(&ages);
+                }
             }
             Some(Word::Ended { .. }) | None => {}
         }
@@ -249,6 +263,7 @@ impl Load {
         }
         // What happened since the last second.
         self.timeline.look(self.began.elapsed().as_secs_f64(), &counts);
+        self.stages.count_unanswered(figures::judged(self.config.judge));
         let failures = self.crew.close().await;
         report.duration_s = self.began.elapsed().as_secs_f64();
         report.series.push(self.timeline.series()?);

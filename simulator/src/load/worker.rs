@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     arrivals::Arrivals,
     control::{self, Mailbox, Order, Tick, Word},
+    counts::{Stage, Stages},
     deadlines::Deadlines,
     engine::{Engine, Start},
     machine,
@@ -207,6 +208,7 @@ impl Worker {
                 Order::Connect(_) => anyhow::bail!("a second plan"),
                 Order::Start { at_us } => self.start(at_us),
                 Order::Rate { at_us, per_s } => self.change_rate(at_us, per_s),
+                Order::Look => self.look()?,
                 Order::Stop { drain_ms } => self.stop(drain_ms),
             }
         }
@@ -262,6 +264,9 @@ impl Worker {
             let over = self.leave_at_us.is_some_and(|at| engine.in_hand() == 0 || now >= at);
             if over && !engine.making {
                 self.leaving = true;
+                // What is unanswered now stays so.
+                let after_start_us = engine.after_start_us().unwrap_or(0);
+                note_unanswered(&self.vehicles, after_start_us, &mut engine.stages);
                 for number in 0..self.vehicles.len() {
                     self.engine.leave(&mut self.vehicles[number]);
                     self.set_deadline(number, now);
@@ -288,6 +293,13 @@ impl Worker {
         Ok(self.mailbox.post(&Word::Connected { memory, payload_ns })?)
     }
 
+    fn look(&mut self) -> anyhow::Result<()> {
+        self.tick()?;
+        let mut stages = Stages::new()?;
+        note_unanswered(&self.vehicles, self.engine.after_start_us().unwrap_or(0), &mut stages);
+        Ok(self.mailbox.post(&Word::Unanswered(Box::new(stages.take())))?)
+    }
+
     fn tick(&mut self) -> anyhow::Result<()> {
         if let Some(ledger) = &mut self.engine.ledger {
             ledger.write()?;
@@ -300,6 +312,13 @@ impl Worker {
         counts.in_outbox = self.vehicles.iter().map(|vehicle| vehicle.outbox.len() as u64).sum();
         let recorded = self.engine.stages.take();
         Ok(self.mailbox.post(&Word::Tick(Box::new(Tick { counts, recorded })))?)
+    }
+}
+
+/// Records the ages of all readings in hand.
+fn note_unanswered(vehicles: &[Vehicle], after_start_us: u64, to: &mut Stages) {
+    for due_us in vehicles.iter().flat_map(|vehicle| vehicle.outbox.due_us()) {
+        to.record(Stage::Unanswered, after_start_us.saturating_sub(due_us));
     }
 }
 

@@ -61,7 +61,11 @@ impl Load {
         if !self.wait_for_a_beat(began + long).await {
             return Ok(None);
         }
-        let stages = self.step_stages.take().map_or_else(Stages::new, Ok)?;
+        if !self.look_at_all().await {
+            return Ok(None);
+        }
+        let mut stages = self.step_stages.take().map_or_else(Stages::new, Ok)?;
+        stages.count_unanswered(figures::judged(self.config.judge));
         let counts = self.crew.counts();
         let mut measured = blank.clone();
         summary::fill(&mut measured, &self.config, &counts.since(&before), &stages, &self.ramp);
@@ -117,6 +121,24 @@ impl Load {
             goes_on = self.wait_for_a_beat(Instant::now()).await;
         }
         goes_on && self.crew.counts().in_outbox == 0
+    }
+
+    /// Lets every worker tell where it stands now, and how old what is unanswered is; false if the load has to end
+    /// before.
+    async fn look_at_all(&mut self) -> bool {
+        self.looked = 0;
+        self.crew.tell(&Order::Look);
+        while self.looked < self.crew.len() {
+            let stop = self.stop.clone();
+            tokio::select! {
+                () = self.hear(Duration::from_millis(100)) => {}
+                () = stop.cancelled() => return false,
+            }
+            if self.crew.dead() > 0 || self.crew.has_ended() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Waits until a time, and then for the end of a second, when every worker has told where it stands; false if the

@@ -1,0 +1,24 @@
+//! Brokers that stop answering: a load must not tell of the time before only.
+
+use simulator::ledger;
+
+use super::{broker::Broker, end, figure, load, report, until};
+
+#[test]
+fn a_broker_that_hangs_is_as_slow_as_what_it_never_answered_is_old() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let arguments =
+        "--vehicles 20 --rate 500 --duration-ms 5000 --judge puback --drain-ms 500 --fail-if p99_ms>1500,made<1";
+    let child = load(&broker, folder.path(), arguments);
+    let ledger = folder.path().join("ledger");
+    until("a second of readings", || ledger::read(&ledger).is_ok_and(|ledger| ledger.len() > 500));
+    broker.freeze();
+    let (code, output) = end(child);
+    assert_eq!(code, Some(1), "{output:?}");
+    let report = report(folder.path());
+    let failed = report["verdicts"].as_object().unwrap().iter().filter(|(_, verdict)| verdict["ok"] == false);
+    assert_eq!(failed.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["fail-if p99_ms>1500"], "{report:#}");
+    assert!(figure(&report, "unheard_readings") > 0, "it did answer at first");
+    let ms = |name: &str| report["figures"][name].as_f64().unwrap();
+    assert_eq!(ms("schedule_to_puback_max_ms").to_bits(), ms("unanswered_for_max_ms").to_bits());
+}
