@@ -103,7 +103,6 @@ impl Engine {
         let settles = self.plan.judge == Judge::Puback && reason < 0x80;
         let first = if settles {
             vehicle.outbox.settle(&self.rules, out.seq, now).map(|_| {
-                self.counts.last_settled_us = self.after_start_us().unwrap_or(0);
                 if reason == 0 {
                     self.counts.acked += 1;
                     let at = self.ledger_time();
@@ -131,7 +130,6 @@ impl Engine {
         let Self { rules, counts, stages, ledger, failure, .. } = self;
         vehicle.outbox.ack(rules, &ack, now, |Settled { seq, due_us }| {
             counts.acked += 1;
-            counts.last_settled_us = after_start;
             stages.record(Stage::Ack, after_start.saturating_sub(due_us));
             if let Some(ledger) = ledger
                 && let Err(error) = ledger.acknowledged(number, seq, at)

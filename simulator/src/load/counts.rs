@@ -165,9 +165,10 @@ pub(super) struct Counts {
     pub(super) bytes_out: u64,
     /// Bytes from the kernel.
     pub(super) bytes_in: u64,
-    /// When the last reading was made, and when the last one was settled, µs after the start of the load.
+    /// When the last reading was made, and until when this was counted, µs after the start of the load. Of a span: how
+    /// long it was, both.
     pub(super) last_made_us: u64,
-    pub(super) last_settled_us: u64,
+    pub(super) until_us: u64,
 }
 
 impl Counts {
@@ -200,9 +201,9 @@ impl Counts {
         for (own, before) in since.sums(before) {
             *own = own.saturating_sub(before);
         }
-        // So that rates are those of the time in between, whenever the workers came to tell.
-        since.last_made_us = since.last_made_us.saturating_sub(before.last_made_us);
-        since.last_settled_us = since.last_settled_us.saturating_sub(before.last_settled_us);
+        // Rates are those of the whole time in between: what stood still for a while was not as fast as before.
+        since.until_us = since.until_us.saturating_sub(before.until_us);
+        since.last_made_us = since.until_us;
         for (own, before) in since.resent.iter_mut().zip(before.resent) {
             *own = own.saturating_sub(before);
         }
@@ -250,7 +251,7 @@ impl Counts {
             *own += other;
         }
         self.last_made_us = self.last_made_us.max(other.last_made_us);
-        self.last_settled_us = self.last_settled_us.max(other.last_settled_us);
+        self.until_us = self.until_us.max(other.until_us);
         for (own, other) in self.resent.iter_mut().zip(other.resent) {
             *own += other;
         }
@@ -304,16 +305,21 @@ mod tests {
     #[test]
     fn what_has_happened_since_is_the_difference() {
         let before = Counts { made: 3, acked: 2, in_outbox: 1, resent: [1; Resent::ALL.len()], ..Counts::default() };
-        let before = Counts { last_made_us: 5, ..before };
-        let mut after = Counts { connected: 7, last_made_us: 12, made: 10, acked: 9, in_outbox: 1, ..before.clone() };
+        let before = Counts { last_made_us: 5, until_us: 9, ..before };
+        let mut after =
+            Counts { connected: 7, last_made_us: 12, until_us: 19, made: 10, acked: 9, in_outbox: 1, ..before.clone() };
         count(&mut after.lost, "closed", 3);
         after.pubacks.insert(0, 9);
         let since = after.since(&before);
         assert_eq!((since.connected, since.made, since.settled(), since.in_outbox), (7, 7, 7, 1));
         assert_eq!((since.resent, since.lost["closed"], since.pubacks[&0]), ([0; Resent::ALL.len()], 3, 9));
         let mut sum = before;
-        assert_eq!(since.last_made_us, 7);
-        sum.add(&Counts { in_outbox: 0, last_made_us: 12, ..since });
+        assert_eq!(
+            (since.last_made_us, since.until_us),
+            (10, 10),
+            "whatever happened last in it, a span has its length"
+        );
+        sum.add(&Counts { in_outbox: 0, last_made_us: 12, until_us: 19, ..since });
         assert_eq!(sum, after, "nothing that is counted was left out");
     }
 

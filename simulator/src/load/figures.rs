@@ -181,7 +181,7 @@ mod tests {
     fn every_figure_of_a_report_is_known_and_every_known_one_can_be_measured() {
         let mut stages = Stages::new().unwrap();
         Stage::ALL.into_iter().for_each(|stage| stages.record(stage, 1));
-        let counts = Counts { last_made_us: 1, last_settled_us: 1, ..Counts::default() };
+        let counts = Counts { last_made_us: 1, until_us: 1, ..Counts::default() };
         let ramp = Ramp { took: Some(Duration::from_secs(1)), ..Ramp::default() };
         let mut report = Report::new("load");
         let config = Arguments::parse_from(["load", "--blast"]).config;

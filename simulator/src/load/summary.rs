@@ -70,7 +70,7 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     }
     for (name, n, us) in [
         ("made_readings_per_s", counts.made, counts.last_made_us),
-        ("settled_readings_per_s", counts.settled(), counts.last_settled_us),
+        ("settled_readings_per_s", counts.settled(), counts.until_us),
     ] {
         if us > 0 {
             report.figures.insert(name.into(), n as f64 * 1e6 / us as f64);

@@ -68,6 +68,8 @@ struct Worker {
     /// When it is left, whatever is unacknowledged, µs.
     leave_at_us: Option<u64>,
     leaving: bool,
+    /// Until when the counts are those of the load, µs after its start.
+    counted_until_us: u64,
     next_tick_us: u64,
 }
 
@@ -109,6 +111,7 @@ impl Worker {
             alone: false,
             leave_at_us: None,
             leaving: false,
+            counted_until_us: 0,
             next_tick_us,
         })
     }
@@ -264,9 +267,9 @@ impl Worker {
             let over = self.leave_at_us.is_some_and(|at| engine.in_hand() == 0 || now >= at);
             if over && !engine.making {
                 self.leaving = true;
+                self.counted_until_us = engine.after_start_us().unwrap_or(0);
                 // What is unanswered now stays so.
-                let after_start_us = engine.after_start_us().unwrap_or(0);
-                note_unanswered(&self.vehicles, after_start_us, &mut engine.stages);
+                note_unanswered(&self.vehicles, self.counted_until_us, &mut engine.stages);
                 for number in 0..self.vehicles.len() {
                     self.engine.leave(&mut self.vehicles[number]);
                     self.set_deadline(number, now);
@@ -309,6 +312,11 @@ impl Worker {
         }
         let mut counts = self.engine.counts.clone();
         counts.of_outboxes(&self.engine.rules.counts);
+        if !self.leaving {
+            // Farewells are no time in which anything could have been acknowledged.
+            self.counted_until_us = self.engine.after_start_us().unwrap_or(0);
+        }
+        counts.until_us = self.counted_until_us;
         counts.in_outbox = self.vehicles.iter().map(|vehicle| vehicle.outbox.len() as u64).sum();
         let recorded = self.engine.stages.take();
         Ok(self.mailbox.post(&Word::Tick(Box::new(Tick { counts, recorded })))?)

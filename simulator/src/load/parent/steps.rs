@@ -12,9 +12,13 @@ use crate::load::{
     search::{Search, Step},
 };
 
-/// Less of what was asked for is not that rate, and less acknowledged than made is a queue that grows, %.
+/// Less of what was asked for is not that rate, %.
 const MADE_PERCENT: f64 = 97.0;
-const SETTLED_PERCENT: f64 = 90.0;
+/// What was made and not acknowledged is in the outboxes: a queue that grows by more than this in a step does not hold, %
+/// of what was made,
+const GROWTH_PERCENT: f64 = 5.0;
+/// unless the step is so short that as much is always under way, s.
+const UNDER_WAY_S: f64 = 0.25;
 
 impl Load {
     /// Steps until the search is over or the load is told to stop. The first step has begun.
@@ -68,12 +72,14 @@ impl Load {
         stages.count_unanswered(figures::judged(self.config.judge));
         let counts = self.crew.counts();
         let mut measured = blank.clone();
-        summary::fill(&mut measured, &self.config, &counts.since(&before), &stages, &self.ramp);
+        let since = counts.since(&before);
+        summary::fill(&mut measured, &self.config, &since, &stages, &self.ramp);
         // Everybody was connected before.
         measured.count("reconnects", counts.connections - before.connections);
-        Ok(Some(self.judge_step(rate, measured, &counts)))
+        Ok(Some(self.judge_step(rate, measured, &since)))
     }
 
+    /// `counts`: of the step alone.
     fn judge_step(&self, rate: u64, mut measured: Report, counts: &Counts) -> Step {
         let known = figures::known();
         let names = figures::names(self.config.judge, &known);
@@ -84,13 +90,14 @@ impl Load {
         let (made, settled) = (made.unwrap_or(0.0), settled.unwrap_or(0.0));
         let given_up = figure("given_up_readings").unwrap_or(0.0);
         let asked = u32::try_from(rate).map_or(f64::INFINITY, f64::from);
+        let window_s = Duration::from_micros(counts.until_us).as_secs_f64();
         let broke = if !measured.is_ok() {
             Some(summary::failed(&measured))
         } else if made < asked * MADE_PERCENT / 100.0 {
             Some("fewer readings are made than asked for".to_owned())
         } else if given_up > 0.0 {
             Some("outboxes are full".to_owned())
-        } else if settled < made * SETTLED_PERCENT / 100.0 {
+        } else if grows(made, settled, window_s) {
             Some("fewer readings are acknowledged than made".to_owned())
         } else {
             None
@@ -177,6 +184,11 @@ impl Load {
     }
 }
 
+/// Whether the queue of what is not acknowledged grows too fast, of rates in a second, in so many s.
+fn grows(made: f64, settled: f64, window_s: f64) -> bool {
+    made - settled > made * f64::max(GROWTH_PERCENT / 100.0, UNDER_WAY_S / window_s)
+}
+
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures of counts are whole")]
 fn count(figure: Option<f64>) -> u64 {
     figure.unwrap_or(0.0) as u64
@@ -211,4 +223,30 @@ fn table(steps: &[Step]) -> Table {
         ]
     };
     Table { columns: columns.map(ToOwned::to_owned).to_vec(), rows: steps.iter().map(row).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_that_flow_for_a_part_of_the_step_do_not_keep_up() {
+        let before = Counts { made: 500, acked: 500, until_us: 5_000_000, ..Counts::default() };
+        // 1,000 in a second, of which the acknowledgements kept pace for 3 of 10 s.
+        let after =
+            Counts { made: 10_500, acked: 3_500, until_us: 15_000_000, last_made_us: 15_000_000, ..before.clone() };
+        let since = after.since(&before);
+        let per_s =
+            |n: u64| f64::from(u32::try_from(n).unwrap()) * 1e6 / f64::from(u32::try_from(since.until_us).unwrap());
+        assert_eq!((per_s(since.made), per_s(since.settled())), (1_000.0, 300.0));
+        assert!(grows(1_000.0, 300.0, 10.0));
+    }
+
+    #[test]
+    fn a_queue_that_grows_by_a_notable_part_of_the_rate_does_not_hold() {
+        assert!(grows(1_000.0, 940.0, 10.0) && grows(1_000.0, 940.0, 600.0));
+        assert!(!grows(1_000.0, 960.0, 10.0) && !grows(1_000.0, 1_000.0, 10.0) && !grows(1_000.0, 1_100.0, 10.0));
+        assert!(!grows(1_000.0, 900.0, 2.0), "a fifth of a second is under way");
+        assert!(grows(1_000.0, 850.0, 2.0));
+    }
 }
