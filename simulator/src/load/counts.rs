@@ -20,7 +20,8 @@ pub(super) enum Stage {
     Connect,
     /// From the time at which a reading was due until the kernel had it.
     Written,
-    /// From the time at which a reading was due until the broker first answered it.
+    /// From the time at which a reading was due until the broker first answered it; where the broker judges, until it
+    /// took it.
     Puback,
     /// From the time at which a reading was due until an ack of the edge named it.
     Ack,

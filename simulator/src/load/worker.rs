@@ -336,7 +336,8 @@ fn wall_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn rules(plan: &Plan) -> Rules {
+/// What the outboxes of this plan's vehicles have in common.
+pub(super) fn rules(plan: &Plan) -> Rules {
     let Manners { window, outbox_records, resend_ms, probe_ms, refused_ms, .. } = plan.manners;
     let times = Times {
         left_out_ms: resend_ms.0,
