@@ -220,9 +220,8 @@ impl Worker {
     }
 
     fn start(&mut self, wall_us: u64) {
-        let ahead = wall_us.saturating_sub(self::wall_us());
-        let now = self.engine.now_us();
-        self.engine.start = Some(Start { us: now + ahead, wall_us });
+        let us = on_own_clock(wall_us, self::wall_us(), self.engine.now_us());
+        self.engine.start = Some(Start { us, wall_us });
         self.engine.making = !self.told;
         for number in 0..self.vehicles.len() {
             // A blast follows no clock: everybody is asked once, and then by what happens.
@@ -230,7 +229,7 @@ impl Worker {
             let vehicle = &mut self.vehicles[number];
             vehicle.cut_at_us = self.engine.plan.troubles.next_cut(vehicle.place, None);
             let deadline = self.engine.deadline(&self.vehicles[number]);
-            let first = Some(now + ahead).filter(|_| blast);
+            let first = Some(us).filter(|_| blast);
             self.deadlines.set(number, deadline.into_iter().chain(first).min());
         }
     }
@@ -330,6 +329,12 @@ fn note_unanswered(vehicles: &[Vehicle], after_start_us: u64, to: &mut Stages) {
     }
 }
 
+/// A wall time on this worker's clock, µs. One that has passed stays where it is: who hears of the start late is late
+/// with its first readings, and they show it.
+fn on_own_clock(wall_us: u64, wall_now_us: u64, now_us: u64) -> u64 {
+    (now_us + wall_us).saturating_sub(wall_now_us)
+}
+
 /// µs since the epoch.
 fn wall_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -358,4 +363,17 @@ pub(super) fn rules(plan: &Plan) -> Rules {
 fn index(number: usize) -> u32 {
     // A process holds 20,000 files at most.
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_is_heard_of_late_lies_in_the_past() {
+        let wall = 1_760_000_000_000_000;
+        assert_eq!(on_own_clock(wall + 300, wall, 5_000_000), 5_000_300);
+        assert_eq!(on_own_clock(wall, wall + 2_000_000, 5_000_000), 3_000_000, "two seconds late");
+        assert_eq!(on_own_clock(wall, wall + 9_000_000, 5_000_000), 0, "before there was a clock");
+    }
 }
