@@ -239,7 +239,7 @@ impl Load {
         }
         // What was said before the end.
         while let Ok((number, word)) = self.words.try_recv() {
-            self.crew.hear(number, word.as_ref());
+            self.take_in(number, word);
         }
         Ok(())
     }
