@@ -35,8 +35,8 @@ pub struct Comparison<'a> {
     late_ms: u64,
     /// Every boot of a vehicle, by its number, of which the ledger has a reading.
     boots: HashSet<(u32, u32)>,
-    /// Copies of each reading, up to 255.
-    copies: BySeq<u8>,
+    /// Copies of each reading.
+    copies: BySeq<Copies>,
     /// Payloads without identity: the numbers of their vehicles, and copies.
     nameless: HashMap<PayloadHash, (Vec<u32>, u64)>,
     /// The latest (boot, seq) by vehicle and partition: order is a promise of one partition only.
@@ -44,14 +44,27 @@ pub struct Comparison<'a> {
     facts: Facts,
 }
 
+/// How many there are of a reading, up to 255 each.
+#[derive(Debug, Clone, Copy, Default)]
+struct Copies {
+    /// Where readings belong,
+    read: u8,
+    /// and among the dead letters.
+    refused: u8,
+}
+
 /// What a comparison found.
 pub struct Facts {
     /// Records of the topics.
     pub records: u64,
-    /// Readings of the ledger that are there.
+    /// Readings of the ledger that are there: malformed ones also where they are dead letters.
     pub found: u64,
-    /// Those in the topic of dead letters.
+    /// Readings of the ledger that are dead letters and nothing else.
     pub dead_letters: u64,
+    /// Those among them that are well-formed: nobody who reads the topic of readings will see them.
+    pub refused: u64,
+    /// Those of them that were acknowledged.
+    pub refused_acknowledged: Cases,
     /// Further copies.
     pub duplicates: u64,
     /// First copies behind a later reading of the same vehicle, in one partition.
@@ -112,6 +125,8 @@ impl<'a> Comparison<'a> {
             records: 0,
             found: 0,
             dead_letters: 0,
+            refused: 0,
+            refused_acknowledged: Cases::default(),
             duplicates: 0,
             reordered: 0,
             late: 0,
@@ -145,7 +160,6 @@ impl<'a> Comparison<'a> {
                 Some((_, copies)) => {
                     self.facts.duplicates += u64::from(*copies > 0);
                     self.facts.dead_letters += u64::from(dead_letter && *copies == 0);
-                    self.facts.found += u64::from(*copies == 0);
                     *copies += 1;
                 }
                 None if dead_letter => self.facts.foreign += 1,
@@ -167,15 +181,11 @@ impl<'a> Comparison<'a> {
             self.facts.altered.add(|| key.of(&vehicle));
             return;
         }
-        let (copies, known) = self.copies.get_or_insert(number, boot, seq, 1);
-        if known {
-            *copies = copies.saturating_add(1);
-            self.facts.duplicates += 1;
-            return;
-        }
-        self.facts.found += 1;
-        if dead_letter {
-            self.facts.dead_letters += 1;
+        let copies = self.copies.get_or_insert(number, boot, seq, Copies::default()).0;
+        self.facts.duplicates += u64::from(copies.read > 0 || copies.refused > 0);
+        let own = if dead_letter { &mut copies.refused } else { &mut copies.read };
+        *own = own.saturating_add(1);
+        if dead_letter || copies.read > 1 {
             return;
         }
         let latest = self.latest.entry((number, found.place.partition)).or_default();
@@ -200,17 +210,26 @@ impl<'a> Comparison<'a> {
     pub fn finish(mut self) -> Facts {
         let facts = &mut self.facts;
         for (vehicle, key, sent) in self.ledger.iter() {
-            let there = match key {
+            let (there, refused) = match key {
                 Key::Seq { boot, seq } => {
                     let number = self.ledger.number_of(vehicle.as_str());
-                    number.is_some_and(|number| self.copies.get(number, boot, seq).is_some())
+                    let copies = number.and_then(|number| self.copies.get(number, boot, seq));
+                    let Copies { read, refused } = copies.copied().unwrap_or_default();
+                    let dead = read == 0 && refused > 0;
+                    facts.dead_letters += u64::from(dead);
+                    // A malformed one is where it belongs.
+                    (read > 0 || (dead && sent.poison.is_some()), dead && sent.poison.is_none())
                 }
-                Key::Hash(hash) => self.nameless.get(&hash).is_some_and(|(_, copies)| *copies > 0),
+                Key::Hash(hash) => (self.nameless.get(&hash).is_some_and(|(_, copies)| *copies > 0), false),
             };
+            facts.found += u64::from(there);
+            facts.refused += u64::from(refused);
             facts.given_up += u64::from(sent.given_up);
             if sent.acked.is_some() {
                 facts.acknowledged += 1;
-                if !there {
+                if refused {
+                    facts.refused_acknowledged.add(|| key.of(vehicle));
+                } else if !there {
                     facts.lost.add(|| key.of(vehicle));
                 }
             } else if !sent.given_up {
@@ -251,7 +270,7 @@ fn read(payload: &[u8], encoding: Encoding, from: Option<&VehicleId>) -> Option<
 ///
 /// # Errors
 /// [`Error::BadInput`] for a ledger that can't be read, [`Error::Unavailable`] if Kafka does not answer,
-/// [`Error::VerdictFailed`] if an acknowledged reading is lost, or a reading altered or invented.
+/// [`Error::VerdictFailed`] if an acknowledged reading is lost or refused, or a reading altered or invented.
 pub async fn judge(config: Config) -> Result<(), Error> {
     config.validate()?;
     let judging = tokio::task::spawn_blocking(move || judge_blocking(&config));
@@ -318,6 +337,7 @@ fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, sc
         ("kafka_records", facts.records),
         ("found_readings", facts.found),
         ("dead_letter_readings", facts.dead_letters),
+        ("refused_readings", facts.refused),
         ("duplicate_records", facts.duplicates),
         ("reordered_readings", facts.reordered),
         ("late_readings", facts.late),
@@ -339,7 +359,12 @@ fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, sc
     report.latency_in_ms("schedule_to_kafka", &facts.latency_ms);
     report.series.extend(facts.timeline.series());
     let contradictions = ledger.ambiguous.1 + ledger.acked_unsent.1;
-    let cases = [("lost", &facts.lost), ("altered", &facts.altered), ("invented", &facts.invented)];
+    let cases = [
+        ("lost", &facts.lost),
+        ("refused", &facts.refused_acknowledged),
+        ("altered", &facts.altered),
+        ("invented", &facts.invented),
+    ];
     let counts = cases.iter().map(|(name, cases)| ((*name).to_owned(), cases.count));
     let examples = cases.iter().flat_map(|(name, cases)| cases.first.iter().map(move |case| format!("{name}: {case}")));
     let verdict = Verdict {
@@ -359,7 +384,8 @@ fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> Stri
     let stamp = if facts.append_stamped > 0 { "append" } else { "producer" };
     format!(
         "{} vehicles, {} readings in the ledger: {} acknowledged, {} unacknowledged ({} of them stored), {} given up\n\
-         {} records in Kafka, {} of other runs: {} readings found, {} duplicates, {} reordered, {} late, \
+         {} records in Kafka, {} of other runs: {} readings found, {} refused, {} duplicates, {} reordered, \
+         {} late, \
          {scattered} vehicles in several partitions\n\
          schedule to Kafka ({stamp}'s timestamp), ms: p50 {:.0}  p90 {:.0}  p99 {:.0}  p999 {:.0}  max {:.0}\n\
          lost {}, altered {}, invented {}: {}{}{}{}",
@@ -372,6 +398,7 @@ fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> Stri
         facts.records,
         facts.foreign,
         facts.found,
+        facts.refused,
         facts.duplicates,
         facts.reordered,
         facts.late,

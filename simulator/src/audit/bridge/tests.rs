@@ -51,6 +51,12 @@ fn form(index: u32) -> Form {
     if index == 1 { Form::Change200 } else { Form::RecordProtobuf }
 }
 
+fn refuse(comparison: &mut Comparison<'_>, payload: &[u8], headers: Vec<(&str, &[u8])>) {
+    let hash = PayloadHash::of(payload);
+    let place = Place { hash, timestamp: TIME, offset: 7, partition: 0, copies: NonZeroU32::MIN };
+    comparison.add(&Found { key: None, payload, headers, place, append_stamped: false }, true);
+}
+
 fn store(comparison: &mut Comparison<'_>, payload: &[u8], partition: i32, timestamp: UnixMillis) {
     let place = Place { hash: PayloadHash::of(payload), timestamp, offset: 7, partition, copies: NonZeroU32::MIN };
     // A foreign bridge: its own key, no headers.
@@ -60,12 +66,16 @@ fn store(comparison: &mut Comparison<'_>, payload: &[u8], partition: i32, timest
 
 fn stored<'a>(ledger: &'a Ledger, but: &[(u32, u32)]) -> Comparison<'a> {
     let mut comparison = Comparison::new(ledger, 100).unwrap();
+    store_all(&mut comparison, but);
+    comparison
+}
+
+fn store_all(comparison: &mut Comparison<'_>, but: &[(u32, u32)]) {
     for index in [1, 2] {
         for seq in (1..=5).filter(|seq| !but.contains(&(index, *seq))) {
-            store(&mut comparison, &payload(form(index), index, seq), 0, TIME + i64::from(seq) + 20);
+            store(comparison, &payload(form(index), index, seq), 0, TIME + i64::from(seq) + 20);
         }
     }
-    comparison
 }
 
 fn report(ledger: &Ledger, facts: &Facts, fail_if: &[&str]) -> Report {
@@ -135,15 +145,7 @@ fn records_of_another_run_are_counted_and_break_nothing_unless_asked() {
     store(&mut comparison, &earlier, 0, TIME);
     // Dead letters: of nobody, and a role's.
     for (payload, by) in [(b"no reading".to_vec(), "edge"), (payload(form(1), 1, 3), "twin")] {
-        let place = Place {
-            hash: PayloadHash::of(&payload),
-            timestamp: TIME,
-            offset: 7,
-            partition: 0,
-            copies: NonZeroU32::MIN,
-        };
-        let headers = vec![(header::REFUSED_BY, by.as_bytes())];
-        comparison.add(&Found { key: None, payload: &payload, headers, place, append_stamped: false }, true);
+        refuse(&mut comparison, &payload, vec![(header::REFUSED_BY, by.as_bytes())]);
     }
     let facts = comparison.finish();
     assert_eq!((facts.foreign, facts.invented.count, facts.duplicates, facts.found), (4, 0, 0, 10));
@@ -153,6 +155,34 @@ fn records_of_another_run_are_counted_and_break_nothing_unless_asked() {
     let mut comparison = stored(&ledger, &[(1, 3)]);
     store(&mut comparison, &earlier, 0, TIME);
     assert!(!verdict(&ledger, &comparison.finish()).0);
+}
+
+#[test]
+fn an_acknowledged_reading_that_is_a_dead_letter_only_was_refused_and_is_not_found() {
+    let ledger = ledger();
+    let mut comparison = stored(&ledger, &[(1, 3)]);
+    refuse(&mut comparison, &payload(form(1), 1, 3), Vec::new());
+    let facts = comparison.finish();
+    assert_eq!((facts.found, facts.refused, facts.dead_letters, facts.lost.count), (9, 1, 1, 0));
+    assert_eq!(facts.refused_acknowledged.first, [format!("veh-00001/{BOOT}/3")]);
+    assert_eq!(verdict(&ledger, &facts), (false, 10));
+    let report = report(&ledger, &facts, &["refused>0"]);
+    assert_eq!(report.failed(), ["G1", "fail-if refused>0"]);
+    assert!(text(&ledger, &facts, &report, 0).contains("9 readings found, 1 refused, 0 duplicates"));
+    // One that stands there besides is there, and one copy too many; whichever topic is read first.
+    for first in [true, false] {
+        let mut comparison = Comparison::new(&ledger, 100).unwrap();
+        if first {
+            refuse(&mut comparison, &payload(form(1), 1, 3), Vec::new());
+        }
+        store_all(&mut comparison, &[]);
+        if !first {
+            refuse(&mut comparison, &payload(form(1), 1, 3), Vec::new());
+        }
+        let facts = comparison.finish();
+        assert_eq!((facts.found, facts.refused, facts.dead_letters, facts.duplicates), (10, 0, 0, 1));
+        assert_eq!(verdict(&ledger, &facts), (true, 10));
+    }
 }
 
 #[test]
