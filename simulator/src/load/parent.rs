@@ -89,6 +89,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         step_stages: None,
         looked: 0,
         capacity: None,
+        broken_off: false,
     };
     let ramped = load.ramp().await;
     if ramped.is_ok() {
@@ -116,8 +117,10 @@ struct Load {
     step_stages: Option<Stages>,
     /// how many workers have told what is unanswered at its end,
     looked: usize,
-    /// and the highest rate that held.
+    /// the highest rate that held,
     capacity: Option<u64>,
+    /// and whether the search was broken off before it was over.
+    broken_off: bool,
 }
 
 impl Load {

@@ -31,7 +31,10 @@ impl Load {
                 self.change_rate(rate);
             }
             first = false;
-            let Some(step) = self.step(rate, blank).await? else { break };
+            let Some(step) = self.step(rate, blank).await? else {
+                self.broken_off = true;
+                break;
+            };
             let holds = step.broke.is_none();
             tracing::info!(
                 "{rate}/s {}: {:.0}/s made, {:.0}/s acknowledged, p99 {:.1} ms",
@@ -43,6 +46,8 @@ impl Load {
             self.steps.push(step);
             next = search.next(rate, holds);
             if !holds && next.is_some() && !self.recover().await {
+                // Outboxes that do not empty any more end a search, too: what held before is its finding.
+                self.broken_off = self.stop.is_cancelled() || self.crew.dead() > 0;
                 break;
             }
         }
@@ -169,18 +174,26 @@ impl Load {
 
     /// Enters what was found.
     pub(super) fn tell_capacity(&self, report: &mut Report) {
-        if let Some(capacity) = self.capacity {
+        let verdict = verdict(&self.steps, self.capacity, self.broken_off);
+        if let Some(capacity) = self.capacity.filter(|_| verdict.ok) {
             report.count(figures::CAPACITY, capacity);
         }
-        let broke = self.steps.iter().filter_map(|step| Some(format!("{}/s: {}", step.rate, step.broke.as_ref()?)));
-        let verdict = Verdict {
-            ok: self.capacity.is_some(),
-            checked: self.steps.len() as u64,
-            counts: self.capacity.map(|capacity| (figures::CAPACITY.to_owned(), capacity)).into_iter().collect(),
-            examples: broke.collect(),
-        };
         report.verdicts.insert("capacity".into(), verdict);
         report.tables.insert("Capacity".into(), table(&self.steps));
+    }
+}
+
+/// A search that was broken off has not found the capacity, whatever held until then.
+fn verdict(steps: &[Step], capacity: Option<u64>, broken_off: bool) -> Verdict {
+    let broke = steps.iter().filter_map(|step| Some(format!("{}/s: {}", step.rate, step.broke.as_ref()?)));
+    let held = capacity.map_or("nothing held".to_owned(), |capacity| format!("{capacity}/s held"));
+    let end = broken_off.then(|| format!("the search was broken off, {held} until then"));
+    let counts = capacity.filter(|_| !broken_off).map(|capacity| (figures::CAPACITY.to_owned(), capacity));
+    Verdict {
+        ok: capacity.is_some() && !broken_off,
+        checked: steps.len() as u64,
+        counts: counts.into_iter().collect(),
+        examples: end.into_iter().chain(broke).collect(),
     }
 }
 
@@ -248,5 +261,15 @@ mod tests {
         assert!(!grows(1_000.0, 960.0, 10.0) && !grows(1_000.0, 1_000.0, 10.0) && !grows(1_000.0, 1_100.0, 10.0));
         assert!(!grows(1_000.0, 900.0, 2.0), "a fifth of a second is under way");
         assert!(grows(1_000.0, 850.0, 2.0));
+    }
+
+    #[test]
+    fn a_search_that_was_broken_off_says_so_and_has_found_nothing() {
+        let whole = verdict(&[], Some(700), false);
+        assert!(whole.ok && whole.counts[figures::CAPACITY] == 700 && whole.examples.is_empty());
+        let broken_off = verdict(&[], Some(700), true);
+        assert!(!broken_off.ok && broken_off.counts.is_empty());
+        assert_eq!(broken_off.examples, ["the search was broken off, 700/s held until then"]);
+        assert!(!verdict(&[], None, false).ok);
     }
 }
