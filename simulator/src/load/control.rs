@@ -33,11 +33,13 @@ pub(super) enum Order {
     },
     /// Tell where you stand now, and what is unanswered.
     Look,
-    /// Make no more readings; wait at most so long for acknowledgements, ms; leave.
+    /// Make no more readings; wait at most so long for acknowledgements, ms.
     Stop {
         /// Ms.
         drain_ms: u64,
     },
+    /// Leave, as soon as there is nothing more to wait for.
+    Leave,
 }
 
 /// From a worker.
@@ -54,6 +56,9 @@ pub(super) enum Word {
         /// What rendering a payload takes, ns.
         payload_ns: u64,
     },
+    /// Nothing more is made or waited for. The vehicles stay until they are told to leave, so that their sockets can be
+    /// counted once more.
+    Done,
     /// It came to its end; its last tick has gone before.
     Ended {
         /// Why it could not go on.

@@ -38,8 +38,10 @@ const FAREWELL: Duration = Duration::from_secs(4);
 pub(super) struct Ramp {
     /// Until the last vehicle was connected; none: it never was.
     pub(super) took: Option<Duration>,
-    /// Connections that stand, as the kernel counts them.
+    /// Connections that stand, as the kernel counts them: after the ramp,
     pub(super) established: u64,
+    /// and before the vehicles leave; none: nobody looked.
+    pub(super) established_at_end: Option<u64>,
     /// Resident memory of all workers before there was a vehicle, and with all of them idle, bytes.
     pub(super) memory: (u64, u64),
     /// What rendering a payload takes, ns: the slowest worker.
@@ -159,7 +161,7 @@ impl Load {
                     stages.add(&ages);
                 }
             }
-            Some(Word::Ended { .. }) | None => {}
+            Some(Word::Done | Word::Ended { .. }) | None => {}
         }
     }
 
@@ -180,17 +182,21 @@ impl Load {
             }
         }
         self.ramp.took = Some(began.elapsed());
+        self.ramp.established = self.established().await?;
+        Ok(())
+    }
+
+    async fn established(&self) -> anyhow::Result<u64> {
         let brokers = self.brokers.clone();
         // A table with a line for each connection: not on this thread.
-        let counted = tokio::task::spawn_blocking(move || machine::established(&brokers)).await;
-        self.ramp.established = counted.map_err(anyhow::Error::from)?;
-        Ok(())
+        Ok(tokio::task::spawn_blocking(move || machine::established(&brokers)).await?)
     }
 
     /// Sends everybody home, and says how far they came and why no farther.
     async fn unconnected(&mut self, began: Instant) -> Error {
         let (took, connected) = (began.elapsed(), self.crew.counts().connected);
         self.crew.tell(&Order::Stop { drain_ms: 0 });
+        self.crew.tell(&Order::Leave);
         let until = Instant::now() + FAREWELL;
         while !self.crew.has_ended() && Instant::now() < until {
             self.hear(Duration::from_millis(100)).await;
@@ -221,7 +227,7 @@ impl Load {
             self.crew.tell(&Order::Stop { drain_ms: self.config.drain_ms });
             until = Some(Instant::now() + drain + SPARE);
         }
-        let mut stopping = false;
+        let (mut stopping, mut leaving) = (false, false);
         while !self.crew.has_ended() {
             let stop = self.stop.clone();
             tokio::select! {
@@ -233,6 +239,11 @@ impl Load {
                 let drain_ms = self.config.stop_drain_ms.min(self.config.drain_ms);
                 self.crew.tell(&Order::Stop { drain_ms });
                 until = Some(Instant::now() + Duration::from_millis(drain_ms) + SPARE);
+            }
+            if !leaving && self.crew.is_done() {
+                leaving = true;
+                self.ramp.established_at_end = Some(self.established().await?);
+                self.crew.tell(&Order::Leave);
             }
             self.look("driving");
             if until.is_some_and(|until| Instant::now() > until) {

@@ -22,7 +22,8 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     for (name, value) in [
         ("vehicles_count", u64::from(config.vehicles)),
         ("workers_count", u64::from(config.workers())),
-        ("established_sockets", ramp.established),
+        ("established_sockets", ramp.established_at_end.map_or(ramp.established, |end| end.min(ramp.established))),
+        ("established_after_ramp_sockets", ramp.established),
         ("connect_attempts", counts.attempts),
         ("connect_failures", counts.failed.values().sum()),
         ("connections_lost", counts.lost.values().sum()),
@@ -67,6 +68,9 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     if let Some(took) = ramp.took {
         report.figures.insert("ramp_s".into(), took.as_secs_f64());
         report.figures.insert("ramp_connections_per_s".into(), f64::from(config.vehicles) / took.as_secs_f64());
+    }
+    if let Some(at_end) = ramp.established_at_end {
+        report.count("established_at_end_sockets", at_end);
     }
     for (name, n, us) in [
         ("made_readings_per_s", counts.made, counts.last_made_us),

@@ -67,6 +67,10 @@ struct Worker {
     alone: bool,
     /// When it is left, whatever is unacknowledged, µs.
     leave_at_us: Option<u64>,
+    /// The parent knows that there is nothing more to wait for,
+    done: bool,
+    /// and told to leave then.
+    may_leave: bool,
     leaving: bool,
     /// Until when the counts are those of the load, µs after its start.
     counted_until_us: u64,
@@ -110,6 +114,8 @@ impl Worker {
             told: false,
             alone: false,
             leave_at_us: None,
+            done: false,
+            may_leave: false,
             leaving: false,
             counted_until_us: 0,
             next_tick_us,
@@ -170,7 +176,7 @@ impl Worker {
             if let Some(error) = self.engine.failure.take() {
                 return Err(anyhow::Error::from(error).context("write the ledger"));
             }
-            if self.has_ended(now) {
+            if self.has_ended(now)? {
                 return Ok(());
             }
         }
@@ -204,6 +210,7 @@ impl Worker {
         let mut orders = Vec::new();
         if !self.mailbox.read(&mut orders)? {
             self.alone = true;
+            self.may_leave = true;
             self.stop(0);
         }
         for order in orders {
@@ -213,6 +220,7 @@ impl Worker {
                 Order::Rate { at_us, per_s } => self.change_rate(at_us, per_s),
                 Order::Look => self.look()?,
                 Order::Stop { drain_ms } => self.stop(drain_ms),
+                Order::Leave => self.may_leave = true,
             }
         }
         self.mailbox.flush()?;
@@ -250,7 +258,7 @@ impl Worker {
         self.leave_at_us = Some(self.leave_at_us.map_or(at, |before| before.min(at)));
     }
 
-    fn has_ended(&mut self, now: u64) -> bool {
+    fn has_ended(&mut self, now: u64) -> anyhow::Result<bool> {
         let engine = &mut self.engine;
         if let Some(start) = engine.start.filter(|_| engine.making) {
             let over = engine.plan.duration_us.is_some_and(|duration| now >= start.us + duration);
@@ -264,19 +272,26 @@ impl Worker {
         }
         if !self.leaving {
             let over = self.leave_at_us.is_some_and(|at| engine.in_hand() == 0 || now >= at);
-            if over && !engine.making {
-                self.leaving = true;
+            if over && !engine.making && !self.done {
+                self.done = true;
                 self.counted_until_us = engine.after_start_us().unwrap_or(0);
+                if !self.alone {
+                    self.mailbox.post(&Word::Done)?;
+                }
+            }
+            if self.done && self.may_leave {
+                self.leaving = true;
                 // What is unanswered now stays so.
-                note_unanswered(&self.vehicles, self.counted_until_us, &mut engine.stages);
+                let after_start_us = engine.after_start_us().unwrap_or(0);
+                note_unanswered(&self.vehicles, after_start_us, &mut engine.stages);
                 for number in 0..self.vehicles.len() {
                     self.engine.leave(&mut self.vehicles[number]);
                     self.set_deadline(number, now);
                 }
             }
-            return false;
+            return Ok(false);
         }
-        self.vehicles.iter().all(|vehicle| vehicle.link == Link::Left)
+        Ok(self.vehicles.iter().all(|vehicle| vehicle.link == Link::Left))
     }
 
     fn tell_connected(&mut self) -> anyhow::Result<()> {
@@ -311,7 +326,7 @@ impl Worker {
         }
         let mut counts = self.engine.counts.clone();
         counts.of_outboxes(&self.engine.rules.counts);
-        if !self.leaving {
+        if !self.done {
             // Farewells are no time in which anything could have been acknowledged.
             self.counted_until_us = self.engine.after_start_us().unwrap_or(0);
         }

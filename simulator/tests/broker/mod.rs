@@ -73,7 +73,8 @@ impl Broker {
         }
     }
 
-    fn kill(&mut self) {
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().ok();
             process.wait().ok();

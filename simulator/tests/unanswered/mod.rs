@@ -22,3 +22,18 @@ fn a_broker_that_hangs_is_as_slow_as_what_it_never_answered_is_old() {
     let ms = |name: &str| report["figures"][name].as_f64().unwrap();
     assert_eq!(ms("schedule_to_puback_max_ms").to_bits(), ms("unanswered_for_max_ms").to_bits());
 }
+
+#[test]
+fn vehicles_that_the_broker_has_dropped_by_the_end_are_no_sockets_that_stood() {
+    let (mut broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let arguments = "--vehicles 30 --workers 2 --rate 300 --duration-ms 2500 --judge puback --drain-ms 500";
+    let child = load(&broker, folder.path(), arguments);
+    let ledger = folder.path().join("ledger");
+    until("a second of readings", || ledger::read(&ledger).is_ok_and(|ledger| ledger.len() > 300));
+    broker.kill();
+    let (code, output) = end(child);
+    assert_eq!(code, Some(0), "{output:?}");
+    let report = report(folder.path());
+    let sockets = ["established_sockets", "established_after_ramp_sockets", "established_at_end_sockets"];
+    assert_eq!(sockets.map(|name| figure(&report, name)), [0, 30, 0]);
+}
