@@ -108,7 +108,7 @@ fn parameters(config: &Config) -> BTreeMap<String, Value> {
         ("keep_alive_s", config.keep_alive_s.into()),
         ("socket_buffer", config.socket_buffer.into()),
         ("heedless", config.heedless.into()),
-        ("step_ms", config.search.find_capacity.then_some(config.search.step_ms).into()),
+        ("step_ms", config.search.find_capacity.then(|| config.search.step_ms()).into()),
         ("fail_if", conditions(config)),
     ]
     .into_iter()

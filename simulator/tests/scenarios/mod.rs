@@ -32,15 +32,28 @@ fn every_scenario_runs_and_does_what_it_is_named_after() {
     std::thread::scope(|scope| names.into_iter().for_each(|name| drop(scope.spawn(move || in_short(name)))));
 }
 
+/// What compresses a scenario to seconds.
+fn compressed(name: &str) -> &'static str {
+    match name {
+        "bursts" => "--low-rate 60 --period-ms 2500 --burst-ms 500",
+        "rush-hour" | "steps" => "--low-rate 60 --period-ms 2500",
+        "day" => "--period-ms 2500",
+        "reconnect-storm" => "--storm-every-ms 800",
+        "regional-blackout" => "--blackout-at-ms 500 --blackout-ms 500",
+        "tunnel" => "--tunnel-every-ms 16000 --tunnel-ms 4000",
+        "messy-network" => "--storm-every-ms 800 --tunnel-every-ms 16000 --tunnel-ms 4000",
+        _ => "--clock-offset-ms 600000",
+    }
+}
+
 fn in_short(name: &str) {
     let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
     let edge = Edge::start(&broker, |_, _| true);
     // The line goes before the file; what is compressed here stands there in minutes.
     let arguments = format!(
-        "--scenario {name} --vehicles 60 --rate 600 --low-rate 60 --duration-ms 2500 --period-ms 2500 --burst-ms 500 \
-         --storm-every-ms 800 --blackout-at-ms 500 --blackout-ms 500 --tunnel-every-ms 16000 --tunnel-ms {} \
-         --resend-ms 100 --probe-ms 500 --reconnect-ms 100 --drain-ms 20000",
-        if ["tunnel", "messy-network"].contains(&name) { 4_000 } else { 0 },
+        "--scenario {name} --vehicles 60 --rate 600 --duration-ms 2500 {} --resend-ms 100 --probe-ms 500 \
+         --reconnect-ms 100 --drain-ms 20000",
+        compressed(name),
     );
     let (code, output) = end(load(&broker, folder.path(), &arguments));
     assert_eq!(code, Some(0), "{name}: {output:?}");

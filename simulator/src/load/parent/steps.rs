@@ -61,7 +61,7 @@ impl Load {
 
     /// One step; none if it could not be taken to its end.
     async fn step(&mut self, rate: u64, blank: &Report) -> anyhow::Result<Option<Step>> {
-        let (began, long) = (Instant::now() + LEAD, Duration::from_millis(self.config.search.step_ms));
+        let (began, long) = (Instant::now() + LEAD, Duration::from_millis(self.config.search.step_ms()));
         if !self.wait_for_a_beat(began + long / 3).await {
             return Ok(None);
         }
