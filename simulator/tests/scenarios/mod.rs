@@ -32,6 +32,17 @@ fn every_scenario_runs_and_does_what_it_is_named_after() {
     std::thread::scope(|scope| names.into_iter().for_each(|name| drop(scope.spawn(move || in_short(name)))));
 }
 
+/// The shape that a scenario's rate must have had, as a parameter of its report.
+fn shape(name: &str) -> &'static str {
+    match name {
+        "bursts" => "burst",
+        "rush-hour" => "ramp",
+        "steps" => "steps",
+        "day" => "day",
+        _ => "constant",
+    }
+}
+
 /// What compresses a scenario to seconds.
 fn compressed(name: &str) -> &'static str {
     match name {
@@ -60,6 +71,7 @@ fn in_short(name: &str) {
     edge.stop();
     let report = report(folder.path());
     assert_eq!((&report["name"], &report["parameters"]["scenario"]), (&name.into(), &name.into()));
+    assert_eq!(report["parameters"]["profile"], shape(name), "{name}: {report:#}");
     assert!(figure(&report, expected(name)) > 0, "{name}: {report:#}");
     assert_eq!(figure(&report, "acked_readings"), figure(&report, "made_readings"), "{name}: {report:#}");
 }
