@@ -46,6 +46,20 @@ fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
 }
 
 #[test]
+fn no_time_is_longer_than_a_week_and_no_rate_beyond_all_machines() {
+    let (most, above) = ("604800000", "604800001");
+    for flag in ["duration", "drain", "ramp", "snapshot", "attempt", "reconnect", "resend", "probe", "refused"] {
+        let flag = format!("--{flag}-ms");
+        parse(&["--rate", "1", &flag, most]).unwrap();
+        for long in [above, "18446744073709551615"] {
+            assert!(parse(&["--rate", "1", &flag, long]).unwrap_err().contains(&flag), "{flag} {long}");
+        }
+    }
+    assert!(parse(&["--interval-ms", above]).unwrap_err().contains("--interval-ms"));
+    assert!(parse(&["--rate", "1000000001"]).unwrap_err().contains("--rate"));
+}
+
+#[test]
 fn a_flag_that_says_nothing_is_refused_with_what_it_needs() {
     for (arguments, flag, needs) in [
         (&["--low-rate", "5"][..], "--low-rate", "--profile ramp, steps or burst"),
