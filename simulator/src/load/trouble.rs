@@ -22,7 +22,8 @@ pub struct Disturbances {
     #[arg(long, env = "MOTORCADE_LOAD_STORM_EVERY_MS", value_name = "MS")]
     pub storm_every_ms: Option<u64>,
     /// Regional blackout: this share of the fleet (0 to 1), its first vehicles, is gone at once, without a
-    /// DISCONNECT [default: 0].
+    /// DISCONNECT. Their sockets are closed with a reset, here and in tunnels: the broker hears of it at once, while a real
+    /// region sends nothing, and a broker notices by its keep-alive alone [default: 0].
     #[arg(long, env = "MOTORCADE_LOAD_BLACKOUT_SHARE", value_name = "SHARE")]
     pub blackout_share: Option<f64>,
     /// When, ms after the start [default: 10000].
