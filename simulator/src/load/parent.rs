@@ -305,6 +305,8 @@ impl Load {
             false => summary::text(report, &counts),
         };
         writeln!(std::io::stdout().lock(), "{text}").ok();
+        // A boot is a whole second: the next load of these vehicles must not begin in this one's.
+        tokio::time::sleep(rest_of_second(report.started, SystemTime::now())).await;
         ramped?;
         if report.is_ok() {
             return Ok(());
@@ -313,8 +315,30 @@ impl Load {
     }
 }
 
+/// How long the second still lasts that `started` (ms since the epoch) lies in.
+fn rest_of_second(started: i64, now: SystemTime) -> Duration {
+    let over = Duration::from_secs(u64::try_from(started / 1_000 + 1).unwrap_or(0));
+    let rest = over.saturating_sub(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    // A clock that was set back is nothing to wait for.
+    if rest > Duration::from_secs(1) { Duration::ZERO } else { rest }
+}
+
 /// The wall time after a while, µs since the epoch.
 fn wall_us(after: Duration) -> u64 {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + after;
     u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_ends_after_the_second_in_which_it_began() {
+        let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        assert_eq!(rest_of_second(7_250, at(7_900)), Duration::from_millis(100));
+        assert_eq!(rest_of_second(7_250, at(8_000)), Duration::ZERO);
+        assert_eq!(rest_of_second(7_250, at(90_000)), Duration::ZERO);
+        assert_eq!(rest_of_second(7_250, at(1_000)), Duration::ZERO, "the clock was set back");
+    }
 }
