@@ -1,5 +1,7 @@
 //! What an operator may set for a load: flags, each with an environment variable.
 
+mod limits;
+
 use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
@@ -24,9 +26,6 @@ use crate::{ProgressForm, tls::Tls, vehicle::vehicle_id};
 const VEHICLES_PER_WORKER: u32 = 16_000;
 /// No worker has more.
 const MOST_PER_WORKER: u32 = 19_900;
-
-/// No time is longer, ms: a week. Beyond it µs and seqs would not fit.
-const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -288,27 +287,7 @@ impl Config {
             return usage("payload", detail.into());
         }
         figures::check(&self.fail_if, &figures::names(self.judge, &figures::known()))?;
-        if self.rate.is_some_and(|rate| rate > search::MOST_RATE) {
-            return usage("rate", format!("is above {}", search::MOST_RATE));
-        }
-        for (flag, ms) in [
-            ("duration-ms", self.duration_ms),
-            ("drain-ms", self.drain_ms),
-            ("stop-drain-ms", self.stop_drain_ms),
-            ("ramp-ms", self.ramp_ms),
-            ("interval-ms", self.interval_ms.unwrap_or(0)),
-            ("snapshot-ms", self.snapshot_ms),
-            ("attempt-ms", self.attempt_ms),
-            ("reconnect-ms", self.reconnect_ms),
-            ("resend-ms", self.resend_ms),
-            ("probe-ms", self.probe_ms),
-            ("refused-ms", self.refused_ms),
-        ] {
-            if ms > LONGEST_MS {
-                return usage(flag, "is above a week".into());
-            }
-        }
-        Ok(())
+        self.check_limits()
     }
 
     /// What a run measures that its operator hardly means; none: nothing.

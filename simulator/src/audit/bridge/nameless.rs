@@ -92,7 +92,7 @@ mod tests {
         nameless.sent(HASH, 1, 3);
         assert_eq!((nameless.add(PayloadHash(8), None), nameless.add(HASH, Some(2))), (None, None));
         assert!(!nameless.is_there(PayloadHash(8), 1) && !nameless.is_there(HASH, 1));
-        (0..3).for_each(|_| drop(nameless.add(HASH, Some(1))));
+        assert_eq!((0..3).filter_map(|_| nameless.add(HASH, Some(1))).count(), 3);
         assert!(nameless.is_there(HASH, 1) && nameless.duplicates() == 0, "it was sent three times");
     }
 }
