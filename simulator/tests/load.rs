@@ -6,11 +6,11 @@
     reason = "a test fails by panicking; figures are small"
 )]
 
+mod bad_ends;
 mod broker;
 mod disturbances;
 mod edge;
 mod scenarios;
-mod unanswered;
 
 use std::{
     path::Path,

@@ -1,4 +1,6 @@
-//! Brokers that stop answering: a load must not tell of the time before only.
+//! Ends that a load must not gloss over: brokers that stop answering or die, and a search that is stopped.
+
+use std::process::Command;
 
 use simulator::ledger;
 
@@ -36,4 +38,22 @@ fn vehicles_that_the_broker_has_dropped_by_the_end_are_no_sockets_that_stood() {
     let report = report(folder.path());
     let sockets = ["established_sockets", "established_after_ramp_sockets", "established_at_end_sockets"];
     assert_eq!(sockets.map(|name| figure(&report, name)), [0, 30, 0]);
+}
+
+#[test]
+fn a_search_that_is_stopped_has_found_no_capacity() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let arguments = "--vehicles 10 --rate 50 --judge puback --find-capacity --step 1 --step-ms 3000 --drain-ms 500";
+    let child = load(&broker, folder.path(), arguments);
+    let ledger = folder.path().join("ledger");
+    // The first step holds, and the second has begun.
+    until("a step", || ledger::read(&ledger).is_ok_and(|ledger| ledger.len() > 250));
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let (code, output) = end(child);
+    assert_eq!(code, Some(1), "{output:?}");
+    let report = report(folder.path());
+    let verdict = &report["verdicts"]["capacity"];
+    assert_eq!((&verdict["ok"], &report["verdicts"]["G4"]["ok"]), (&false.into(), &true.into()));
+    assert!(verdict["examples"][0].as_str().unwrap().starts_with("the search was broken off"), "{report:#}");
+    assert!(report["figures"].get("capacity_readings_per_s").is_none());
 }
