@@ -179,7 +179,8 @@ impl<'a> Comparison<'a> {
             }
             return;
         };
-        let vehicle = source.filter(|source| self.sent(source, boot, seq, found)).unwrap_or(vehicle);
+        let other = source.filter(|source| *source != vehicle && self.sent(source, boot, seq, found));
+        let vehicle = other.unwrap_or(vehicle);
         let key = Key::Seq { boot, seq };
         let number = self.ledger.number_of(vehicle.as_str());
         let Some(number) = number.filter(|number| self.boots.contains(&(*number, boot))) else {
