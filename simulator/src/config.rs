@@ -26,6 +26,11 @@ pub enum Faults {
     Prevalence,
 }
 
+/// The faults of the demo come and go in so long, unless told otherwise, simulated ms.
+const DEMO_MS: u64 = 1_800_000;
+/// A drive without end has faults for so long, unless told otherwise, simulated ms: a plan is drawn before it begins.
+const ENDLESS_MS: u64 = 7 * 24 * 3_600_000;
+
 /// Whether progress is told on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressForm {
@@ -88,9 +93,10 @@ pub struct Config {
     /// When faults begin at the earliest, simulated ms after the start.
     #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FROM_MS", value_name = "MS", default_value_t = 0)]
     pub faults_from_ms: u64,
-    /// For how long there are faults, simulated ms.
-    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FOR_MS", value_name = "MS", default_value_t = 1_800_000)]
-    pub faults_for_ms: u64,
+    /// For how long there are faults, simulated ms [default: half an hour with demo; with prevalence until the end of
+    /// --duration-ms, or a week where it is 0].
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FOR_MS", value_name = "MS")]
+    pub faults_for_ms: Option<u64>,
     /// File for the labelled truth: which vehicle has which fault when, JSON Lines. For the judge only.
     #[arg(long, env = "MOTORCADE_SIMULATOR_TRUTH", value_name = "FILE")]
     pub truth: Option<PathBuf>,
@@ -180,7 +186,7 @@ impl Config {
             ("window", self.window as u64),
             ("connect-rate", u64::from(self.connect_rate)),
             ("probe-ms", self.probe_ms),
-            ("faults-for-ms", self.faults_for_ms),
+            ("faults-for-ms", self.faults_for_ms.unwrap_or(1)),
         ] {
             if value == 0 {
                 return usage(flag, "must be above 0".into());
@@ -246,6 +252,15 @@ impl Config {
 
     pub(crate) fn reconnect(&self) -> (Duration, Duration) {
         (Duration::from_millis(self.reconnect_ms), Duration::from_millis(self.reconnect_max_ms))
+    }
+
+    /// For how long there are faults, simulated ms. A function of the flags alone.
+    pub(crate) fn faults_for_ms(&self) -> u64 {
+        self.faults_for_ms.unwrap_or(match (self.faults, self.duration_ms) {
+            (Faults::None | Faults::Demo, _) => DEMO_MS,
+            (Faults::Prevalence, 0) => ENDLESS_MS,
+            (Faults::Prevalence, duration) => duration.saturating_sub(self.faults_from_ms),
+        })
     }
 
     /// The indices of the vehicles.

@@ -192,8 +192,8 @@ pub struct Ledger {
     vehicles: Vec<VehicleId>,
     numbers: HashMap<VehicleId, u32>,
     readings: BySeq<Packed>,
-    /// Payloads without identity. One that was sent several times stands here once.
-    nameless: HashMap<(u32, PayloadHash), Packed>,
+    /// Payloads without identity. One that was sent several times stands here once, with how often it was entered.
+    nameless: HashMap<(u32, PayloadHash), (Packed, u32)>,
     /// Readings too large to be sent.
     pub oversize: u64,
     /// Files read.
@@ -233,7 +233,11 @@ impl Ledger {
         // A restarted process enters what it found in its outbox once more.
         let known = match key {
             Key::Seq { boot, seq } => self.readings.get_or_insert(number, boot, seq, packed).0,
-            Key::Hash(hash) => self.nameless.entry((number, hash)).or_insert(packed),
+            Key::Hash(hash) => {
+                let (known, times) = self.nameless.entry((number, hash)).or_insert((packed, 0));
+                *times = times.saturating_add(1);
+                known
+            }
         };
         if known.hash != packed.hash {
             let name = self.name(number, key);
@@ -261,7 +265,7 @@ impl Ledger {
     fn packed(&mut self, number: u32, key: Key) -> Option<&mut Packed> {
         match key {
             Key::Seq { boot, seq } => self.readings.get_mut(number, boot, seq),
-            Key::Hash(hash) => self.nameless.get_mut(&(number, hash)),
+            Key::Hash(hash) => self.nameless.get_mut(&(number, hash)).map(|(packed, _)| packed),
         }
     }
 
@@ -288,9 +292,14 @@ impl Ledger {
     pub(crate) fn of_number(&self, number: u32, key: Key) -> Option<Sent> {
         let packed = match key {
             Key::Seq { boot, seq } => self.readings.get(number, boot, seq),
-            Key::Hash(hash) => self.nameless.get(&(number, hash)),
+            Key::Hash(hash) => self.nameless.get(&(number, hash)).map(|(packed, _)| packed),
         };
         packed.map(Packed::sent)
+    }
+
+    /// How often the vehicle with this number has sent this payload, which has no identity.
+    pub(crate) fn times_sent(&self, number: u32, hash: PayloadHash) -> u32 {
+        self.nameless.get(&(number, hash)).map_or(0, |(_, times)| *times)
     }
 
     /// One reading.
@@ -301,7 +310,7 @@ impl Ledger {
     /// Every reading, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&VehicleId, Key, Sent)> {
         let readings = self.readings.iter().map(|(number, boot, seq, packed)| (number, Key::Seq { boot, seq }, packed));
-        let nameless = self.nameless.iter().map(|((number, hash), packed)| (*number, Key::Hash(*hash), packed));
+        let nameless = self.nameless.iter().map(|((number, hash), (packed, _))| (*number, Key::Hash(*hash), packed));
         readings.chain(nameless).map(|(number, key, packed)| (&self.vehicles[number as usize], key, packed.sent()))
     }
 

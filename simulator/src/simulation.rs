@@ -136,7 +136,7 @@ fn earlier_anchor(config: &Config, outbox: Option<&OutboxFile>) -> Result<Option
 fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
     let ms = |ms: u64| UnixMillis::try_from(ms).unwrap_or(UnixMillis::MAX / 4);
     let from = start.saturating_add(ms(config.faults_from_ms));
-    let to = from.saturating_add(ms(config.faults_for_ms));
+    let to = from.saturating_add(ms(config.faults_for_ms()));
     let fleet = FleetSeed { seed: config.seed, start };
     match config.faults {
         Faults::None => FaultPlan::none(),

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking; figures are small"
 )]
 
+mod bad_ends;
 mod broker;
 mod disturbances;
 mod edge;
@@ -298,7 +299,7 @@ fn a_condition_on_a_figure_that_does_not_exist_is_refused_before_anything_connec
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!((code, error.lines().count()), (Some(64), 1), "{error}");
     assert!(
-        error.contains("--fail-if") && error.contains("p99_ms") && error.contains("made_readings_per_s"),
+        error.contains("--fail-if") && error.contains("p99_ms") && error.contains("whatever a report has"),
         "{error}"
     );
 }

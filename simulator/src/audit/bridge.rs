@@ -4,6 +4,10 @@
 //! Unlike [`super::compare`], which knows our edge's topics, headers and dead letters, it keeps nothing of what it
 //! reads but a few bytes for each reading: six million fit into half a gigabyte.
 
+mod identity;
+mod nameless;
+mod told;
+
 use std::{
     collections::{HashMap, HashSet},
     io::Write as _,
@@ -11,15 +15,19 @@ use std::{
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
-use report::{Report, Verdict};
+use report::Report;
 use service::Error;
 use telemetry::{
-    Encoding, Identity, PayloadHash, UnixMillis, VehicleId,
+    Identity, UnixMillis, VehicleId,
     kafka_topic::{self, header},
-    mqtt_topic,
 };
 
-use super::{Cases, Config, Found, figures, kafka, timeline::Timeline};
+use self::{
+    identity::{identity, source},
+    nameless::Nameless,
+    told::{fill, text},
+};
+use super::{Cases, Config, Found, kafka, timeline::Timeline};
 use crate::{
     by_seq::BySeq,
     ledger::{self, Ledger},
@@ -35,23 +43,35 @@ pub struct Comparison<'a> {
     late_ms: u64,
     /// Every boot of a vehicle, by its number, of which the ledger has a reading.
     boots: HashSet<(u32, u32)>,
-    /// Copies of each reading, up to 255.
-    copies: BySeq<u8>,
-    /// Payloads without identity: the numbers of their vehicles, and copies.
-    nameless: HashMap<PayloadHash, (Vec<u32>, u64)>,
+    /// Copies of each reading.
+    copies: BySeq<Copies>,
+    nameless: Nameless,
     /// The latest (boot, seq) by vehicle and partition: order is a promise of one partition only.
     latest: HashMap<(u32, i32), (u32, u64)>,
     facts: Facts,
+}
+
+/// How many there are of a reading, up to 255 each.
+#[derive(Debug, Clone, Copy, Default)]
+struct Copies {
+    /// Where readings belong,
+    read: u8,
+    /// and among the dead letters.
+    refused: u8,
 }
 
 /// What a comparison found.
 pub struct Facts {
     /// Records of the topics.
     pub records: u64,
-    /// Readings of the ledger that are there.
+    /// Readings of the ledger that are there: malformed ones also where they are dead letters.
     pub found: u64,
-    /// Those in the topic of dead letters.
+    /// Readings of the ledger that are dead letters and nothing else.
     pub dead_letters: u64,
+    /// Those among them that are well-formed: nobody who reads the topic of readings will see them.
+    pub refused: u64,
+    /// Those of them that were acknowledged.
+    pub refused_acknowledged: Cases,
     /// Further copies.
     pub duplicates: u64,
     /// First copies behind a later reading of the same vehicle, in one partition.
@@ -92,12 +112,14 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// None in practice: the bounds of the histogram are constants.
     pub fn new(ledger: &'a Ledger, late_ms: u64) -> anyhow::Result<Self> {
-        let mut nameless: HashMap<_, (Vec<u32>, u64)> = HashMap::new();
+        let mut nameless = Nameless::default();
         let (mut boots, mut last) = (HashSet::new(), None);
         for (vehicle, key, _) in ledger.iter() {
             let number = ledger.number_of(vehicle.as_str());
             match key {
-                Key::Hash(hash) => nameless.entry(hash).or_default().0.extend(number),
+                Key::Hash(hash) => {
+                    number.into_iter().for_each(|number| nameless.sent(hash, number, ledger.times_sent(number, hash)));
+                }
                 Key::Seq { boot, .. } => {
                     // Readings of a boot come in runs.
                     let of = number.map(|number| (number, boot));
@@ -112,6 +134,8 @@ impl<'a> Comparison<'a> {
             records: 0,
             found: 0,
             dead_letters: 0,
+            refused: 0,
+            refused_acknowledged: Cases::default(),
             duplicates: 0,
             reordered: 0,
             late: 0,
@@ -140,19 +164,23 @@ impl<'a> Comparison<'a> {
             return;
         }
         let name = || format!("partition {} offset {}", found.place.partition, found.place.offset);
-        let Some(Identity { vehicle, boot, seq }) = identity(found) else {
-            match self.nameless.get_mut(&found.place.hash) {
-                Some((_, copies)) => {
-                    self.facts.duplicates += u64::from(*copies > 0);
-                    self.facts.dead_letters += u64::from(dead_letter && *copies == 0);
-                    self.facts.found += u64::from(*copies == 0);
-                    *copies += 1;
-                }
-                None if dead_letter => self.facts.foreign += 1,
+        let source = source(found);
+        let Some(Identity { vehicle, boot, seq }) = identity(found, source.as_ref()) else {
+            let from = source.map(|vehicle| self.ledger.number_of(vehicle.as_str()));
+            let mine = match from {
+                // Its bridge tells, and this ledger does not know the vehicle.
+                Some(None) => None,
+                from => self.nameless.add(found.place.hash, from.flatten()),
+            };
+            match mine {
+                Some(first) => self.facts.dead_letters += u64::from(dead_letter && first),
+                None if dead_letter || from == Some(None) => self.facts.foreign += 1,
                 None => self.facts.invented.add(name),
             }
             return;
         };
+        let other = source.filter(|source| *source != vehicle && self.sent(source, boot, seq, found));
+        let vehicle = other.unwrap_or(vehicle);
         let key = Key::Seq { boot, seq };
         let number = self.ledger.number_of(vehicle.as_str());
         let Some(number) = number.filter(|number| self.boots.contains(&(*number, boot))) else {
@@ -167,15 +195,11 @@ impl<'a> Comparison<'a> {
             self.facts.altered.add(|| key.of(&vehicle));
             return;
         }
-        let (copies, known) = self.copies.get_or_insert(number, boot, seq, 1);
-        if known {
-            *copies = copies.saturating_add(1);
-            self.facts.duplicates += 1;
-            return;
-        }
-        self.facts.found += 1;
-        if dead_letter {
-            self.facts.dead_letters += 1;
+        let copies = self.copies.get_or_insert(number, boot, seq, Copies::default()).0;
+        self.facts.duplicates += u64::from(copies.read > 0 || copies.refused > 0);
+        let own = if dead_letter { &mut copies.refused } else { &mut copies.read };
+        *own = own.saturating_add(1);
+        if dead_letter || copies.read > 1 {
             return;
         }
         let latest = self.latest.entry((number, found.place.partition)).or_default();
@@ -185,6 +209,12 @@ impl<'a> Comparison<'a> {
             *latest = (boot, seq);
         }
         self.time(sent.scheduled, found.place.timestamp);
+    }
+
+    /// Whether that vehicle has sent just this under that name: well-formed, a payload may still name another one, and
+    /// be refused for it.
+    fn sent(&self, vehicle: &VehicleId, boot: u32, seq: u64, found: &Found<'_>) -> bool {
+        self.ledger.get(vehicle.as_str(), Key::Seq { boot, seq }).is_some_and(|sent| sent.hash == found.place.hash)
     }
 
     fn time(&mut self, scheduled: UnixMillis, timestamp: UnixMillis) {
@@ -199,18 +229,28 @@ impl<'a> Comparison<'a> {
     /// Looks for everything that was acknowledged.
     pub fn finish(mut self) -> Facts {
         let facts = &mut self.facts;
+        facts.duplicates += self.nameless.duplicates();
         for (vehicle, key, sent) in self.ledger.iter() {
-            let there = match key {
+            let number = self.ledger.number_of(vehicle.as_str());
+            let (there, refused) = match key {
                 Key::Seq { boot, seq } => {
-                    let number = self.ledger.number_of(vehicle.as_str());
-                    number.is_some_and(|number| self.copies.get(number, boot, seq).is_some())
+                    let copies = number.and_then(|number| self.copies.get(number, boot, seq));
+                    let Copies { read, refused } = copies.copied().unwrap_or_default();
+                    let dead = read == 0 && refused > 0;
+                    facts.dead_letters += u64::from(dead);
+                    // A malformed one is where it belongs.
+                    (read > 0 || (dead && sent.poison.is_some()), dead && sent.poison.is_none())
                 }
-                Key::Hash(hash) => self.nameless.get(&hash).is_some_and(|(_, copies)| *copies > 0),
+                Key::Hash(hash) => (number.is_some_and(|number| self.nameless.is_there(hash, number)), false),
             };
+            facts.found += u64::from(there);
+            facts.refused += u64::from(refused);
             facts.given_up += u64::from(sent.given_up);
             if sent.acked.is_some() {
                 facts.acknowledged += 1;
-                if !there {
+                if refused {
+                    facts.refused_acknowledged.add(|| key.of(vehicle));
+                } else if !there {
                     facts.lost.add(|| key.of(vehicle));
                 }
             } else if !sent.given_up {
@@ -229,29 +269,11 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Whose reading a payload is, whatever key and headers say. Malformed ones have an identity if they can be read.
-fn identity(found: &Found<'_>) -> Option<Identity> {
-    let guess = if found.payload.first() == Some(&b'{') { Encoding::Json } else { Encoding::Protobuf };
-    let named = Encoding::from_content_type(found.header(header::CONTENT_TYPE)).ok();
-    let named = named.filter(|_| found.header(header::CONTENT_TYPE).is_some());
-    // A malformed payload may name another vehicle than it came from: the topic tells, where the bridge kept it.
-    let from = found.header(header::MQTT_TOPIC).and_then(mqtt_topic::parse).map(|(vehicle, _)| vehicle);
-    [named, Some(guess)].into_iter().flatten().find_map(|encoding| read(found.payload, encoding, from.as_ref()))
-}
-
-fn read(payload: &[u8], encoding: Encoding, from: Option<&VehicleId>) -> Option<Identity> {
-    match telemetry::decode(payload, encoding, None) {
-        Ok(record) => Some(record.identity()),
-        Err(invalid) => invalid.identity,
-    }
-    .map(|identity| Identity { vehicle: from.cloned().unwrap_or(identity.vehicle), ..identity })
-}
-
 /// Reads ledger and Kafka, compares, prints and writes what was found.
 ///
 /// # Errors
 /// [`Error::BadInput`] for a ledger that can't be read, [`Error::Unavailable`] if Kafka does not answer,
-/// [`Error::VerdictFailed`] if an acknowledged reading is lost, or a reading altered or invented.
+/// [`Error::VerdictFailed`] if an acknowledged reading is lost or refused, or a reading altered or invented.
 pub async fn judge(config: Config) -> Result<(), Error> {
     config.validate()?;
     let judging = tokio::task::spawn_blocking(move || judge_blocking(&config));
@@ -263,6 +285,9 @@ fn judge_blocking(config: &Config) -> Result<(), Error> {
     let began = std::time::Instant::now();
     let mut report = Report::new("audit");
     let ledger = ledger::read(&config.ledger).map_err(bad)?;
+    if ledger.torn_bytes > 0 {
+        tracing::warn!(bytes = ledger.torn_bytes, "the ledger has torn ends: what stood there is not looked for");
+    }
     let mut comparison = Comparison::new(&ledger, config.late_ms)?;
     let unavailable = |error: anyhow::Error| Error::Unavailable {
         flag: "kafka",
@@ -307,96 +332,6 @@ fn judge_blocking(config: &Config) -> Result<(), Error> {
     let failed = report.failed().join(", ");
     let detail = format!("{failed}: of {} acknowledged readings: {}", verdict.checked, counts.join(", "));
     Err(Error::VerdictFailed(detail))
-}
-
-fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts: &Facts, scattered: u64) {
-    report.parameters.insert("kafka_topic".into(), config.kafka_topic.clone().into());
-    report.parameters.insert("late_ms".into(), config.late_ms.into());
-    for (name, value) in [
-        ("verified_vehicles", ledger.vehicles().len() as u64),
-        ("verified_readings", ledger.len() as u64),
-        ("kafka_records", facts.records),
-        ("found_readings", facts.found),
-        ("dead_letter_readings", facts.dead_letters),
-        ("duplicate_records", facts.duplicates),
-        ("reordered_readings", facts.reordered),
-        ("late_readings", facts.late),
-        ("early_readings", facts.early),
-        ("scattered_vehicles", scattered),
-        ("append_stamped_records", facts.append_stamped),
-        ("acknowledged_readings", facts.acknowledged),
-        ("unacknowledged_readings", facts.unacknowledged),
-        ("unacknowledged_but_stored_readings", facts.unacknowledged_but_stored),
-        ("given_up_readings", facts.given_up),
-        ("torn_bytes", ledger.torn_bytes),
-        ("lost_readings", facts.lost.count),
-        ("altered_readings", facts.altered.count),
-        ("invented_records", facts.invented.count),
-        ("foreign_records", facts.foreign),
-    ] {
-        report.count(name, value);
-    }
-    report.latency_in_ms("schedule_to_kafka", &facts.latency_ms);
-    report.series.extend(facts.timeline.series());
-    let contradictions = ledger.ambiguous.1 + ledger.acked_unsent.1;
-    let cases = [("lost", &facts.lost), ("altered", &facts.altered), ("invented", &facts.invented)];
-    let counts = cases.iter().map(|(name, cases)| ((*name).to_owned(), cases.count));
-    let examples = cases.iter().flat_map(|(name, cases)| cases.first.iter().map(move |case| format!("{name}: {case}")));
-    let verdict = Verdict {
-        ok: cases.iter().all(|(_, cases)| cases.count == 0) && contradictions == 0 && facts.acknowledged > 0,
-        checked: facts.acknowledged,
-        counts: counts.chain([("contradictions".to_owned(), contradictions)]).collect(),
-        examples: examples.take(10).collect(),
-    };
-    report.verdicts.insert("G1".into(), verdict);
-    let known = figures::known();
-    report.judge(&config.fail_if, &figures::names(&known));
-}
-
-fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> String {
-    let ms = |p: &str| report.figures.get(&format!("schedule_to_kafka_{p}_ms")).copied().unwrap_or(0.0);
-    let examples = &report.verdicts["G1"].examples;
-    let stamp = if facts.append_stamped > 0 { "append" } else { "producer" };
-    format!(
-        "{} vehicles, {} readings in the ledger: {} acknowledged, {} unacknowledged ({} of them stored), {} given up\n\
-         {} records in Kafka, {} of other runs: {} readings found, {} duplicates, {} reordered, {} late, \
-         {scattered} vehicles in several partitions\n\
-         schedule to Kafka ({stamp}'s timestamp), ms: p50 {:.0}  p90 {:.0}  p99 {:.0}  p999 {:.0}  max {:.0}\n\
-         lost {}, altered {}, invented {}: {}{}{}{}",
-        ledger.vehicles().len(),
-        ledger.len(),
-        facts.acknowledged,
-        facts.unacknowledged,
-        facts.unacknowledged_but_stored,
-        facts.given_up,
-        facts.records,
-        facts.foreign,
-        facts.found,
-        facts.duplicates,
-        facts.reordered,
-        facts.late,
-        ms("p50"),
-        ms("p90"),
-        ms("p99"),
-        ms("p999"),
-        ms("max"),
-        facts.lost.count,
-        facts.altered.count,
-        facts.invented.count,
-        if report.verdicts["G1"].ok { "ok" } else { "FAILED" },
-        if examples.is_empty() { "" } else { ": " },
-        examples.join("; "),
-        conditions(report),
-    )
-}
-
-/// A line for each condition.
-fn conditions(report: &Report) -> String {
-    let conditions = report.verdicts.iter().filter(|(name, _)| *name != "G1");
-    let line = |(name, verdict): (&String, &Verdict)| {
-        format!("\n{name}: {}: {}", if verdict.ok { "ok" } else { "FAILED" }, verdict.examples.join("; "))
-    };
-    conditions.map(line).collect()
 }
 
 #[cfg(test)]

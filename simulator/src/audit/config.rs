@@ -23,16 +23,16 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_AUDIT_KAFKA_TOPIC", value_name = "NAME", default_value = kafka_topic::TELEMETRY)]
     pub kafka_topic: String,
     /// The topic that it writes refused payloads to, if it has one. Beside telemetry: telemetry.dead-letter, if it
-    /// exists.
+    /// exists. An acknowledged reading that is well-formed and stands there only is not found: it fails the audit.
     #[arg(long, env = "MOTORCADE_AUDIT_DEAD_LETTER_TOPIC", value_name = "NAME")]
     pub dead_letter_topic: Option<String>,
     /// A reading is late if Kafka's timestamp is more than this after the time at which it was due, ms.
     #[arg(long, env = "MOTORCADE_AUDIT_LATE_MS", value_name = "MS", default_value_t = 1_000)]
     pub late_ms: u64,
     /// Fails the audit if this comes true of a figure of its report: 'duplicated>0'; separated by commas, or several
-    /// times. Short names: lost, altered, invented, foreign (of vehicles or boots that the ledger does not know: another
-    /// run's), duplicated, reordered, late, given_up, unacknowledged, p50_ms, p90_ms, p99_ms, p999_ms, max_ms (due until
-    /// in Kafka). A figure that was not measured fails.
+    /// times. Short names: lost, refused (well-formed, and a dead letter only), altered, invented, foreign (of vehicles
+    /// or boots that the ledger does not know: another run's), duplicated, reordered, late, given_up, unacknowledged,
+    /// p50_ms, p90_ms, p99_ms, p999_ms, max_ms (due until in Kafka). A figure that was not measured fails.
     #[arg(long, env = "MOTORCADE_AUDIT_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
     pub fail_if: Vec<Condition>,
     /// File for the report, JSON.

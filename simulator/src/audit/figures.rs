@@ -3,12 +3,13 @@
 
 use report::{Names, PERCENTILES};
 
-const FIGURES: [&str; 20] = [
+const FIGURES: [&str; 21] = [
     "verified_vehicles",
     "verified_readings",
     "kafka_records",
     "found_readings",
     "dead_letter_readings",
+    "refused_readings",
     "duplicate_records",
     "reordered_readings",
     "late_readings",
@@ -26,13 +27,14 @@ const FIGURES: [&str; 20] = [
     "foreign_records",
 ];
 
-const SHORT: [(&str, &str); 14] = [
+const SHORT: [(&str, &str); 15] = [
     ("p50_ms", "schedule_to_kafka_p50_ms"),
     ("p90_ms", "schedule_to_kafka_p90_ms"),
     ("p99_ms", "schedule_to_kafka_p99_ms"),
     ("p999_ms", "schedule_to_kafka_p999_ms"),
     ("max_ms", "schedule_to_kafka_max_ms"),
     ("lost", "lost_readings"),
+    ("refused", "refused_readings"),
     ("altered", "altered_readings"),
     ("invented", "invented_records"),
     ("foreign", "foreign_records"),

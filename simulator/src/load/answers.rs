@@ -103,7 +103,6 @@ impl Engine {
         let settles = self.plan.judge == Judge::Puback && reason < 0x80;
         let first = if settles {
             vehicle.outbox.settle(&self.rules, out.seq, now).map(|_| {
-                self.counts.last_settled_us = self.after_start_us().unwrap_or(0);
                 if reason == 0 {
                     self.counts.acked += 1;
                     let at = self.ledger_time();
@@ -116,7 +115,12 @@ impl Engine {
         } else {
             vehicle.outbox.puback(&mut self.rules, out.seq, reason == 0, now)
         };
-        if first.unwrap_or(!out.again) {
+        // A refusal is an answer, but where the broker judges, it acknowledges nothing: the time goes on until it does.
+        let told = match self.plan.judge {
+            Judge::Puback => settles && first.is_some(),
+            Judge::Ack => first.unwrap_or(!out.again),
+        };
+        if told {
             let us = self.after_start_us().unwrap_or(0).saturating_sub(out.due_us);
             self.stages.record(Stage::Puback, us);
         }
@@ -131,7 +135,6 @@ impl Engine {
         let Self { rules, counts, stages, ledger, failure, .. } = self;
         vehicle.outbox.ack(rules, &ack, now, |Settled { seq, due_us }| {
             counts.acked += 1;
-            counts.last_settled_us = after_start;
             stages.record(Stage::Ack, after_start.saturating_sub(due_us));
             if let Some(ledger) = ledger
                 && let Err(error) = ledger.acknowledged(number, seq, at)
@@ -145,5 +148,54 @@ impl Engine {
     fn ledger_time(&self) -> u32 {
         let wall = self.time(self.after_start_us().unwrap_or(0));
         u32::try_from(wall - self.plan.began).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::load::{
+        Config,
+        engine::Start,
+        vehicle::{Outstanding, Vehicle},
+        worker,
+    };
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    /// How many latencies until the PUBACK there are after each of these answers to one reading.
+    fn timed(judge: &str, reasons: &[u8]) -> Vec<u64> {
+        let config = Arguments::parse_from(["load", "--rate", "10", "--judge", judge]).config;
+        let plan = config.plan(0, &[], 1_760_000_000_000);
+        let rules = worker::rules(&plan);
+        let mut vehicle = Vehicle::new(crate::vehicle::vehicle_id(1), 0, 1, &rules, &plan.manners, 0);
+        let mut engine = Engine::new(plan, rules, Instant::now(), None).unwrap();
+        engine.start = Some(Start { us: 0, wall_us: 1_760_000_000_000_000 });
+        vehicle.outbox.connected(0);
+        vehicle.outbox.offer(&mut engine.rules, 0);
+        let sent = vehicle.outbox.next(&mut engine.rules, 0).unwrap();
+        let mut timed = Vec::new();
+        for (id, reason) in (2..).zip(reasons) {
+            let out = Outstanding { due_us: sent.due_us, seq: sent.seq, id, again: id > 2, written: true };
+            vehicle.outstanding.push_back(out);
+            engine.taken(&mut vehicle, 0, id, *reason);
+            timed.push(engine.stages.get(Stage::Puback).len());
+        }
+        timed
+    }
+
+    #[test]
+    fn a_refusal_acknowledges_nothing_where_the_broker_judges() {
+        assert_eq!(timed("puback", &[0x97, 0x97, 0x00, 0x00]), [0, 0, 1, 1]);
+        assert_eq!(timed("puback", &[0x10]), [1], "it took it, though nobody listens");
+        assert_eq!(timed("ack", &[0x97, 0x00]), [1, 1], "the edge judges, and this is the broker's first answer");
     }
 }

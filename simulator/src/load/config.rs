@@ -1,5 +1,7 @@
 //! What an operator may set for a load: flags, each with an environment variable.
 
+mod limits;
+
 use std::{
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
@@ -133,7 +135,8 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_LOAD_HTML", value_name = "FILE", help_heading = "Verdict")]
     pub html: Option<PathBuf>,
     /// Fails the run if this comes true of a figure of its report: 'p99_ms>50'; separated by commas, or several times.
-    /// Short names: p50_ms, p90_ms, p99_ms, p999_ms and max_ms (due until acknowledged, by --judge), rate, made, acked,
+    /// Short names: p50_ms, p90_ms, p99_ms, p999_ms and max_ms (due until acknowledged, by --judge; what was never
+    /// acknowledged counts with its age when it was given up or the run was over, a lower bound), rate, made, acked,
     /// given_up, unacknowledged, lost (connections), failed (attempts to connect). A figure that was not measured fails.
     #[arg(
         long,
@@ -284,11 +287,7 @@ impl Config {
             return usage("payload", detail.into());
         }
         figures::check(&self.fail_if, &figures::names(self.judge, &figures::known()))?;
-        // Beyond it µs and seqs would not fit.
-        if self.duration_ms > 7 * 24 * 3_600_000 {
-            return usage("duration-ms", "is above a week".into());
-        }
-        Ok(())
+        self.check_limits()
     }
 
     /// What a run measures that its operator hardly means; none: nothing.

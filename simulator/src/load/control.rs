@@ -31,11 +31,15 @@ pub(super) enum Order {
         /// Readings of the whole fleet in a second, evenly; 0: none.
         per_s: u64,
     },
-    /// Make no more readings; wait at most so long for acknowledgements, ms; leave.
+    /// Tell where you stand now, and what is unanswered.
+    Look,
+    /// Make no more readings; wait at most so long for acknowledgements, ms.
     Stop {
         /// Ms.
         drain_ms: u64,
     },
+    /// Leave, as soon as there is nothing more to wait for.
+    Leave,
 }
 
 /// From a worker.
@@ -43,6 +47,8 @@ pub(super) enum Order {
 pub(super) enum Word {
     /// Each second, and at the end.
     Tick(Box<Tick>),
+    /// Asked to look: the ages of the readings that are unanswered now; its tick has gone before.
+    Unanswered(Box<Recorded>),
     /// All vehicles are connected.
     Connected {
         /// Resident memory before there was a vehicle, and now, bytes.
@@ -50,6 +56,9 @@ pub(super) enum Word {
         /// What rendering a payload takes, ns.
         payload_ns: u64,
     },
+    /// Nothing more is made or waited for. The vehicles stay until they are told to leave, so that their sockets can be
+    /// counted once more.
+    Done,
     /// It came to its end; its last tick has gone before.
     Ended {
         /// Why it could not go on.

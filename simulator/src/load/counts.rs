@@ -20,14 +20,18 @@ pub(super) enum Stage {
     Connect,
     /// From the time at which a reading was due until the kernel had it.
     Written,
-    /// From the time at which a reading was due until the broker first answered it.
+    /// From the time at which a reading was due until the broker first answered it; where the broker judges, until it
+    /// took it.
     Puback,
     /// From the time at which a reading was due until an ack of the edge named it.
     Ack,
+    /// From the time at which a reading was due until it was given up, or the run or its step was over, and whoever
+    /// judges had not acknowledged it. It would have taken longer than that.
+    Unanswered,
 }
 
 impl Stage {
-    pub(super) const ALL: [Self; 4] = [Self::Connect, Self::Written, Self::Puback, Self::Ack];
+    pub(super) const ALL: [Self; 5] = [Self::Connect, Self::Written, Self::Puback, Self::Ack, Self::Unanswered];
 
     /// As figures name it.
     pub(super) fn as_str(self) -> &'static str {
@@ -36,6 +40,7 @@ impl Stage {
             Self::Written => "schedule_to_written",
             Self::Puback => "schedule_to_puback",
             Self::Ack => "schedule_to_ack",
+            Self::Unanswered => "unanswered_for",
         }
     }
 }
@@ -57,7 +62,7 @@ pub(super) struct Stages([Histogram<u64>; Stage::ALL.len()]);
 impl Stages {
     pub(super) fn new() -> anyhow::Result<Self> {
         let new = || Histogram::new_with_bounds(1, LONGEST_US, 3);
-        Ok(Self([new()?, new()?, new()?, new()?]))
+        Ok(Self([new()?, new()?, new()?, new()?, new()?]))
     }
 
     pub(super) fn record(&mut self, stage: Stage, us: u64) {
@@ -84,6 +89,19 @@ impl Stages {
 
     pub(super) fn get(&self, stage: Stage) -> &Histogram<u64> {
         &self.0[stage as usize]
+    }
+
+    /// Counts what was never answered among the latencies of the stage that is judged, with the age that it had: a
+    /// broker that hangs must not look as fast as it was before. Where nothing was answered at all, nothing was
+    /// measured, and a condition fails for that.
+    pub(super) fn count_unanswered(&mut self, judged: Stage) {
+        let unanswered = self.0[Stage::Unanswered as usize].clone();
+        let judged = &mut self.0[judged as usize];
+        if !judged.is_empty() {
+            for value in unanswered.iter_recorded() {
+                judged.saturating_record_n(value.value_iterated_to(), value.count_at_value());
+            }
+        }
     }
 }
 
@@ -148,9 +166,10 @@ pub(super) struct Counts {
     pub(super) bytes_out: u64,
     /// Bytes from the kernel.
     pub(super) bytes_in: u64,
-    /// When the last reading was made, and when the last one was settled, µs after the start of the load.
+    /// When the last reading was made, and until when this was counted, µs after the start of the load. Of a span: how
+    /// long it was, both.
     pub(super) last_made_us: u64,
-    pub(super) last_settled_us: u64,
+    pub(super) until_us: u64,
 }
 
 impl Counts {
@@ -183,9 +202,9 @@ impl Counts {
         for (own, before) in since.sums(before) {
             *own = own.saturating_sub(before);
         }
-        // So that rates are those of the time in between, whenever the workers came to tell.
-        since.last_made_us = since.last_made_us.saturating_sub(before.last_made_us);
-        since.last_settled_us = since.last_settled_us.saturating_sub(before.last_settled_us);
+        // Rates are those of the whole time in between: what stood still for a while was not as fast as before.
+        since.until_us = since.until_us.saturating_sub(before.until_us);
+        since.last_made_us = since.until_us;
         for (own, before) in since.resent.iter_mut().zip(before.resent) {
             *own = own.saturating_sub(before);
         }
@@ -233,7 +252,7 @@ impl Counts {
             *own += other;
         }
         self.last_made_us = self.last_made_us.max(other.last_made_us);
-        self.last_settled_us = self.last_settled_us.max(other.last_settled_us);
+        self.until_us = self.until_us.max(other.until_us);
         for (own, other) in self.resent.iter_mut().zip(other.resent) {
             *own += other;
         }
@@ -287,16 +306,21 @@ mod tests {
     #[test]
     fn what_has_happened_since_is_the_difference() {
         let before = Counts { made: 3, acked: 2, in_outbox: 1, resent: [1; Resent::ALL.len()], ..Counts::default() };
-        let before = Counts { last_made_us: 5, ..before };
-        let mut after = Counts { connected: 7, last_made_us: 12, made: 10, acked: 9, in_outbox: 1, ..before.clone() };
+        let before = Counts { last_made_us: 5, until_us: 9, ..before };
+        let mut after =
+            Counts { connected: 7, last_made_us: 12, until_us: 19, made: 10, acked: 9, in_outbox: 1, ..before.clone() };
         count(&mut after.lost, "closed", 3);
         after.pubacks.insert(0, 9);
         let since = after.since(&before);
         assert_eq!((since.connected, since.made, since.settled(), since.in_outbox), (7, 7, 7, 1));
         assert_eq!((since.resent, since.lost["closed"], since.pubacks[&0]), ([0; Resent::ALL.len()], 3, 9));
         let mut sum = before;
-        assert_eq!(since.last_made_us, 7);
-        sum.add(&Counts { in_outbox: 0, last_made_us: 12, ..since });
+        assert_eq!(
+            (since.last_made_us, since.until_us),
+            (10, 10),
+            "whatever happened last in it, a span has its length"
+        );
+        sum.add(&Counts { in_outbox: 0, last_made_us: 12, until_us: 19, ..since });
         assert_eq!(sum, after, "nothing that is counted was left out");
     }
 
@@ -312,5 +336,18 @@ mod tests {
         assert_eq!(histogram.len(), 5);
         assert!(histogram.max() >= LONGEST_US && histogram.value_at_quantile(0.5).abs_diff(900) <= 1);
         assert_eq!(parent.get(Stage::Written).len(), 0);
+    }
+
+    #[test]
+    fn what_was_never_answered_is_slow_and_where_nothing_was_there_is_no_latency() {
+        let mut stages = Stages::new().unwrap();
+        (0..90).for_each(|_| stages.record(Stage::Puback, 1_000));
+        (0..10).for_each(|_| stages.record(Stage::Unanswered, 9_000_000));
+        stages.count_unanswered(Stage::Puback);
+        let judged = stages.get(Stage::Puback);
+        assert_eq!((judged.len(), judged.value_at_quantile(0.5) / 10), (100, 100));
+        assert!(judged.value_at_quantile(0.99) >= 9_000_000);
+        stages.count_unanswered(Stage::Ack);
+        assert!(stages.get(Stage::Ack).is_empty());
     }
 }

@@ -42,8 +42,15 @@ struct Worker {
 enum State {
     Connecting,
     Complete,
+    Done,
     Ended,
     Dead,
+}
+
+impl State {
+    fn is_there(self) -> bool {
+        matches!(self, Self::Connecting | Self::Complete | Self::Done)
+    }
 }
 
 /// All workers of a load. They are killed with it.
@@ -99,7 +106,7 @@ impl Crew {
     /// Tells all that are there.
     pub(super) fn tell(&mut self, order: &Order) {
         for (number, worker) in self.workers.iter_mut().enumerate() {
-            if matches!(worker.state, State::Connecting | State::Complete)
+            if worker.state.is_there()
                 && let Err(error) = control::send(&mut worker.orders, order)
             {
                 fail(worker, &mut self.failures, format!("worker {number} does not take orders: {error}"));
@@ -114,6 +121,8 @@ impl Crew {
         match word {
             Some(Word::Tick(tick)) => worker.counts = tick.counts.clone(),
             Some(Word::Connected { .. }) => worker.state = State::Complete,
+            Some(Word::Unanswered(_)) => {}
+            Some(Word::Done) => worker.state = State::Done,
             Some(Word::Ended { failure: None }) => worker.state = State::Ended,
             Some(Word::Ended { failure: Some(failure) }) => {
                 fail(worker, &mut self.failures, format!("worker {number}: {failure}"));
@@ -134,7 +143,7 @@ impl Crew {
     /// Gives up on who has been silent for too long.
     pub(super) fn watch(&mut self) {
         for (number, worker) in self.workers.iter_mut().enumerate() {
-            if matches!(worker.state, State::Connecting | State::Complete) && worker.heard.elapsed() > SILENCE {
+            if worker.state.is_there() && worker.heard.elapsed() > SILENCE {
                 fail(worker, &mut self.failures, format!("worker {number} is silent"));
             }
         }
@@ -143,6 +152,11 @@ impl Crew {
     /// Whether all vehicles of all workers are connected.
     pub(super) fn is_complete(&self) -> bool {
         self.workers.iter().all(|worker| worker.state == State::Complete)
+    }
+
+    /// Whether nobody has anything left to do but to leave.
+    pub(super) fn is_done(&self) -> bool {
+        self.workers.iter().all(|worker| matches!(worker.state, State::Done | State::Ended | State::Dead))
     }
 
     /// Whether nobody is there any more.

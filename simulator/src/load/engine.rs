@@ -180,7 +180,9 @@ impl Engine {
         self.quota -= 1;
         vehicle.made += 1;
         self.counts.last_made_us = self.after_start_us().unwrap_or(0);
-        if let Some(Settled { seq, .. }) = vehicle.outbox.offer(&mut self.rules, due_us) {
+        if let Some(Settled { seq, due_us }) = vehicle.outbox.offer(&mut self.rules, due_us) {
+            let age_us = self.after_start_us().unwrap_or(0).saturating_sub(due_us);
+            self.stages.record(Stage::Unanswered, age_us);
             self.enter(|ledger| ledger.given_up(number, seq));
         }
     }

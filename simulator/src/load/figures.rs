@@ -8,10 +8,12 @@ use super::{counts::Stage, plan::Judge, trouble::Absence};
 use crate::outbox::Resent;
 
 /// Those that do not follow from a table elsewhere.
-const FIGURES: [&str; 36] = [
+const FIGURES: [&str; 38] = [
     "vehicles_count",
     "workers_count",
     "established_sockets",
+    "established_after_ramp_sockets",
+    "established_at_end_sockets",
     "connect_attempts",
     "connect_failures",
     "connections_lost",
@@ -181,8 +183,8 @@ mod tests {
     fn every_figure_of_a_report_is_known_and_every_known_one_can_be_measured() {
         let mut stages = Stages::new().unwrap();
         Stage::ALL.into_iter().for_each(|stage| stages.record(stage, 1));
-        let counts = Counts { last_made_us: 1, last_settled_us: 1, ..Counts::default() };
-        let ramp = Ramp { took: Some(Duration::from_secs(1)), ..Ramp::default() };
+        let counts = Counts { last_made_us: 1, until_us: 1, ..Counts::default() };
+        let ramp = Ramp { took: Some(Duration::from_secs(1)), established_at_end: Some(1), ..Ramp::default() };
         let mut report = Report::new("load");
         let config = Arguments::parse_from(["load", "--blast"]).config;
         summary::fill(&mut report, &config, &counts, &stages, &ramp);

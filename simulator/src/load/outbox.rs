@@ -379,6 +379,11 @@ impl Outbox {
         probe.into_iter().chain(due).chain(held).min().map(|at| at.max(opens_at))
     }
 
+    /// When the readings in hand were due, µs after the start of the load, ascending.
+    pub(super) fn due_us(&self) -> impl Iterator<Item = u64> {
+        self.slots.iter().map(|slot| slot.due_us)
+    }
+
     /// How many readings are in hand.
     pub(super) fn len(&self) -> usize {
         self.slots.len()

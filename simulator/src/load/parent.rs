@@ -38,8 +38,10 @@ const FAREWELL: Duration = Duration::from_secs(4);
 pub(super) struct Ramp {
     /// Until the last vehicle was connected; none: it never was.
     pub(super) took: Option<Duration>,
-    /// Connections that stand, as the kernel counts them.
+    /// Connections that stand, as the kernel counts them: after the ramp,
     pub(super) established: u64,
+    /// and before the vehicles leave; none: nobody looked.
+    pub(super) established_at_end: Option<u64>,
     /// Resident memory of all workers before there was a vehicle, and with all of them idle, bytes.
     pub(super) memory: (u64, u64),
     /// What rendering a payload takes, ns: the slowest worker.
@@ -87,7 +89,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         began,
         steps: Vec::new(),
         step_stages: None,
+        looked: 0,
         capacity: None,
+        broken_off: false,
     };
     let ramped = load.ramp().await;
     if ramped.is_ok() {
@@ -113,8 +117,12 @@ struct Load {
     steps: Vec<Step>,
     /// the latencies of the one that is measured,
     step_stages: Option<Stages>,
-    /// and the highest rate that held.
+    /// how many workers have told what is unanswered at its end,
+    looked: usize,
+    /// the highest rate that held,
     capacity: Option<u64>,
+    /// and whether the search was broken off before it was over.
+    broken_off: bool,
 }
 
 impl Load {
@@ -128,6 +136,10 @@ impl Load {
             tokio::time::sleep(within).await;
             return;
         };
+        self.take_in(number, word);
+    }
+
+    fn take_in(&mut self, number: usize, word: Option<Word>) {
         self.crew.hear(number, word.as_ref());
         match word {
             Some(Word::Tick(tick)) => {
@@ -142,7 +154,14 @@ impl Load {
                 self.ramp.memory = (before + memory.0, connected + memory.1);
                 self.ramp.payload_ns = self.ramp.payload_ns.max(payload_ns);
             }
-            Some(Word::Ended { .. }) | None => {}
+            // Of a step: at the end of the run they come with the last tick.
+            Some(Word::Unanswered(ages)) => {
+                self.looked += 1;
+                if let Some(stages) = &mut self.step_stages {
+                    stages.add(&ages);
+                }
+            }
+            Some(Word::Done | Word::Ended { .. }) | None => {}
         }
     }
 
@@ -163,17 +182,21 @@ impl Load {
             }
         }
         self.ramp.took = Some(began.elapsed());
+        self.ramp.established = self.established().await?;
+        Ok(())
+    }
+
+    async fn established(&self) -> anyhow::Result<u64> {
         let brokers = self.brokers.clone();
         // A table with a line for each connection: not on this thread.
-        let counted = tokio::task::spawn_blocking(move || machine::established(&brokers)).await;
-        self.ramp.established = counted.map_err(anyhow::Error::from)?;
-        Ok(())
+        Ok(tokio::task::spawn_blocking(move || machine::established(&brokers)).await?)
     }
 
     /// Sends everybody home, and says how far they came and why no farther.
     async fn unconnected(&mut self, began: Instant) -> Error {
         let (took, connected) = (began.elapsed(), self.crew.counts().connected);
         self.crew.tell(&Order::Stop { drain_ms: 0 });
+        self.crew.tell(&Order::Leave);
         let until = Instant::now() + FAREWELL;
         while !self.crew.has_ended() && Instant::now() < until {
             self.hear(Duration::from_millis(100)).await;
@@ -204,7 +227,7 @@ impl Load {
             self.crew.tell(&Order::Stop { drain_ms: self.config.drain_ms });
             until = Some(Instant::now() + drain + SPARE);
         }
-        let mut stopping = false;
+        let (mut stopping, mut leaving) = (false, false);
         while !self.crew.has_ended() {
             let stop = self.stop.clone();
             tokio::select! {
@@ -217,6 +240,11 @@ impl Load {
                 self.crew.tell(&Order::Stop { drain_ms });
                 until = Some(Instant::now() + Duration::from_millis(drain_ms) + SPARE);
             }
+            if !leaving && self.crew.is_done() {
+                leaving = true;
+                self.ramp.established_at_end = Some(self.established().await?);
+                self.crew.tell(&Order::Leave);
+            }
             self.look("driving");
             if until.is_some_and(|until| Instant::now() > until) {
                 self.crew.failures.push("workers did not come to their end".to_owned());
@@ -225,7 +253,7 @@ impl Load {
         }
         // What was said before the end.
         while let Ok((number, word)) = self.words.try_recv() {
-            self.crew.hear(number, word.as_ref());
+            self.take_in(number, word);
         }
         Ok(())
     }
@@ -249,6 +277,7 @@ impl Load {
         }
         // What happened since the last second.
         self.timeline.look(self.began.elapsed().as_secs_f64(), &counts);
+        self.stages.count_unanswered(figures::judged(self.config.judge));
         let failures = self.crew.close().await;
         report.duration_s = self.began.elapsed().as_secs_f64();
         report.series.push(self.timeline.series()?);
@@ -276,6 +305,8 @@ impl Load {
             false => summary::text(report, &counts),
         };
         writeln!(std::io::stdout().lock(), "{text}").ok();
+        // A boot is a whole second: the next load of these vehicles must not begin in this one's.
+        tokio::time::sleep(rest_of_second(report.started, SystemTime::now())).await;
         ramped?;
         if report.is_ok() {
             return Ok(());
@@ -284,8 +315,30 @@ impl Load {
     }
 }
 
+/// How long the second still lasts that `started` (ms since the epoch) lies in.
+fn rest_of_second(started: i64, now: SystemTime) -> Duration {
+    let over = Duration::from_secs(u64::try_from(started / 1_000 + 1).unwrap_or(0));
+    let rest = over.saturating_sub(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    // A clock that was set back is nothing to wait for.
+    if rest > Duration::from_secs(1) { Duration::ZERO } else { rest }
+}
+
 /// The wall time after a while, µs since the epoch.
 fn wall_us(after: Duration) -> u64 {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + after;
     u64::try_from(wall.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_ends_after_the_second_in_which_it_began() {
+        let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        assert_eq!(rest_of_second(7_250, at(7_900)), Duration::from_millis(100));
+        assert_eq!(rest_of_second(7_250, at(8_000)), Duration::ZERO);
+        assert_eq!(rest_of_second(7_250, at(90_000)), Duration::ZERO);
+        assert_eq!(rest_of_second(7_250, at(1_000)), Duration::ZERO, "the clock was set back");
+    }
 }

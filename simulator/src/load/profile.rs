@@ -27,21 +27,31 @@ pub enum Shape {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Profile")]
 pub struct Profile {
-    /// How the rate changes over time; --rate or --interval-ms say how high it gets.
-    #[arg(long, env = "MOTORCADE_LOAD_PROFILE", value_name = "SHAPE", default_value = "constant")]
-    pub profile: Shape,
-    /// Ramp: rate of the fleet at its foot; steps: below the first; burst: between two. Readings in a second.
-    #[arg(long, env = "MOTORCADE_LOAD_LOW_RATE", value_name = "N", default_value_t = 0)]
-    pub low_rate: u64,
-    /// Ramp, steps: how long it climbs; burst: from one to the next; day: how long a day takes. Ms.
-    #[arg(long, env = "MOTORCADE_LOAD_PERIOD_MS", value_name = "MS", default_value_t = 60_000)]
-    pub period_ms: u64,
-    /// Steps: how many.
-    #[arg(long, env = "MOTORCADE_LOAD_STEPS", value_name = "N", default_value_t = 5)]
-    pub steps: u32,
-    /// Burst: how long one lasts, ms.
-    #[arg(long, env = "MOTORCADE_LOAD_BURST_MS", value_name = "MS", default_value_t = 5_000)]
-    pub burst_ms: u64,
+    /// How the rate changes over time; --rate or --interval-ms say how high it gets [default:
+    /// constant].
+    #[arg(long, env = "MOTORCADE_LOAD_PROFILE", value_name = "SHAPE")]
+    pub profile: Option<Shape>,
+    /// Ramp: rate of the fleet at its foot; steps: below the first; burst: between two. Readings in a second [default: 0].
+    #[arg(long, env = "MOTORCADE_LOAD_LOW_RATE", value_name = "N")]
+    pub low_rate: Option<u64>,
+    /// Ramp, steps: how long it climbs; burst: from one to the next; day: how long a day takes. Ms [default: 60000].
+    #[arg(long, env = "MOTORCADE_LOAD_PERIOD_MS", value_name = "MS")]
+    pub period_ms: Option<u64>,
+    /// Steps: how many [default: 5].
+    #[arg(long, env = "MOTORCADE_LOAD_STEPS", value_name = "N")]
+    pub steps: Option<u32>,
+    /// Burst: how long one lasts, ms [default: 5000].
+    #[arg(long, env = "MOTORCADE_LOAD_BURST_MS", value_name = "MS")]
+    pub burst_ms: Option<u64>,
+}
+
+/// The values that count.
+struct Values {
+    profile: Shape,
+    low_rate: u64,
+    period_ms: u64,
+    steps: u32,
+    burst_ms: u64,
 }
 
 /// Percent of the full rate at each full hour of a day: quiet nights, a rush in the morning and a broader one in the
@@ -55,7 +65,42 @@ const LONGEST_MS: u64 = 7 * 24 * 3_600_000;
 impl Profile {
     /// Whether the rate stays as it is.
     pub fn is_constant(&self) -> bool {
-        self.profile == Shape::Constant
+        self.values().profile == Shape::Constant
+    }
+
+    fn values(&self) -> Values {
+        Values {
+            profile: self.profile.unwrap_or(Shape::Constant),
+            low_rate: self.low_rate.unwrap_or(0),
+            period_ms: self.period_ms.unwrap_or(60_000),
+            steps: self.steps.unwrap_or(5),
+            burst_ms: self.burst_ms.unwrap_or(5_000),
+        }
+    }
+
+    /// A flag that is given, though the profile has no use for it, and the profiles that have. Who asks for a constant
+    /// rate turns off what a scenario has.
+    fn unused(&self) -> Option<(&'static str, &'static str)> {
+        let of = self.values().profile;
+        [
+            (
+                self.low_rate.is_some(),
+                "low-rate",
+                &[Shape::Ramp, Shape::Steps, Shape::Burst][..],
+                "ramp, steps or burst",
+            ),
+            (
+                self.period_ms.is_some(),
+                "period-ms",
+                &[Shape::Ramp, Shape::Steps, Shape::Burst, Shape::Day],
+                "ramp, steps, burst or day",
+            ),
+            (self.steps.is_some(), "steps", &[Shape::Steps], "steps"),
+            (self.burst_ms.is_some(), "burst-ms", &[Shape::Burst], "burst"),
+        ]
+        .into_iter()
+        .find(|(given, _, users, _)| *given && !users.contains(&of) && self.profile != Some(Shape::Constant))
+        .map(|(_, flag, _, users)| (flag, users))
     }
 
     /// Checks every value. `full`: the highest rate of the fleet in a second; none in a load that follows no clock.
@@ -64,39 +109,44 @@ impl Profile {
     /// [`Error::Usage`] with the flag's name.
     pub fn validate(&self, full: Option<f64>) -> Result<(), Error> {
         let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
-        if self.profile == Shape::Constant {
+        if let Some((flag, users)) = self.unused() {
+            return usage(flag, format!("says nothing without --profile {users}"));
+        }
+        let of = self.values();
+        if of.profile == Shape::Constant {
             return Ok(());
         }
         let Some(full) = full else { return usage("profile", "a blast follows no clock".into()) };
         // Rates are far below 2^53.
-        if self.low_rate as f64 > full {
-            return usage("low-rate", format!("{} is above the full rate, {full} in a second", self.low_rate));
+        if of.low_rate as f64 > full {
+            return usage("low-rate", format!("{} is above the full rate, {full} in a second", of.low_rate));
         }
-        if !(24..=LONGEST_MS).contains(&self.period_ms) {
-            return usage("period-ms", format!("{} is not 24 to {LONGEST_MS}", self.period_ms));
+        if !(24..=LONGEST_MS).contains(&of.period_ms) {
+            return usage("period-ms", format!("{} is not 24 to {LONGEST_MS}", of.period_ms));
         }
-        if !(1..=MOST_STEPS).contains(&self.steps) || u64::from(self.steps) > self.period_ms {
-            return usage("steps", format!("{} is not 1 to {MOST_STEPS}, or above --period-ms", self.steps));
+        if !(1..=MOST_STEPS).contains(&of.steps) || u64::from(of.steps) > of.period_ms {
+            return usage("steps", format!("{} is not 1 to {MOST_STEPS}, or above --period-ms", of.steps));
         }
-        if self.profile == Shape::Burst && !(1..self.period_ms).contains(&self.burst_ms) {
-            return usage("burst-ms", format!("{} is not 1 to --period-ms {}", self.burst_ms, self.period_ms));
+        if of.profile == Shape::Burst && !(1..of.period_ms).contains(&of.burst_ms) {
+            return usage("burst-ms", format!("{} is not 1 to --period-ms {}", of.burst_ms, of.period_ms));
         }
         Ok(())
     }
 
     /// What a report says of it.
     pub(super) fn parameters(&self) -> BTreeMap<String, Value> {
-        let name = self.profile.to_possible_value().map(|value| value.get_name().to_owned());
+        let of = self.values();
+        let name = of.profile.to_possible_value().map(|value| value.get_name().to_owned());
         let mut all: Vec<(&str, Value)> = vec![("profile", name.into())];
-        if matches!(self.profile, Shape::Ramp | Shape::Steps | Shape::Burst) {
-            all.push(("low_rate", self.low_rate.into()));
+        if matches!(of.profile, Shape::Ramp | Shape::Steps | Shape::Burst) {
+            all.push(("low_rate", of.low_rate.into()));
         }
-        if self.profile != Shape::Constant {
-            all.push(("period_ms", self.period_ms.into()));
+        if of.profile != Shape::Constant {
+            all.push(("period_ms", of.period_ms.into()));
         }
-        match self.profile {
-            Shape::Steps => all.push(("steps", self.steps.into())),
-            Shape::Burst => all.push(("burst_ms", self.burst_ms.into())),
+        match of.profile {
+            Shape::Steps => all.push(("steps", of.steps.into())),
+            Shape::Burst => all.push(("burst_ms", of.burst_ms.into())),
             _ => {}
         }
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -104,18 +154,19 @@ impl Profile {
 
     /// The arrivals of a fleet whose highest rate is `full` readings in a second; none where the rate is constant.
     pub(super) fn arrivals(&self, fleet: u32, full: f64) -> Option<Arrivals> {
-        let (low, us) = (self.low_rate as f64, self.period_ms * 1_000);
+        let of = self.values();
+        let (low, us) = (of.low_rate as f64, of.period_ms * 1_000);
         let flat = |us, rate| Stretch { us, from: rate, to: rate };
-        let curve = match self.profile {
+        let curve = match of.profile {
             Shape::Constant => return None,
             Shape::Ramp => Curve::new(&[Stretch { us, from: low, to: full }], false),
             Shape::Steps => {
-                let each = (full - low) / f64::from(self.steps);
-                let step = |n: u32| flat(us / u64::from(self.steps), low + each * f64::from(n));
-                Curve::new(&(1..=self.steps).map(step).collect::<Vec<_>>(), false)
+                let each = (full - low) / f64::from(of.steps);
+                let step = |n: u32| flat(us / u64::from(of.steps), low + each * f64::from(n));
+                Curve::new(&(1..=of.steps).map(step).collect::<Vec<_>>(), false)
             }
             Shape::Burst => {
-                let burst = self.burst_ms * 1_000;
+                let burst = of.burst_ms * 1_000;
                 Curve::new(&[flat(us - burst, low), flat(burst, full)], true)
             }
             Shape::Day => {
@@ -133,7 +184,13 @@ mod tests {
     use super::*;
 
     fn flags(profile: Shape) -> Profile {
-        Profile { profile, low_rate: 100, period_ms: 24_000, steps: 4, burst_ms: 4_000 }
+        Profile {
+            profile: Some(profile),
+            low_rate: (profile != Shape::Day).then_some(100),
+            period_ms: Some(24_000),
+            steps: (profile == Shape::Steps).then_some(4),
+            burst_ms: (profile == Shape::Burst).then_some(4_000),
+        }
     }
 
     /// Readings of a fleet of 10 in each second, at 1,000 in a second at most.
@@ -183,8 +240,8 @@ mod tests {
         assert!(burst.validate(Some(1_000.0)).is_ok() && flags(Shape::Constant).validate(None).is_ok());
         assert!(refused(burst.clone(), None).contains("--profile"));
         assert!(refused(burst.clone(), Some(99.0)).contains("--low-rate"));
-        assert!(refused(Profile { burst_ms: 24_000, ..burst }, Some(1e3)).contains("--burst-ms"));
-        assert!(refused(Profile { period_ms: 0, ..burst }, Some(1e3)).contains("--period-ms"));
-        assert!(refused(Profile { steps: 0, ..burst }, Some(1e3)).contains("--steps"));
+        assert!(refused(Profile { burst_ms: Some(24_000), ..burst }, Some(1e3)).contains("--burst-ms"));
+        assert!(refused(Profile { period_ms: Some(0), ..burst }, Some(1e3)).contains("--period-ms"));
+        assert!(refused(Profile { steps: Some(0), ..flags(Shape::Steps) }, Some(1e3)).contains("--steps"));
     }
 }

@@ -8,6 +8,9 @@ pub(super) const MOST_STEPS: usize = 40;
 /// A gap below it is not halved: runs differ by as much, %.
 const CLOSE_PERCENT: u64 = 2;
 
+/// No fleet is asked for more readings in a second: no machine makes them, and times in µs stay what they are.
+pub(super) const MOST_RATE: u64 = 1_000_000_000;
+
 /// Flags of a search.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Capacity")]
@@ -16,38 +19,62 @@ pub struct Flags {
     /// begins at --rate and makes more in each step.
     #[arg(long, env = "MOTORCADE_LOAD_FIND_CAPACITY", conflicts_with = "messages")]
     pub find_capacity: bool,
-    /// Each step has so many times the rate of the one before.
-    #[arg(long, env = "MOTORCADE_LOAD_STEP_FACTOR", value_name = "X", default_value_t = 1.5)]
-    pub step_factor: f64,
+    /// Each step has so many times the rate of the one before [default: 1.5].
+    #[arg(long, env = "MOTORCADE_LOAD_STEP_FACTOR", value_name = "X")]
+    pub step_factor: Option<f64>,
     /// Instead: so many readings a second more.
     #[arg(long, env = "MOTORCADE_LOAD_STEP", value_name = "N", conflicts_with = "step_factor")]
     pub step: Option<u64>,
-    /// How long a step takes, ms; its first third is not judged. At least three times what an acknowledgement takes.
-    #[arg(long, env = "MOTORCADE_LOAD_STEP_MS", value_name = "MS", default_value_t = 15_000)]
-    pub step_ms: u64,
-    /// How often the gap between the last step that held and the first that did not is halved.
-    #[arg(long, env = "MOTORCADE_LOAD_BISECTIONS", value_name = "N", default_value_t = 2)]
-    pub bisections: u32,
+    /// How long a step takes, ms; its first third is not judged. At least three times what an acknowledgement
+    /// takes [default: 15000].
+    #[arg(long, env = "MOTORCADE_LOAD_STEP_MS", value_name = "MS")]
+    pub step_ms: Option<u64>,
+    /// How often the gap between the last step that held and the first that did not is halved [default: 2].
+    #[arg(long, env = "MOTORCADE_LOAD_BISECTIONS", value_name = "N")]
+    pub bisections: Option<u32>,
 }
 
 impl Flags {
+    fn step_factor(&self) -> f64 {
+        self.step_factor.unwrap_or(1.5)
+    }
+
+    /// How long a step takes, ms.
+    pub(super) fn step_ms(&self) -> u64 {
+        self.step_ms.unwrap_or(15_000)
+    }
+
+    fn bisections(&self) -> u32 {
+        self.bisections.unwrap_or(2)
+    }
+
     /// Checks every value.
     ///
     /// # Errors
     /// [`Error::Usage`] with the flag's name.
     pub(super) fn validate(&self, rate: Option<u64>, duration_ms: u64) -> Result<(), Error> {
         let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
-        if !(self.step_factor > 1.0 && self.step_factor <= 100.0) {
-            return usage("step-factor", format!("{} is not above 1 and at most 100", self.step_factor));
+        let unused = [
+            ("step-factor", self.step_factor.is_some()),
+            ("step", self.step.is_some()),
+            ("step-ms", self.step_ms.is_some()),
+            ("bisections", self.bisections.is_some()),
+        ];
+        if let Some((flag, _)) = unused.into_iter().find(|(_, given)| *given && !self.find_capacity) {
+            return usage(flag, "says nothing without --find-capacity".into());
         }
-        if self.step == Some(0) {
-            return usage("step", "must be above 0".into());
+        let (factor, bisections) = (self.step_factor(), self.bisections());
+        if !(factor > 1.0 && factor <= 100.0) {
+            return usage("step-factor", format!("{factor} is not above 1 and at most 100"));
         }
-        if !(3_000..=3_600_000).contains(&self.step_ms) {
-            return usage("step-ms", format!("{} is not 3000 to 3600000", self.step_ms));
+        if self.step.is_some_and(|step| !(1..=MOST_RATE).contains(&step)) {
+            return usage("step", format!("is not 1 to {MOST_RATE}"));
         }
-        if self.bisections > 10 {
-            return usage("bisections", format!("{} is above 10", self.bisections));
+        if !(3_000..=3_600_000).contains(&self.step_ms()) {
+            return usage("step-ms", format!("{} is not 3000 to 3600000", self.step_ms()));
+        }
+        if bisections > 10 {
+            return usage("bisections", format!("{bisections} is above 10"));
         }
         if self.find_capacity && rate.is_none() {
             return usage("find-capacity", "needs the first step's --rate".into());
@@ -94,8 +121,8 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) fn new(flags: &Flags) -> Self {
-        let Flags { step_factor: factor, step, bisections, .. } = *flags;
-        Self { factor, step, bisections, steps: 0, held: None, broke: None }
+        let (factor, bisections) = (flags.step_factor(), flags.bisections());
+        Self { factor, step: flags.step, bisections, steps: 0, held: None, broke: None }
     }
 
     /// The rate after one that held or did not; none: the search is over.
@@ -106,7 +133,7 @@ impl Search {
         if self.steps >= MOST_STEPS {
             return None;
         }
-        let Some(broke) = self.broke else { return Some(self.above(rate)) };
+        let Some(broke) = self.broke else { return Some(self.above(rate)).filter(|above| *above > rate) };
         let held = self.held.unwrap_or(0);
         if self.bisections == 0 || (broke - held) * 100 <= held * CLOSE_PERCENT || broke - held < 2 {
             return None;
@@ -123,9 +150,10 @@ impl Search {
     )]
     fn above(&self, rate: u64) -> u64 {
         match self.step {
-            Some(step) => rate + step,
-            None => ((rate as f64 * self.factor).round() as u64).max(rate + 1),
+            Some(step) => rate.saturating_add(step),
+            None => ((rate as f64 * self.factor).round() as u64).max(rate.saturating_add(1)),
         }
+        .min(MOST_RATE)
     }
 }
 
@@ -158,6 +186,11 @@ mod tests {
 
     #[test]
     fn a_search_ends() {
+        assert_eq!(
+            tried(MOST_RATE / 2, u64::MAX, Some(u64::MAX), 2).0,
+            [MOST_RATE / 2, MOST_RATE],
+            "and never overflows"
+        );
         let (rates, held) = tried(1, u64::MAX, None, 2);
         assert_eq!((rates.len(), held), (MOST_STEPS, rates.last().copied()));
         assert_eq!(tried(1, 2, Some(1), 10), (vec![1, 2, 3], Some(2)), "there is nothing between 2 and 3");

@@ -22,7 +22,8 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
     for (name, value) in [
         ("vehicles_count", u64::from(config.vehicles)),
         ("workers_count", u64::from(config.workers())),
-        ("established_sockets", ramp.established),
+        ("established_sockets", ramp.established_at_end.map_or(ramp.established, |end| end.min(ramp.established))),
+        ("established_after_ramp_sockets", ramp.established),
         ("connect_attempts", counts.attempts),
         ("connect_failures", counts.failed.values().sum()),
         ("connections_lost", counts.lost.values().sum()),
@@ -68,9 +69,12 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
         report.figures.insert("ramp_s".into(), took.as_secs_f64());
         report.figures.insert("ramp_connections_per_s".into(), f64::from(config.vehicles) / took.as_secs_f64());
     }
+    if let Some(at_end) = ramp.established_at_end {
+        report.count("established_at_end_sockets", at_end);
+    }
     for (name, n, us) in [
         ("made_readings_per_s", counts.made, counts.last_made_us),
-        ("settled_readings_per_s", counts.settled(), counts.last_settled_us),
+        ("settled_readings_per_s", counts.settled(), counts.until_us),
     ] {
         if us > 0 {
             report.figures.insert(name.into(), n as f64 * 1e6 / us as f64);
@@ -104,7 +108,7 @@ fn parameters(config: &Config) -> BTreeMap<String, Value> {
         ("keep_alive_s", config.keep_alive_s.into()),
         ("socket_buffer", config.socket_buffer.into()),
         ("heedless", config.heedless.into()),
-        ("step_ms", config.search.find_capacity.then_some(config.search.step_ms).into()),
+        ("step_ms", config.search.find_capacity.then(|| config.search.step_ms()).into()),
         ("fail_if", conditions(config)),
     ]
     .into_iter()

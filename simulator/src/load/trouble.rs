@@ -15,44 +15,39 @@ use super::payload::mix;
 #[command(next_help_heading = "Disturbances (with any profile, and with each other)")]
 pub struct Disturbances {
     /// Reconnect storm: this share of the fleet (0 to 1) loses its connections at once, and comes back after a pause
-    /// drawn from 0 to --reconnect-ms, as fast as --connect-rate lets it.
-    #[arg(long, env = "MOTORCADE_LOAD_STORM_SHARE", value_name = "SHARE", default_value_t = 0.0)]
-    pub storm_share: f64,
-    /// From one storm to the next, ms.
-    #[arg(long, env = "MOTORCADE_LOAD_STORM_EVERY_MS", value_name = "MS", default_value_t = 30_000)]
-    pub storm_every_ms: u64,
+    /// drawn from 0 to --reconnect-ms, as fast as --connect-rate lets it [default: 0].
+    #[arg(long, env = "MOTORCADE_LOAD_STORM_SHARE", value_name = "SHARE")]
+    pub storm_share: Option<f64>,
+    /// From one storm to the next, ms [default: 30000].
+    #[arg(long, env = "MOTORCADE_LOAD_STORM_EVERY_MS", value_name = "MS")]
+    pub storm_every_ms: Option<u64>,
     /// Regional blackout: this share of the fleet (0 to 1), its first vehicles, is gone at once, without a
-    /// DISCONNECT.
-    #[arg(long, env = "MOTORCADE_LOAD_BLACKOUT_SHARE", value_name = "SHARE", default_value_t = 0.0)]
-    pub blackout_share: f64,
-    /// When, ms after the start.
-    #[arg(long, env = "MOTORCADE_LOAD_BLACKOUT_AT_MS", value_name = "MS", default_value_t = 10_000)]
-    pub blackout_at_ms: u64,
-    /// For how long, ms.
-    #[arg(long, env = "MOTORCADE_LOAD_BLACKOUT_MS", value_name = "MS", default_value_t = 10_000)]
-    pub blackout_ms: u64,
+    /// DISCONNECT. Their sockets are closed with a reset, here and in tunnels: the broker hears of it at once, while a real
+    /// region sends nothing, and a broker notices by its keep-alive alone [default: 0].
+    #[arg(long, env = "MOTORCADE_LOAD_BLACKOUT_SHARE", value_name = "SHARE")]
+    pub blackout_share: Option<f64>,
+    /// When, ms after the start [default: 10000].
+    #[arg(long, env = "MOTORCADE_LOAD_BLACKOUT_AT_MS", value_name = "MS")]
+    pub blackout_at_ms: Option<u64>,
+    /// For how long, ms [default: 10000].
+    #[arg(long, env = "MOTORCADE_LOAD_BLACKOUT_MS", value_name = "MS")]
+    pub blackout_ms: Option<u64>,
     /// Tunnels: each vehicle is offline now and then, for half to one and a half times this long, ms; then it catches
-    /// up from its outbox. 0: none.
-    #[arg(long, env = "MOTORCADE_LOAD_TUNNEL_MS", value_name = "MS", default_value_t = 0)]
-    pub tunnel_ms: u64,
-    /// Once in each such time, ms.
-    #[arg(long, env = "MOTORCADE_LOAD_TUNNEL_EVERY_MS", value_name = "MS", default_value_t = 60_000)]
-    pub tunnel_every_ms: u64,
-    /// Clocks: this share of the vehicles (0 to 1) has one that is off. Only event times are.
-    #[arg(long, env = "MOTORCADE_LOAD_CLOCK_SHARE", value_name = "SHARE", default_value_t = 0.0)]
-    pub clock_share: f64,
-    /// Half of them run fast by so many millionths, half of them slow.
-    #[arg(long, env = "MOTORCADE_LOAD_CLOCK_DRIFT_PPM", value_name = "PPM", default_value_t = 0)]
-    pub clock_drift_ppm: u32,
-    /// All of them are off by so many ms from the start; negative: behind.
-    #[arg(
-        long,
-        env = "MOTORCADE_LOAD_CLOCK_OFFSET_MS",
-        value_name = "MS",
-        default_value_t = 0,
-        allow_negative_numbers = true
-    )]
-    pub clock_offset_ms: i64,
+    /// up from its outbox. 0: none [default: 0].
+    #[arg(long, env = "MOTORCADE_LOAD_TUNNEL_MS", value_name = "MS")]
+    pub tunnel_ms: Option<u64>,
+    /// Once in each such time, ms [default: 60000].
+    #[arg(long, env = "MOTORCADE_LOAD_TUNNEL_EVERY_MS", value_name = "MS")]
+    pub tunnel_every_ms: Option<u64>,
+    /// Clocks: this share of the vehicles (0 to 1) has one that is off. Only event times are [default: 0].
+    #[arg(long, env = "MOTORCADE_LOAD_CLOCK_SHARE", value_name = "SHARE")]
+    pub clock_share: Option<f64>,
+    /// Half of them run fast by so many millionths, half of them slow [default: 0].
+    #[arg(long, env = "MOTORCADE_LOAD_CLOCK_DRIFT_PPM", value_name = "PPM")]
+    pub clock_drift_ppm: Option<u32>,
+    /// All of them are off by so many ms from the start; negative: behind [default: 0].
+    #[arg(long, env = "MOTORCADE_LOAD_CLOCK_OFFSET_MS", value_name = "MS", allow_negative_numbers = true)]
+    pub clock_offset_ms: Option<i64>,
     /// Duplicates: this share of the readings (0 to 1) is published twice in a row.
     #[arg(long, env = "MOTORCADE_LOAD_DUPLICATE_SHARE", value_name = "SHARE", default_value_t = 0.0)]
     pub duplicate_share: f64,
@@ -61,22 +56,73 @@ pub struct Disturbances {
     pub reorder_share: f64,
 }
 
+/// The values that count.
+struct Values {
+    storm_share: f64,
+    storm_every_ms: u64,
+    blackout_share: f64,
+    blackout_at_ms: u64,
+    blackout_ms: u64,
+    tunnel_ms: u64,
+    tunnel_every_ms: u64,
+    clock_share: f64,
+    clock_drift_ppm: u32,
+    clock_offset_ms: i64,
+}
+
 /// Clocks that are off by more are broken, not off, ms: a year.
 const MOST_OFFSET_MS: u64 = 366 * 24 * 3_600_000;
 /// A tenth: more than any clock that runs.
 const MOST_PPM: u32 = 100_000;
 
 impl Disturbances {
+    fn values(&self) -> Values {
+        Values {
+            storm_share: self.storm_share.unwrap_or(0.0),
+            storm_every_ms: self.storm_every_ms.unwrap_or(30_000),
+            blackout_share: self.blackout_share.unwrap_or(0.0),
+            blackout_at_ms: self.blackout_at_ms.unwrap_or(10_000),
+            blackout_ms: self.blackout_ms.unwrap_or(10_000),
+            tunnel_ms: self.tunnel_ms.unwrap_or(0),
+            tunnel_every_ms: self.tunnel_every_ms.unwrap_or(60_000),
+            clock_share: self.clock_share.unwrap_or(0.0),
+            clock_drift_ppm: self.clock_drift_ppm.unwrap_or(0),
+            clock_offset_ms: self.clock_offset_ms.unwrap_or(0),
+        }
+    }
+
+    /// A flag that is given, though what it belongs to is not, and that. Who sets a share to 0 turns off what a scenario
+    /// has, and need not name the rest.
+    fn unused(&self) -> Option<(&'static str, &'static str)> {
+        let (storm, dark) = (self.storm_share.is_some(), self.blackout_share.is_some());
+        let (tunnels, clock) = (self.tunnel_ms.is_some(), self.clock_share.is_some());
+        [
+            (self.storm_every_ms.is_some(), storm, "storm-every-ms", "--storm-share"),
+            (self.blackout_at_ms.is_some(), dark, "blackout-at-ms", "--blackout-share"),
+            (self.blackout_ms.is_some(), dark, "blackout-ms", "--blackout-share"),
+            (self.tunnel_every_ms.is_some(), tunnels, "tunnel-every-ms", "--tunnel-ms"),
+            (self.clock_drift_ppm.is_some(), clock, "clock-drift-ppm", "--clock-share"),
+            (self.clock_offset_ms.is_some(), clock, "clock-offset-ms", "--clock-share"),
+        ]
+        .into_iter()
+        .find(|(given, needed, ..)| *given && !*needed)
+        .map(|(_, _, flag, needs)| (flag, needs))
+    }
+
     /// Checks every value.
     ///
     /// # Errors
     /// [`Error::Usage`] with the flag's name.
     pub fn validate(&self) -> Result<(), Error> {
         let usage = |flag, detail: String| Err(Error::Usage { flag, detail });
+        if let Some((flag, needs)) = self.unused() {
+            return usage(flag, format!("says nothing without {needs}"));
+        }
+        let of = self.values();
         for (flag, share) in [
-            ("storm-share", self.storm_share),
-            ("blackout-share", self.blackout_share),
-            ("clock-share", self.clock_share),
+            ("storm-share", of.storm_share),
+            ("blackout-share", of.blackout_share),
+            ("clock-share", of.clock_share),
             ("duplicate-share", self.duplicate_share),
             ("reorder-share", self.reorder_share),
         ] {
@@ -84,38 +130,39 @@ impl Disturbances {
                 return usage(flag, format!("{share} is not 0 to 1"));
             }
         }
-        if self.storm_every_ms == 0 {
+        if of.storm_every_ms == 0 {
             return usage("storm-every-ms", "must be above 0".into());
         }
-        if self.tunnel_ms > 0 && self.tunnel_every_ms / 2 < self.tunnel_ms {
-            let every = self.tunnel_every_ms;
-            return usage("tunnel-ms", format!("{} is above half of --tunnel-every-ms {every}", self.tunnel_ms));
+        if of.tunnel_ms > 0 && of.tunnel_every_ms / 2 < of.tunnel_ms {
+            let every = of.tunnel_every_ms;
+            return usage("tunnel-ms", format!("{} is above half of --tunnel-every-ms {every}", of.tunnel_ms));
         }
-        if self.clock_offset_ms.unsigned_abs() > MOST_OFFSET_MS {
+        if of.clock_offset_ms.unsigned_abs() > MOST_OFFSET_MS {
             return usage("clock-offset-ms", "is above a year".into());
         }
-        if self.clock_drift_ppm > MOST_PPM {
-            return usage("clock-drift-ppm", format!("{} is above {MOST_PPM}", self.clock_drift_ppm));
+        if of.clock_drift_ppm > MOST_PPM {
+            return usage("clock-drift-ppm", format!("{} is above {MOST_PPM}", of.clock_drift_ppm));
         }
         Ok(())
     }
 
     /// What a report says of it: only what is on.
     pub(super) fn parameters(&self) -> BTreeMap<String, Value> {
-        let storm = self.storm_share > 0.0;
-        let (dark, tunnels) = (self.blackout_share > 0.0, self.tunnel_ms > 0);
-        let clock = self.clock_share > 0.0;
+        let of = self.values();
+        let storm = of.storm_share > 0.0;
+        let (dark, tunnels) = (of.blackout_share > 0.0, of.tunnel_ms > 0);
+        let clock = of.clock_share > 0.0;
         [
-            (storm, "storm_share", Value::from(self.storm_share)),
-            (storm, "storm_every_ms", self.storm_every_ms.into()),
-            (dark, "blackout_share", self.blackout_share.into()),
-            (dark, "blackout_at_ms", self.blackout_at_ms.into()),
-            (dark, "blackout_ms", self.blackout_ms.into()),
-            (tunnels, "tunnel_ms", self.tunnel_ms.into()),
-            (tunnels, "tunnel_every_ms", self.tunnel_every_ms.into()),
-            (clock, "clock_share", self.clock_share.into()),
-            (clock, "clock_drift_ppm", self.clock_drift_ppm.into()),
-            (clock, "clock_offset_ms", self.clock_offset_ms.into()),
+            (storm, "storm_share", Value::from(of.storm_share)),
+            (storm, "storm_every_ms", of.storm_every_ms.into()),
+            (dark, "blackout_share", of.blackout_share.into()),
+            (dark, "blackout_at_ms", of.blackout_at_ms.into()),
+            (dark, "blackout_ms", of.blackout_ms.into()),
+            (tunnels, "tunnel_ms", of.tunnel_ms.into()),
+            (tunnels, "tunnel_every_ms", of.tunnel_every_ms.into()),
+            (clock, "clock_share", of.clock_share.into()),
+            (clock, "clock_drift_ppm", of.clock_drift_ppm.into()),
+            (clock, "clock_offset_ms", of.clock_offset_ms.into()),
             (self.duplicate_share > 0.0, "duplicate_share", self.duplicate_share.into()),
             (self.reorder_share > 0.0, "reorder_share", self.reorder_share.into()),
         ]
@@ -132,19 +179,20 @@ impl Disturbances {
         reason = "shares are 0 to 1, and the product is at most the number of vehicles"
     )]
     pub(super) fn troubles(&self, seed: u64, fleet: u32) -> Troubles {
+        let of = self.values();
         let us = |ms: u64| ms.saturating_mul(1_000).min(NEVER / 4);
-        let dark = (self.blackout_share * f64::from(fleet)).round() as u32;
+        let dark = (of.blackout_share * f64::from(fleet)).round() as u32;
         Troubles {
             seed,
-            storm: Share::new(self.storm_share),
-            storm_every_us: us(self.storm_every_ms),
+            storm: Share::new(of.storm_share),
+            storm_every_us: us(of.storm_every_ms),
             dark,
-            dark_us: (us(self.blackout_at_ms), us(self.blackout_at_ms) + us(self.blackout_ms)),
-            tunnel_us: us(self.tunnel_ms),
-            tunnel_every_us: us(self.tunnel_every_ms),
-            clock: Share::new(self.clock_share),
-            drift_ppm: self.clock_drift_ppm.into(),
-            offset_ms: self.clock_offset_ms,
+            dark_us: (us(of.blackout_at_ms), us(of.blackout_at_ms) + us(of.blackout_ms)),
+            tunnel_us: us(of.tunnel_ms),
+            tunnel_every_us: us(of.tunnel_every_ms),
+            clock: Share::new(of.clock_share),
+            drift_ppm: of.clock_drift_ppm.into(),
+            offset_ms: of.clock_offset_ms,
             duplicate: Share::new(self.duplicate_share),
             reorder: Share::new(self.reorder_share),
         }

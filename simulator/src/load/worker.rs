@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{
     arrivals::Arrivals,
     control::{self, Mailbox, Order, Tick, Word},
+    counts::{Stage, Stages},
     deadlines::Deadlines,
     engine::{Engine, Start},
     machine,
@@ -66,7 +67,13 @@ struct Worker {
     alone: bool,
     /// When it is left, whatever is unacknowledged, µs.
     leave_at_us: Option<u64>,
+    /// The parent knows that there is nothing more to wait for,
+    done: bool,
+    /// and told to leave then.
+    may_leave: bool,
     leaving: bool,
+    /// Until when the counts are those of the load, µs after its start.
+    counted_until_us: u64,
     next_tick_us: u64,
 }
 
@@ -107,7 +114,10 @@ impl Worker {
             told: false,
             alone: false,
             leave_at_us: None,
+            done: false,
+            may_leave: false,
             leaving: false,
+            counted_until_us: 0,
             next_tick_us,
         })
     }
@@ -166,7 +176,7 @@ impl Worker {
             if let Some(error) = self.engine.failure.take() {
                 return Err(anyhow::Error::from(error).context("write the ledger"));
             }
-            if self.has_ended(now) {
+            if self.has_ended(now)? {
                 return Ok(());
             }
         }
@@ -200,6 +210,7 @@ impl Worker {
         let mut orders = Vec::new();
         if !self.mailbox.read(&mut orders)? {
             self.alone = true;
+            self.may_leave = true;
             self.stop(0);
         }
         for order in orders {
@@ -207,7 +218,9 @@ impl Worker {
                 Order::Connect(_) => anyhow::bail!("a second plan"),
                 Order::Start { at_us } => self.start(at_us),
                 Order::Rate { at_us, per_s } => self.change_rate(at_us, per_s),
+                Order::Look => self.look()?,
                 Order::Stop { drain_ms } => self.stop(drain_ms),
+                Order::Leave => self.may_leave = true,
             }
         }
         self.mailbox.flush()?;
@@ -215,9 +228,8 @@ impl Worker {
     }
 
     fn start(&mut self, wall_us: u64) {
-        let ahead = wall_us.saturating_sub(self::wall_us());
-        let now = self.engine.now_us();
-        self.engine.start = Some(Start { us: now + ahead, wall_us });
+        let us = on_own_clock(wall_us, self::wall_us(), self.engine.now_us());
+        self.engine.start = Some(Start { us, wall_us });
         self.engine.making = !self.told;
         for number in 0..self.vehicles.len() {
             // A blast follows no clock: everybody is asked once, and then by what happens.
@@ -225,7 +237,7 @@ impl Worker {
             let vehicle = &mut self.vehicles[number];
             vehicle.cut_at_us = self.engine.plan.troubles.next_cut(vehicle.place, None);
             let deadline = self.engine.deadline(&self.vehicles[number]);
-            let first = Some(now + ahead).filter(|_| blast);
+            let first = Some(us).filter(|_| blast);
             self.deadlines.set(number, deadline.into_iter().chain(first).min());
         }
     }
@@ -246,7 +258,7 @@ impl Worker {
         self.leave_at_us = Some(self.leave_at_us.map_or(at, |before| before.min(at)));
     }
 
-    fn has_ended(&mut self, now: u64) -> bool {
+    fn has_ended(&mut self, now: u64) -> anyhow::Result<bool> {
         let engine = &mut self.engine;
         if let Some(start) = engine.start.filter(|_| engine.making) {
             let over = engine.plan.duration_us.is_some_and(|duration| now >= start.us + duration);
@@ -260,16 +272,26 @@ impl Worker {
         }
         if !self.leaving {
             let over = self.leave_at_us.is_some_and(|at| engine.in_hand() == 0 || now >= at);
-            if over && !engine.making {
+            if over && !engine.making && !self.done {
+                self.done = true;
+                self.counted_until_us = engine.after_start_us().unwrap_or(0);
+                if !self.alone {
+                    self.mailbox.post(&Word::Done)?;
+                }
+            }
+            if self.done && self.may_leave {
                 self.leaving = true;
+                // What is unanswered now stays so.
+                let after_start_us = engine.after_start_us().unwrap_or(0);
+                note_unanswered(&self.vehicles, after_start_us, &mut engine.stages);
                 for number in 0..self.vehicles.len() {
                     self.engine.leave(&mut self.vehicles[number]);
                     self.set_deadline(number, now);
                 }
             }
-            return false;
+            return Ok(false);
         }
-        self.vehicles.iter().all(|vehicle| vehicle.link == Link::Left)
+        Ok(self.vehicles.iter().all(|vehicle| vehicle.link == Link::Left))
     }
 
     fn tell_connected(&mut self) -> anyhow::Result<()> {
@@ -288,6 +310,13 @@ impl Worker {
         Ok(self.mailbox.post(&Word::Connected { memory, payload_ns })?)
     }
 
+    fn look(&mut self) -> anyhow::Result<()> {
+        self.tick()?;
+        let mut stages = Stages::new()?;
+        note_unanswered(&self.vehicles, self.engine.after_start_us().unwrap_or(0), &mut stages);
+        Ok(self.mailbox.post(&Word::Unanswered(Box::new(stages.take())))?)
+    }
+
     fn tick(&mut self) -> anyhow::Result<()> {
         if let Some(ledger) = &mut self.engine.ledger {
             ledger.write()?;
@@ -297,10 +326,28 @@ impl Worker {
         }
         let mut counts = self.engine.counts.clone();
         counts.of_outboxes(&self.engine.rules.counts);
+        if !self.done {
+            // Farewells are no time in which anything could have been acknowledged.
+            self.counted_until_us = self.engine.after_start_us().unwrap_or(0);
+        }
+        counts.until_us = self.counted_until_us;
         counts.in_outbox = self.vehicles.iter().map(|vehicle| vehicle.outbox.len() as u64).sum();
         let recorded = self.engine.stages.take();
         Ok(self.mailbox.post(&Word::Tick(Box::new(Tick { counts, recorded })))?)
     }
+}
+
+/// Records the ages of all readings in hand.
+fn note_unanswered(vehicles: &[Vehicle], after_start_us: u64, to: &mut Stages) {
+    for due_us in vehicles.iter().flat_map(|vehicle| vehicle.outbox.due_us()) {
+        to.record(Stage::Unanswered, after_start_us.saturating_sub(due_us));
+    }
+}
+
+/// A wall time on this worker's clock, µs. One that has passed stays where it is: who hears of the start late is late
+/// with its first readings, and they show it.
+fn on_own_clock(wall_us: u64, wall_now_us: u64, now_us: u64) -> u64 {
+    (now_us + wall_us).saturating_sub(wall_now_us)
 }
 
 /// µs since the epoch.
@@ -309,7 +356,8 @@ fn wall_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn rules(plan: &Plan) -> Rules {
+/// What the outboxes of this plan's vehicles have in common.
+pub(super) fn rules(plan: &Plan) -> Rules {
     let Manners { window, outbox_records, resend_ms, probe_ms, refused_ms, .. } = plan.manners;
     let times = Times {
         left_out_ms: resend_ms.0,
@@ -330,4 +378,17 @@ fn rules(plan: &Plan) -> Rules {
 fn index(number: usize) -> u32 {
     // A process holds 20,000 files at most.
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_that_is_heard_of_late_lies_in_the_past() {
+        let wall = 1_760_000_000_000_000;
+        assert_eq!(on_own_clock(wall + 300, wall, 5_000_000), 5_000_300);
+        assert_eq!(on_own_clock(wall, wall + 2_000_000, 5_000_000), 3_000_000, "two seconds late");
+        assert_eq!(on_own_clock(wall, wall + 9_000_000, 5_000_000), 0, "before there was a clock");
+    }
 }

@@ -218,3 +218,26 @@ async fn a_greeting_leaves_the_session_as_it_is_and_learns_the_packet_limit() {
         assert_eq!(came[connect..], [0xE0, 0]);
     }
 }
+
+#[test]
+fn faults_as_in_life_are_spread_over_the_whole_drive() {
+    let start = 1_760_000_000_000;
+    let hours = |flags: &[&str]| {
+        let flags = ["--faults", "prevalence", "--vehicles", "300", "--fault-share", "0.1"].iter().chain(flags);
+        let config = config(&flags.copied().collect::<Vec<_>>());
+        let (plan, again) = (plan(&config, start), plan(&config, start));
+        let of =
+            |plan: &FaultPlan| config.indices().flat_map(|index| plan.of_vehicle(index).to_vec()).collect::<Vec<_>>();
+        assert_eq!(of(&plan), of(&again));
+        of(&plan).iter().map(|fault| (fault.to - start) / 3_600_000).max()
+    };
+    // Ten hours: the last fault ends in the last of them.
+    assert!(hours(&["--duration-ms", "36000000"]).is_some_and(|last| (8..=10).contains(&last)));
+    assert!(hours(&[]).is_some_and(|last| (140..=168).contains(&last)), "a week, where there is no end");
+    assert!(hours(&["--duration-ms", "36000000", "--faults-for-ms", "3600000"]).is_some_and(|last| last <= 1));
+    assert_eq!(
+        hours(&["--duration-ms", "3600000", "--faults-from-ms", "3600000"]),
+        None,
+        "they would begin at its end"
+    );
+}

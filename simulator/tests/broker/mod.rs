@@ -49,6 +49,12 @@ impl Broker {
         self.run();
     }
 
+    /// SIGSTOP: connections stand, and nothing is answered any more.
+    pub(crate) fn freeze(&self) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-STOP", &id]).status().unwrap().success());
+    }
+
     fn run(&mut self) {
         let program = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"].into_iter();
         let program = program.filter(|path| std::path::Path::new(path).exists()).chain(["mosquitto"]).next().unwrap();
@@ -67,7 +73,8 @@ impl Broker {
         }
     }
 
-    fn kill(&mut self) {
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().ok();
             process.wait().ok();

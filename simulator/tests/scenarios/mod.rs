@@ -32,21 +32,46 @@ fn every_scenario_runs_and_does_what_it_is_named_after() {
     std::thread::scope(|scope| names.into_iter().for_each(|name| drop(scope.spawn(move || in_short(name)))));
 }
 
+/// The shape that a scenario's rate must have had, as a parameter of its report.
+fn shape(name: &str) -> &'static str {
+    match name {
+        "bursts" => "burst",
+        "rush-hour" => "ramp",
+        "steps" => "steps",
+        "day" => "day",
+        _ => "constant",
+    }
+}
+
+/// What compresses a scenario to seconds.
+fn compressed(name: &str) -> &'static str {
+    match name {
+        "bursts" => "--low-rate 60 --period-ms 2500 --burst-ms 500",
+        "rush-hour" | "steps" => "--low-rate 60 --period-ms 2500",
+        "day" => "--period-ms 2500",
+        "reconnect-storm" => "--storm-every-ms 800",
+        "regional-blackout" => "--blackout-at-ms 500 --blackout-ms 500",
+        "tunnel" => "--tunnel-every-ms 16000 --tunnel-ms 4000",
+        "messy-network" => "--storm-every-ms 800 --tunnel-every-ms 16000 --tunnel-ms 4000",
+        _ => "--clock-offset-ms 600000",
+    }
+}
+
 fn in_short(name: &str) {
     let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
     let edge = Edge::start(&broker, |_, _| true);
     // The line goes before the file; what is compressed here stands there in minutes.
     let arguments = format!(
-        "--scenario {name} --vehicles 60 --rate 600 --low-rate 60 --duration-ms 2500 --period-ms 2500 --burst-ms 500 \
-         --storm-every-ms 800 --blackout-at-ms 500 --blackout-ms 500 --tunnel-every-ms 16000 --tunnel-ms {} \
-         --resend-ms 100 --probe-ms 500 --reconnect-ms 100 --drain-ms 20000",
-        if ["tunnel", "messy-network"].contains(&name) { 4_000 } else { 0 },
+        "--scenario {name} --vehicles 60 --rate 600 --duration-ms 2500 {} --resend-ms 100 --probe-ms 500 \
+         --reconnect-ms 100 --drain-ms 20000",
+        compressed(name),
     );
     let (code, output) = end(load(&broker, folder.path(), &arguments));
     assert_eq!(code, Some(0), "{name}: {output:?}");
     edge.stop();
     let report = report(folder.path());
     assert_eq!((&report["name"], &report["parameters"]["scenario"]), (&name.into(), &name.into()));
+    assert_eq!(report["parameters"]["profile"], shape(name), "{name}: {report:#}");
     assert!(figure(&report, expected(name)) > 0, "{name}: {report:#}");
     assert_eq!(figure(&report, "acked_readings"), figure(&report, "made_readings"), "{name}: {report:#}");
 }

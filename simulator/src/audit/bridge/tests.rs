@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
+use telemetry::{PayloadHash, Reason};
+
 use super::*;
 use crate::{
-    audit::Place,
+    audit::{Place, figures},
     load::payload::{Form, Payloads},
     vehicle::vehicle_id,
 };
@@ -51,6 +53,29 @@ fn form(index: u32) -> Form {
     if index == 1 { Form::Change200 } else { Form::RecordProtobuf }
 }
 
+fn refuse(comparison: &mut Comparison<'_>, payload: &[u8], headers: Vec<(&str, &[u8])>) {
+    let hash = PayloadHash::of(payload);
+    let place = Place { hash, timestamp: TIME, offset: 7, partition: 0, copies: NonZeroU32::MIN };
+    comparison.add(&Found { key: None, payload, headers, place, append_stamped: false }, true);
+}
+
+/// A record of a bridge that keeps the topic on which it came, if it does.
+fn bridged(comparison: &mut Comparison<'_>, payload: &[u8], mqtt_topic: Option<&str>) {
+    let place =
+        Place { hash: PayloadHash::of(payload), timestamp: TIME, offset: 7, partition: 0, copies: NonZeroU32::MIN };
+    let headers = mqtt_topic.map(|mqtt_topic| (header::MQTT_TOPIC, mqtt_topic.as_bytes())).into_iter().collect();
+    comparison.add(&Found { key: None, payload, headers, place, append_stamped: false }, false);
+}
+
+/// The vehicle with this index has sent these bytes under this key, and they were acknowledged.
+fn acknowledged(ledger: &mut Ledger, index: u32, key: Key, payload: &[u8], poison: Option<Reason>) {
+    let (vehicle, hash) = (vehicle_id(index), PayloadHash::of(payload));
+    let (scheduled, accepted, time) = (TIME, TIME, TIME);
+    let boot = BOOT;
+    ledger.add(ledger::Entry::Sent { vehicle: vehicle.clone(), boot, key, hash, scheduled, accepted, time, poison });
+    ledger.add(ledger::Entry::Acked { vehicle, key, at: TIME });
+}
+
 fn store(comparison: &mut Comparison<'_>, payload: &[u8], partition: i32, timestamp: UnixMillis) {
     let place = Place { hash: PayloadHash::of(payload), timestamp, offset: 7, partition, copies: NonZeroU32::MIN };
     // A foreign bridge: its own key, no headers.
@@ -60,12 +85,16 @@ fn store(comparison: &mut Comparison<'_>, payload: &[u8], partition: i32, timest
 
 fn stored<'a>(ledger: &'a Ledger, but: &[(u32, u32)]) -> Comparison<'a> {
     let mut comparison = Comparison::new(ledger, 100).unwrap();
+    store_all(&mut comparison, but);
+    comparison
+}
+
+fn store_all(comparison: &mut Comparison<'_>, but: &[(u32, u32)]) {
     for index in [1, 2] {
         for seq in (1..=5).filter(|seq| !but.contains(&(index, *seq))) {
-            store(&mut comparison, &payload(form(index), index, seq), 0, TIME + i64::from(seq) + 20);
+            store(comparison, &payload(form(index), index, seq), 0, TIME + i64::from(seq) + 20);
         }
     }
-    comparison
 }
 
 fn report(ledger: &Ledger, facts: &Facts, fail_if: &[&str]) -> Report {
@@ -135,15 +164,7 @@ fn records_of_another_run_are_counted_and_break_nothing_unless_asked() {
     store(&mut comparison, &earlier, 0, TIME);
     // Dead letters: of nobody, and a role's.
     for (payload, by) in [(b"no reading".to_vec(), "edge"), (payload(form(1), 1, 3), "twin")] {
-        let place = Place {
-            hash: PayloadHash::of(&payload),
-            timestamp: TIME,
-            offset: 7,
-            partition: 0,
-            copies: NonZeroU32::MIN,
-        };
-        let headers = vec![(header::REFUSED_BY, by.as_bytes())];
-        comparison.add(&Found { key: None, payload: &payload, headers, place, append_stamped: false }, true);
+        refuse(&mut comparison, &payload, vec![(header::REFUSED_BY, by.as_bytes())]);
     }
     let facts = comparison.finish();
     assert_eq!((facts.foreign, facts.invented.count, facts.duplicates, facts.found), (4, 0, 0, 10));
@@ -153,6 +174,34 @@ fn records_of_another_run_are_counted_and_break_nothing_unless_asked() {
     let mut comparison = stored(&ledger, &[(1, 3)]);
     store(&mut comparison, &earlier, 0, TIME);
     assert!(!verdict(&ledger, &comparison.finish()).0);
+}
+
+#[test]
+fn an_acknowledged_reading_that_is_a_dead_letter_only_was_refused_and_is_not_found() {
+    let ledger = ledger();
+    let mut comparison = stored(&ledger, &[(1, 3)]);
+    refuse(&mut comparison, &payload(form(1), 1, 3), Vec::new());
+    let facts = comparison.finish();
+    assert_eq!((facts.found, facts.refused, facts.dead_letters, facts.lost.count), (9, 1, 1, 0));
+    assert_eq!(facts.refused_acknowledged.first, [format!("veh-00001/{BOOT}/3")]);
+    assert_eq!(verdict(&ledger, &facts), (false, 10));
+    let report = report(&ledger, &facts, &["refused>0"]);
+    assert_eq!(report.failed(), ["G1", "fail-if refused>0"]);
+    assert!(text(&ledger, &facts, &report, 0).contains("9 readings found, 1 refused, 0 duplicates"));
+    // One that stands there besides is there, and one copy too many; whichever topic is read first.
+    for first in [true, false] {
+        let mut comparison = Comparison::new(&ledger, 100).unwrap();
+        if first {
+            refuse(&mut comparison, &payload(form(1), 1, 3), Vec::new());
+        }
+        store_all(&mut comparison, &[]);
+        if !first {
+            refuse(&mut comparison, &payload(form(1), 1, 3), Vec::new());
+        }
+        let facts = comparison.finish();
+        assert_eq!((facts.found, facts.refused, facts.dead_letters, facts.duplicates), (10, 0, 0, 1));
+        assert_eq!(verdict(&ledger, &facts), (true, 10));
+    }
 }
 
 #[test]
@@ -199,4 +248,62 @@ fn short_names_stand_for_figures_that_exist() {
     for (short, full) in figures::names(&known).short {
         assert!(known.iter().any(|figure| figure == full), "{short} stands for {full}");
     }
+}
+
+#[test]
+fn the_same_bytes_of_several_vehicles_are_there_for_those_from_whom_they_came() {
+    let mut ledger = ledger();
+    let nothing = PayloadHash::of(b"");
+    for index in [1, 2] {
+        acknowledged(&mut ledger, index, Key::Hash(nothing), b"", Some(Reason::Empty));
+    }
+    let found = |topics: &[Option<&str>]| {
+        let mut comparison = stored(&ledger, &[]);
+        topics.iter().for_each(|mqtt_topic| bridged(&mut comparison, b"", *mqtt_topic));
+        comparison.finish()
+    };
+    let (one, other) = (Some("v1/veh-00001/telemetry"), Some("v1/veh-00002/telemetry"));
+    let facts = found(&[one]);
+    assert_eq!((facts.found, facts.lost.first.clone()), (11, vec![Key::Hash(nothing).of(&vehicle_id(2))]));
+    assert!(!verdict(&ledger, &facts).0);
+    for topics in [[one, other], [None, None]] {
+        let facts = found(&topics);
+        assert_eq!((facts.found, facts.duplicates, verdict(&ledger, &facts)), (12, 0, (true, 12)));
+    }
+    assert_eq!(found(&[None]).lost.count, 2, "nobody knows whose it is");
+    assert_eq!((found(&[one, one, other]).duplicates, found(&[None; 3]).duplicates), (1, 1));
+    let stranger = found(&[one, other, Some("v1/veh-00009/telemetry")]);
+    assert_eq!((stranger.foreign, stranger.duplicates, stranger.invented.count), (1, 0, 0));
+}
+
+#[test]
+fn a_well_formed_payload_tells_itself_whose_it_is() {
+    let ledger = ledger();
+    let mut comparison = stored(&ledger, &[(1, 3)]);
+    bridged(&mut comparison, &payload(form(1), 1, 3), Some("v1/veh-00002/telemetry"));
+    let facts = comparison.finish();
+    assert_eq!((facts.found, facts.altered.count, verdict(&ledger, &facts)), (10, 0, (true, 10)));
+}
+
+#[test]
+fn a_payload_that_names_another_vehicle_is_found_under_the_one_that_sent_it() {
+    let mut ledger = ledger();
+    let (bytes, key) = (payload(form(1), 7, 6), key(6));
+    acknowledged(&mut ledger, 1, key, &bytes, Some(Reason::VehicleMismatch));
+    let mut comparison = stored(&ledger, &[]);
+    refuse(&mut comparison, &bytes, vec![(header::MQTT_TOPIC, b"v1/veh-00001/telemetry")]);
+    let facts = comparison.finish();
+    assert_eq!((facts.found, facts.refused, verdict(&ledger, &facts)), (11, 0, (true, 11)));
+}
+
+#[test]
+fn a_torn_ledger_is_told() {
+    let mut ledger = ledger();
+    let told = |ledger: &Ledger| {
+        let facts = stored(ledger, &[]).finish();
+        text(ledger, &facts, &report(ledger, &facts, &[]), 0)
+    };
+    assert!(!told(&ledger).contains("torn"));
+    ledger.torn_bytes = 17;
+    assert!(told(&ledger).contains("torn ends of 17 bytes"));
 }

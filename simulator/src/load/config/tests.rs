@@ -34,13 +34,63 @@ fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
         (&["--rate", "1", "--find-capacity", "--profile", "ramp"], "--profile"),
         (&["--rate", "1", "--find-capacity", "--duration-ms", "1"], "--find-capacity"),
         (&["--rate", "1", "--find-capacity", "--payload", "on-change"], "--payload"),
-        (&["--rate", "1", "--step-factor", "1"], "--step-factor"),
+        (&["--rate", "1", "--find-capacity", "--step-factor", "1"], "--step-factor"),
+        (&["--rate", "1", "--find-capacity", "--step", "18446744073709551615"], "--step"),
         (&["--blast", "--fail-if", "p99_ms"], "--fail-if"),
         (&["--blast", "--fail-if", "p99_ms>1,p98_ms>1"], "--fail-if: \"p98_ms\" is no figure"),
         (&["--blast", "--fail-if", "p99_ms>+10%"], "--fail-if"),
     ] {
         let error = parse(arguments).unwrap_err();
         assert!(error.contains(names), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn no_time_is_longer_than_a_week_and_no_rate_beyond_all_machines() {
+    let (most, above) = ("604800000", "604800001");
+    for flag in ["duration", "drain", "ramp", "snapshot", "attempt", "reconnect", "resend", "probe", "refused"] {
+        let flag = format!("--{flag}-ms");
+        parse(&["--rate", "1", &flag, most]).unwrap();
+        for long in [above, "18446744073709551615"] {
+            assert!(parse(&["--rate", "1", &flag, long]).unwrap_err().contains(&flag), "{flag} {long}");
+        }
+    }
+    assert!(parse(&["--interval-ms", above]).unwrap_err().contains("--interval-ms"));
+    assert!(parse(&["--rate", "1000000001"]).unwrap_err().contains("--rate"));
+}
+
+#[test]
+fn a_flag_that_says_nothing_is_refused_with_what_it_needs() {
+    for (arguments, flag, needs) in [
+        (&["--low-rate", "5"][..], "--low-rate", "--profile ramp, steps or burst"),
+        (&["--period-ms", "5000"], "--period-ms", "--profile"),
+        (&["--steps", "5"], "--steps", "--profile steps"),
+        (&["--burst-ms", "5"], "--burst-ms", "--profile burst"),
+        (&["--profile", "ramp", "--burst-ms", "5"], "--burst-ms", "--profile burst"),
+        (&["--profile", "day", "--low-rate", "0"], "--low-rate", "--profile ramp"),
+        (&["--storm-every-ms", "5"], "--storm-every-ms", "--storm-share"),
+        (&["--blackout-at-ms", "5"], "--blackout-at-ms", "--blackout-share"),
+        (&["--blackout-ms", "5"], "--blackout-ms", "--blackout-share"),
+        (&["--tunnel-every-ms", "5"], "--tunnel-every-ms", "--tunnel-ms"),
+        (&["--clock-drift-ppm", "5"], "--clock-drift-ppm", "--clock-share"),
+        (&["--clock-offset-ms=-5"], "--clock-offset-ms", "--clock-share"),
+        (&["--step", "5"], "--step", "--find-capacity"),
+        (&["--step-factor", "1.5"], "--step-factor", "--find-capacity"),
+        (&["--step-ms", "15000"], "--step-ms", "--find-capacity"),
+        (&["--bisections", "2"], "--bisections", "--find-capacity"),
+    ] {
+        let arguments: Vec<_> = ["--rate", "10"].iter().chain(arguments).copied().collect();
+        let error = parse(&arguments).unwrap_err();
+        assert!(error.contains(&format!("{flag}: says nothing without {needs}")), "{arguments:?}: {error}");
+    }
+    // What belongs to them is there, or turned off on purpose.
+    for arguments in [
+        &["--profile", "burst", "--low-rate", "5", "--period-ms", "9000", "--burst-ms", "100"][..],
+        &["--profile", "constant", "--burst-ms", "100"],
+        &["--storm-share", "0", "--storm-every-ms", "100"],
+        &["--find-capacity", "--step", "5", "--step-ms", "9000", "--bisections", "1"],
+    ] {
+        parse(&["--rate", "10"].iter().chain(arguments).copied().collect::<Vec<_>>()).unwrap();
     }
 }
 

@@ -12,9 +12,13 @@ use crate::load::{
     search::{Search, Step},
 };
 
-/// Less of what was asked for is not that rate, and less acknowledged than made is a queue that grows, %.
+/// Less of what was asked for is not that rate, %.
 const MADE_PERCENT: f64 = 97.0;
-const SETTLED_PERCENT: f64 = 90.0;
+/// What was made and not acknowledged is in the outboxes: a queue that grows by more than this in a step does not hold, %
+/// of what was made,
+const GROWTH_PERCENT: f64 = 5.0;
+/// unless the step is so short that as much is always under way, s.
+const UNDER_WAY_S: f64 = 0.25;
 
 impl Load {
     /// Steps until the search is over or the load is told to stop. The first step has begun.
@@ -27,7 +31,10 @@ impl Load {
                 self.change_rate(rate);
             }
             first = false;
-            let Some(step) = self.step(rate, blank).await? else { break };
+            let Some(step) = self.step(rate, blank).await? else {
+                self.broken_off = true;
+                break;
+            };
             let holds = step.broke.is_none();
             tracing::info!(
                 "{rate}/s {}: {:.0}/s made, {:.0}/s acknowledged, p99 {:.1} ms",
@@ -39,6 +46,8 @@ impl Load {
             self.steps.push(step);
             next = search.next(rate, holds);
             if !holds && next.is_some() && !self.recover().await {
+                // Outboxes that do not empty any more end a search, too: what held before is its finding.
+                self.broken_off = self.stop.is_cancelled() || self.crew.dead() > 0;
                 break;
             }
         }
@@ -52,7 +61,7 @@ impl Load {
 
     /// One step; none if it could not be taken to its end.
     async fn step(&mut self, rate: u64, blank: &Report) -> anyhow::Result<Option<Step>> {
-        let (began, long) = (Instant::now() + LEAD, Duration::from_millis(self.config.search.step_ms));
+        let (began, long) = (Instant::now() + LEAD, Duration::from_millis(self.config.search.step_ms()));
         if !self.wait_for_a_beat(began + long / 3).await {
             return Ok(None);
         }
@@ -61,15 +70,21 @@ impl Load {
         if !self.wait_for_a_beat(began + long).await {
             return Ok(None);
         }
-        let stages = self.step_stages.take().map_or_else(Stages::new, Ok)?;
+        if !self.look_at_all().await {
+            return Ok(None);
+        }
+        let mut stages = self.step_stages.take().map_or_else(Stages::new, Ok)?;
+        stages.count_unanswered(figures::judged(self.config.judge));
         let counts = self.crew.counts();
         let mut measured = blank.clone();
-        summary::fill(&mut measured, &self.config, &counts.since(&before), &stages, &self.ramp);
+        let since = counts.since(&before);
+        summary::fill(&mut measured, &self.config, &since, &stages, &self.ramp);
         // Everybody was connected before.
         measured.count("reconnects", counts.connections - before.connections);
-        Ok(Some(self.judge_step(rate, measured, &counts)))
+        Ok(Some(self.judge_step(rate, measured, &since)))
     }
 
+    /// `counts`: of the step alone.
     fn judge_step(&self, rate: u64, mut measured: Report, counts: &Counts) -> Step {
         let known = figures::known();
         let names = figures::names(self.config.judge, &known);
@@ -80,13 +95,14 @@ impl Load {
         let (made, settled) = (made.unwrap_or(0.0), settled.unwrap_or(0.0));
         let given_up = figure("given_up_readings").unwrap_or(0.0);
         let asked = u32::try_from(rate).map_or(f64::INFINITY, f64::from);
+        let window_s = Duration::from_micros(counts.until_us).as_secs_f64();
         let broke = if !measured.is_ok() {
             Some(summary::failed(&measured))
         } else if made < asked * MADE_PERCENT / 100.0 {
             Some("fewer readings are made than asked for".to_owned())
         } else if given_up > 0.0 {
             Some("outboxes are full".to_owned())
-        } else if settled < made * SETTLED_PERCENT / 100.0 {
+        } else if grows(made, settled, window_s) {
             Some("fewer readings are acknowledged than made".to_owned())
         } else {
             None
@@ -119,6 +135,24 @@ impl Load {
         goes_on && self.crew.counts().in_outbox == 0
     }
 
+    /// Lets every worker tell where it stands now, and how old what is unanswered is; false if the load has to end
+    /// before.
+    async fn look_at_all(&mut self) -> bool {
+        self.looked = 0;
+        self.crew.tell(&Order::Look);
+        while self.looked < self.crew.len() {
+            let stop = self.stop.clone();
+            tokio::select! {
+                () = self.hear(Duration::from_millis(100)) => {}
+                () = stop.cancelled() => return false,
+            }
+            if self.crew.dead() > 0 || self.crew.has_ended() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Waits until a time, and then for the end of a second, when every worker has told where it stands; false if the
     /// load has to end before.
     async fn wait_for_a_beat(&mut self, until: Instant) -> bool {
@@ -140,19 +174,32 @@ impl Load {
 
     /// Enters what was found.
     pub(super) fn tell_capacity(&self, report: &mut Report) {
-        if let Some(capacity) = self.capacity {
+        let verdict = verdict(&self.steps, self.capacity, self.broken_off);
+        if let Some(capacity) = self.capacity.filter(|_| verdict.ok) {
             report.count(figures::CAPACITY, capacity);
         }
-        let broke = self.steps.iter().filter_map(|step| Some(format!("{}/s: {}", step.rate, step.broke.as_ref()?)));
-        let verdict = Verdict {
-            ok: self.capacity.is_some(),
-            checked: self.steps.len() as u64,
-            counts: self.capacity.map(|capacity| (figures::CAPACITY.to_owned(), capacity)).into_iter().collect(),
-            examples: broke.collect(),
-        };
         report.verdicts.insert("capacity".into(), verdict);
         report.tables.insert("Capacity".into(), table(&self.steps));
     }
+}
+
+/// A search that was broken off has not found the capacity, whatever held until then.
+fn verdict(steps: &[Step], capacity: Option<u64>, broken_off: bool) -> Verdict {
+    let broke = steps.iter().filter_map(|step| Some(format!("{}/s: {}", step.rate, step.broke.as_ref()?)));
+    let held = capacity.map_or("nothing held".to_owned(), |capacity| format!("{capacity}/s held"));
+    let end = broken_off.then(|| format!("the search was broken off, {held} until then"));
+    let counts = capacity.filter(|_| !broken_off).map(|capacity| (figures::CAPACITY.to_owned(), capacity));
+    Verdict {
+        ok: capacity.is_some() && !broken_off,
+        checked: steps.len() as u64,
+        counts: counts.into_iter().collect(),
+        examples: end.into_iter().chain(broke).collect(),
+    }
+}
+
+/// Whether the queue of what is not acknowledged grows too fast, of rates in a second, in so many s.
+fn grows(made: f64, settled: f64, window_s: f64) -> bool {
+    made - settled > made * f64::max(GROWTH_PERCENT / 100.0, UNDER_WAY_S / window_s)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures of counts are whole")]
@@ -189,4 +236,40 @@ fn table(steps: &[Step]) -> Table {
         ]
     };
     Table { columns: columns.map(ToOwned::to_owned).to_vec(), rows: steps.iter().map(row).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acknowledgements_that_flow_for_a_part_of_the_step_do_not_keep_up() {
+        let before = Counts { made: 500, acked: 500, until_us: 5_000_000, ..Counts::default() };
+        // 1,000 in a second, of which the acknowledgements kept pace for 3 of 10 s.
+        let after =
+            Counts { made: 10_500, acked: 3_500, until_us: 15_000_000, last_made_us: 15_000_000, ..before.clone() };
+        let since = after.since(&before);
+        let per_s =
+            |n: u64| f64::from(u32::try_from(n).unwrap()) * 1e6 / f64::from(u32::try_from(since.until_us).unwrap());
+        assert_eq!((per_s(since.made), per_s(since.settled())), (1_000.0, 300.0));
+        assert!(grows(1_000.0, 300.0, 10.0));
+    }
+
+    #[test]
+    fn a_queue_that_grows_by_a_notable_part_of_the_rate_does_not_hold() {
+        assert!(grows(1_000.0, 940.0, 10.0) && grows(1_000.0, 940.0, 600.0));
+        assert!(!grows(1_000.0, 960.0, 10.0) && !grows(1_000.0, 1_000.0, 10.0) && !grows(1_000.0, 1_100.0, 10.0));
+        assert!(!grows(1_000.0, 900.0, 2.0), "a fifth of a second is under way");
+        assert!(grows(1_000.0, 850.0, 2.0));
+    }
+
+    #[test]
+    fn a_search_that_was_broken_off_says_so_and_has_found_nothing() {
+        let whole = verdict(&[], Some(700), false);
+        assert!(whole.ok && whole.counts[figures::CAPACITY] == 700 && whole.examples.is_empty());
+        let broken_off = verdict(&[], Some(700), true);
+        assert!(!broken_off.ok && broken_off.counts.is_empty());
+        assert_eq!(broken_off.examples, ["the search was broken off, 700/s held until then"]);
+        assert!(!verdict(&[], None, false).ok);
+    }
 }
