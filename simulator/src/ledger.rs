@@ -284,6 +284,7 @@ impl Ledger {
     }
 
     /// The number of a vehicle that sent: its place in [`Self::vehicles`].
+    #[cfg(feature = "audit")]
     pub(crate) fn number_of(&self, vehicle: &str) -> Option<u32> {
         self.numbers.get(vehicle).copied()
     }
@@ -298,6 +299,7 @@ impl Ledger {
     }
 
     /// How often the vehicle with this number has sent this payload, which has no identity.
+    #[cfg(feature = "audit")]
     pub(crate) fn times_sent(&self, number: u32, hash: PayloadHash) -> u32 {
         self.nameless.get(&(number, hash)).map_or(0, |(_, times)| *times)
     }

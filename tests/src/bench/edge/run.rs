@@ -118,7 +118,7 @@ fn verdicts(rows: &[Row], cases: usize, failed: Vec<String>) -> BTreeMap<String,
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
 fn nothing_lost(rows: &[&Row]) -> Verdict {
     let most = |row: &Row, figure: &str| row.figures.get(figure).map_or(0, |spread| spread.most as u64);
-    let names = ["lost_readings", "altered_readings", "invented_readings"];
+    let names = ["lost_readings", "refused_readings", "altered_readings", "invented_readings"];
     let counts: BTreeMap<String, u64> =
         names.iter().map(|name| ((*name).to_owned(), rows.iter().map(|row| most(row, name)).sum())).collect();
     let checked = rows.iter().map(|row| most(row, "acknowledged_readings")).sum();

@@ -131,6 +131,7 @@ pub(super) fn judged(load: &Told, audit: &Told) -> Result<Figures> {
         ("duplicate_readings", audit.figure("duplicate_records")?),
         ("reordered_readings", audit.figure("reordered_readings")?),
         ("lost_readings", audit.g1("lost")? as f64),
+        ("refused_readings", audit.figure("refused_readings")?),
         ("altered_readings", audit.g1("altered")? as f64),
         // The topic is the bench's own: there are no records of others.
         ("invented_readings", audit.g1("invented")? as f64 + audit.figure("foreign_records")?),
@@ -161,7 +162,7 @@ mod tests {
             Told { verdicts: verdicts.map(verdict).into(), figures }
         };
         let audit = |acknowledged: f64| {
-            let mut figures: Figures = figures(&["duplicate_records", "reordered_readings"]);
+            let mut figures: Figures = figures(&["duplicate_records", "reordered_readings", "refused_readings"]);
             figures.extend([("acknowledged_readings".to_owned(), acknowledged), ("foreign_records".to_owned(), 2.0)]);
             let counts = ["lost", "altered", "invented"].map(|name| (name.to_owned(), 0)).into();
             let verdict = Judged { ok: true, checked: 1, counts, ..Judged::default() };
