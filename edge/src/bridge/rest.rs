@@ -27,8 +27,8 @@ const PLENTY: usize = 64 * 1024;
 /// Messages that a beat should gather: Kafka gets a request per partition and beat, and a request costs more than
 /// a message.
 const GATHER: f64 = 40.0;
-/// How much longer than the shortest a beat gets for that: at the default of 4 ms, 10 ms from 4,000 messages/s down.
-const STRETCH: f64 = 2.5;
+/// How much longer than the shortest a beat gets for that: at the default of 4 ms, 12 ms from 5,800 messages/s down.
+const STRETCH: f64 = 3.0;
 /// Over this time the rate of arrivals is smoothed, s.
 const MEMORY: f64 = 0.1;
 
@@ -59,8 +59,10 @@ impl Beat {
 
     fn length(&self) -> Duration {
         let shortest = self.shortest.as_secs_f64();
-        // A rate of zero asks for an endless beat, and gets the longest.
-        Duration::from_secs_f64((GATHER / self.rate).clamp(shortest, STRETCH * shortest))
+        // The square: where few gather, requests are most of the cost, and there is CPU to save rather than to lack. A
+        // rate of zero asks for an endless beat, and gets the longest.
+        let lacking = GATHER / (self.rate * shortest);
+        Duration::from_secs_f64((lacking * lacking).clamp(1.0, STRETCH) * shortest)
     }
 }
 
@@ -152,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_beat_gets_longer_where_little_would_gather_in_it() {
-        assert_eq!(at(0), Duration::from_millis(10));
-        assert_eq!(at(1_000), Duration::from_millis(10));
-        let middle = at(6_000).as_secs_f64() * 1_000.0;
-        assert!((6.0..7.0).contains(&middle), "{middle} ms");
+        assert_eq!(at(0), Duration::from_millis(12));
+        assert_eq!(at(5_000), Duration::from_millis(12));
+        let middle = at(8_000).as_secs_f64() * 1_000.0;
+        assert!((5.5..6.5).contains(&middle), "{middle} ms");
         assert_eq!(at(20_000), Duration::from_millis(4));
     }
 
@@ -166,6 +168,6 @@ mod tests {
         beat.see(10_000, start);
         assert_eq!(beat.length(), Duration::from_millis(4));
         beat.see(0, start + Duration::from_secs(1));
-        assert_eq!(beat.length(), Duration::from_millis(10));
+        assert_eq!(beat.length(), Duration::from_millis(12));
     }
 }

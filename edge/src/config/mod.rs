@@ -109,7 +109,7 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_EDGE_COMPRESSION", value_name = "NAME", default_value = "lz4")]
     pub compression: Compression,
     /// While there is work the loop looks at its sockets this often, µs, instead of being woken by each packet: less
-    /// costs CPU, more costs latency. Up to 2.5 times as long where fewer than 40 messages would gather.
+    /// costs CPU, more costs latency. Up to three times as long where fewer than 40 messages would gather.
     #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 4_000)]
     pub beat_us: u32,
     /// How long the start waits for the MQTT broker and for Kafka, each, ms. With --spool Kafka gets 2,000 ms at most: the
