@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -67,10 +68,16 @@ impl Spooling {
         if records > 0 || losses.torn_bytes > 0 || losses.spoilt_segments > 0 {
             tracing::info!(records, bytes, ?losses, "the spool was left by an earlier process");
         }
-        Ok(Some(Self {
+        Ok(Some(Self::new(spool, Duration::from_millis(config.spool_after_ms), from..from + records)))
+    }
+
+    /// Of a spool that holds these positions, none of them read.
+    pub(super) fn new(spool: Spool, after: Duration, held: Range<u64>) -> Self {
+        let restored = held.end - held.start;
+        Self {
             spool,
-            after: Duration::from_millis(config.spool_after_ms),
-            on: records > 0,
+            after,
+            on: restored > 0,
             pending: VecDeque::new(),
             writing: VecDeque::new(),
             written_later: 0,
@@ -81,13 +88,13 @@ impl Spooling {
             reading: false,
             silent: Duration::ZERO,
             looked_at: Instant::now(),
-            catch_up: CatchUp::new(from..from + records),
+            catch_up: CatchUp::new(held.clone()),
             came_back: VecDeque::new(),
             bytes_back: 0,
-            told_below: from,
-            restored: records,
+            told_below: held.start,
+            restored,
             spooled: 0,
-        }))
+        }
     }
 
     pub(in crate::bridge) fn is_on(&self) -> bool {

@@ -1,39 +1,14 @@
 //! When the spool is read back.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::{state::MOST_BACK, *};
-use crate::{
-    catch_up::CatchUp,
-    spool::{Settings, Spool},
-};
+use crate::spool::{Settings, Spool};
 
 /// With five records that an earlier process left.
 fn left(dir: &std::path::Path) -> Spooling {
     let spool = Spool::open(dir, Settings::new(64 << 20)).unwrap();
-    Spooling {
-        spool,
-        after: Duration::from_secs(1),
-        on: true,
-        pending: VecDeque::new(),
-        writing: VecDeque::new(),
-        written_later: 0,
-        refused: VecDeque::new(),
-        retry_at: None,
-        read_retry_at: None,
-        refusing: false,
-        reading: false,
-        silent: Duration::ZERO,
-        looked_at: Instant::now(),
-        catch_up: CatchUp::new(1..6),
-        came_back: VecDeque::new(),
-        bytes_back: 0,
-        told_below: 1,
-        restored: 5,
-        spooled: 0,
-    }
+    Spooling::new(spool, Duration::from_secs(1), 1..6)
 }
 
 #[test]
