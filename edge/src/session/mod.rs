@@ -7,6 +7,7 @@ mod identity;
 mod packets;
 #[cfg(test)]
 mod tests;
+mod up;
 mod wire;
 
 use std::{
@@ -23,21 +24,18 @@ use telemetry::UnixMillis;
 use crate::{config::Config, spool::Entry};
 pub(crate) use identity::{Identity, Will};
 use packets::Came;
+use up::Up;
 use wire::Wire;
 
-/// The broker has to hear from us this often, s; after one and a half it takes us for dead, and so do we the
-/// broker.
+/// The broker has to hear from us this often, s; after one and a half it takes us for dead.
 const KEEP_ALIVE_S: u16 = 5;
 const PING_EVERY: Duration = Duration::from_millis(2_500);
-const SILENCE: Duration = Duration::from_millis(7_500);
 /// A pause longer than this was ours: we did not listen. The loop never rests for so long.
 pub(crate) const DEAF: Duration = Duration::from_secs(3);
 /// Each step of opening a connection.
 const OPENING: Duration = Duration::from_secs(5);
 /// After a connection of this length the pauses between tries start small again.
 const LASTING: Duration = Duration::from_secs(10);
-/// Read at once, bytes.
-const READ_AT_ONCE: usize = 256 * 1024;
 /// Unwritten bytes above which no acks are added: PUBACKs are to have room.
 const ROOM: usize = 256 * 1024;
 
@@ -80,19 +78,6 @@ enum Link {
     Down { retry_at: Instant },
     Opening(Receiver<Result<Wire, String>>),
     Up(Up),
-}
-
-struct Up {
-    wire: Wire,
-    since: Instant,
-    greeted: bool,
-    /// The largest packet that the broker takes, bytes.
-    max_packet_size: u32,
-    heard_at: Instant,
-    listened_at: Instant,
-    pinged_at: Instant,
-    /// Why nothing can be written any more: what the broker said before is heard first.
-    broken: Option<String>,
 }
 
 /// The session.
@@ -163,7 +148,8 @@ impl Session {
         }
     }
 
-    /// Does what can be done now: connects if it may, reads if `listen`, pings. Returns how many bytes came.
+    /// Does what can be done now: connects if it may, reads if `listen`, pings. Returns how many bytes came, or are
+    /// there where nothing was read, because enough is there.
     /// `alone`: no other edge with the same name is known to bridge.
     pub(crate) fn advance(&mut self, now: Instant, may_connect: bool, listen: bool, alone: bool) -> usize {
         match &mut self.link {
@@ -219,16 +205,7 @@ impl Session {
             Err(error) => return self.lost(error.to_string(), now),
         };
         packets::connect(&self.config, password, &self.identity, KEEP_ALIVE_S, wire.outbox());
-        self.link = Link::Up(Up {
-            wire,
-            since: now,
-            greeted: false,
-            max_packet_size: u32::MAX,
-            heard_at: now,
-            listened_at: now,
-            pinged_at: now,
-            broken: None,
-        });
+        self.link = Link::Up(Up::new(wire, now));
         self.opened += 1;
     }
 
@@ -368,36 +345,5 @@ impl Session {
         }
         up.wire.close();
         true
-    }
-}
-
-impl Up {
-    fn advance(&mut self, now: Instant, listen: bool) -> Result<usize, String> {
-        let mut came = 0;
-        if listen {
-            if now.duration_since(self.listened_at) > DEAF {
-                self.heard_at = now;
-            }
-            self.listened_at = now;
-            came = self.wire.read(READ_AT_ONCE).map_err(|error| error.to_string())?;
-            if came > 0 {
-                self.heard_at = now;
-            } else if now.duration_since(self.heard_at) > SILENCE {
-                return Err(format!("the broker has been silent for {} ms", SILENCE.as_millis()));
-            }
-        }
-        if came == 0
-            && let Some(why) = self.broken.take()
-        {
-            return Err(why);
-        }
-        if now.duration_since(self.pinged_at) >= PING_EVERY {
-            self.pinged_at = now;
-            // One that was not written says that the socket takes nothing; the broker will notice.
-            if self.greeted && self.wire.unwritten() < ROOM {
-                packets::ping(self.wire.outbox());
-            }
-        }
-        Ok(came)
     }
 }

@@ -10,7 +10,11 @@ use bytes::BytesMut;
 use clap::Parser;
 use services::{Authority, Use};
 
-use super::{Happening, Identity, SILENCE, Session, packets, wire::Wire};
+use super::{
+    Happening, Identity, Link, Session, packets,
+    up::{SILENCE, UNDECODED},
+    wire::Wire,
+};
 use crate::config::Config;
 
 #[derive(Parser)]
@@ -120,6 +124,46 @@ fn a_broker_that_falls_silent_is_left() {
     drop(socket);
 }
 
+/// It looks at the socket and decodes nothing, again and again, as where Kafka takes one reading at a time.
+#[test]
+fn a_broker_that_sends_faster_than_we_decode_is_held_up_and_not_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = listener.local_addr().unwrap().to_string();
+    let sends = std::thread::spawn(move || {
+        let mut socket = listener.accept().unwrap().0;
+        socket.read_exact(&mut [0; 14]).unwrap();
+        // CONNACK, and then publishes until we go.
+        socket.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
+        let publishes = PUBLISH.repeat(1_000);
+        while socket.write_all(&publishes).is_ok() {}
+    });
+    let mut session = session(&["--mqtt", &broker]);
+    let undecoded = |session: &mut Session| match &mut session.link {
+        Link::Up(up) => up.wire.inbox().len(),
+        _ => 0,
+    };
+    let mut now = Instant::now();
+    let deadline = now + Duration::from_secs(20);
+    while undecoded(&mut session) != UNDECODED {
+        assert!(Instant::now() < deadline, "{} bytes", undecoded(&mut session));
+        session.advance(now, true, true, true);
+        session.flush();
+        assert!(undecoded(&mut session) <= UNDECODED, "{} bytes", undecoded(&mut session));
+    }
+    for _ in 0..30 {
+        now += Duration::from_secs(1);
+        assert_eq!(session.advance(now, true, true, true), UNDECODED);
+        assert_eq!(undecoded(&mut session), UNDECODED);
+    }
+    let mut publishes = 0;
+    while let Some(happening) = session.next(now, 0, true) {
+        publishes += usize::from(matches!(happening, Happening::Publish { .. }));
+    }
+    assert_eq!(publishes, (UNDECODED - 5) / PUBLISH.len(), "it goes on where it was");
+    drop(session);
+    sends.join().unwrap();
+}
+
 /// Its socket is open before it learns that another edge bridges: a CONNECT would throw that one out.
 #[test]
 fn who_was_slower_does_not_throw_the_other_out() {
@@ -128,7 +172,7 @@ fn who_was_slower_does_not_throw_the_other_out() {
     session.advance(Instant::now(), true, true, true);
     let mut socket = listener.accept().unwrap().0;
     let deadline = Instant::now() + Duration::from_secs(20);
-    while matches!(session.link, super::Link::Opening(_)) {
+    while matches!(session.link, Link::Opening(_)) {
         assert!(Instant::now() < deadline, "it opens for ever");
         session.advance(Instant::now(), false, true, false);
     }

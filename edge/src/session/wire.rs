@@ -73,7 +73,7 @@ impl Wire {
         self.stream.socket().as_raw_fd()
     }
 
-    /// Reads what is there, at most about `limit` bytes; returns how many came. That the connection has ended is told
+    /// Reads what is there, at most `limit` bytes; returns how many came. That the connection has ended is told
     /// when nothing came: the broker's last word stands before it, a refusal or why it closes.
     pub(super) fn read(&mut self, limit: usize) -> io::Result<usize> {
         if let Some(error) = self.ended.take() {
@@ -134,7 +134,7 @@ impl Wire {
     }
 }
 
-/// Reads until nothing more is there, or about `limit` bytes came; how many came, and how it ended. `short_is_last`:
+/// Reads until nothing more is there, or `limit` bytes came; how many came, and how it ended. `short_is_last`:
 /// after a read that did not fill the buffer nothing more is there.
 fn read_from(
     source: &mut impl Read,
@@ -148,7 +148,7 @@ fn read_from(
             inbox.reserve(BLOCK);
         }
         let full = inbox.len();
-        let room = inbox.capacity() - full;
+        let room = (inbox.capacity() - full).min(limit - came);
         inbox.resize(full + room, 0);
         let read = source.read(&mut inbox[full..]);
         inbox.truncate(full + read.as_ref().copied().unwrap_or(0));
@@ -206,6 +206,15 @@ mod tests {
         let mut inbox = BytesMut::new();
         let (came, ended) = read_from(source, &mut inbox, 1 << 20, short_is_last);
         (came, ended, inbox)
+    }
+
+    #[test]
+    fn no_more_is_read_than_there_is_room_for() {
+        for limit in [1, BLOCK - 1, BLOCK, 3 * BLOCK + 1] {
+            let mut inbox = BytesMut::from(&b"before"[..]);
+            let (came, ended) = read_from(&mut io::repeat(b'x'), &mut inbox, limit, false);
+            assert!(ended.is_ok() && came == limit && inbox.len() == 6 + limit, "{came} of {limit}: {}", inbox.len());
+        }
     }
 
     #[test]

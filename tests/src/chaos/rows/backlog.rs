@@ -15,6 +15,9 @@ use crate::{
 const WAITING: u64 = 300_000;
 /// What the best of the known bridges repeats in the same test, on the same kind of machine.
 const TELEGRAF_REPEATS: u64 = 4_125;
+/// The edge's memory, bytes: what it may have in hand (`--in-hand-kib`, 32 MiB), as much again with the producer, and
+/// room for the rest. However much waits in the broker, it is not read ahead.
+const MOST_MEMORY: u64 = 100_000_000;
 
 /// A resumed session delivers before the SUBACK. Bridges that are not prepared for that lose what comes (225 of
 /// 300,000 readings), or never come up again.
@@ -45,12 +48,13 @@ pub(super) async fn killed_twice(name: &'static str) -> Result<Outcome> {
     let recovered = alive.elapsed();
     let dropped = crate::chaos::broker::dropped(&trial.stack.services).await?;
     let outcome = trial.finish(Promise::recovery(AFTER_AN_OUTAGE)).await?;
-    let checked = outcome.acknowledged();
+    let (checked, peak) = (outcome.acknowledged(), outcome.edge_memory_bytes);
     Ok(outcome
         // To compare with: repeats harm nobody, and how many there are depends on how far the broker is with PUBACKs.
         .told("telegraf_repeats", TELEGRAF_REPEATS)
         .told("drained_ms", u64::try_from(drained.as_millis())?)
         .and("G6", recovered <= AFTER_AN_OUTAGE, format!("the backlog was gone after {recovered:?}"))
+        .and("memory", peak < MOST_MEMORY, format!("{peak} bytes"))
         .and("all waited", checked == WAITING, format!("{checked} of {WAITING}"))
         .and("broker dropped nothing", dropped == 0, format!("{dropped} messages")))
 }
