@@ -22,6 +22,9 @@ const SAID_EVERY: Duration = Duration::from_secs(2);
 const SAID_AGAIN: Duration = Duration::from_millis(500);
 /// A name that was not said for this time is that of nobody: two were missed.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
+/// Who has been without a connection for this time leaves the commands to whoever has one. A broker that is restarted
+/// takes less, and the group that reads them needs seconds to change.
+const CUT_OFF_AFTER: Duration = Duration::from_secs(3);
 
 /// What the retained message says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub(crate) struct Standby {
     /// We are connected with the client id.
     active: bool,
     was_active: bool,
+    /// Since when we are not connected, though we were or have tried.
+    lost_at: Option<Instant>,
     /// When we said our name.
     said_at: Option<Instant>,
     pause: Duration,
@@ -57,7 +62,16 @@ impl Standby {
     /// `instance` names this process, among all that may ever use the client id.
     pub(crate) fn new(instance: String) -> Self {
         let pause = PAUSE + Backoff::new(SPREAD, SPREAD).next();
-        Self { instance, holder: Holder::Unknown, heard: false, active: false, was_active: false, said_at: None, pause }
+        Self {
+            instance,
+            holder: Holder::Unknown,
+            heard: false,
+            active: false,
+            was_active: false,
+            lost_at: None,
+            said_at: None,
+            pause,
+        }
     }
 
     pub(crate) fn instance(&self) -> &str {
@@ -95,12 +109,20 @@ impl Standby {
     /// We are connected with the client id.
     pub(crate) fn connected(&mut self) {
         self.active = true;
+        self.lost_at = None;
     }
 
-    /// We are not any more.
-    pub(crate) fn lost(&mut self) {
+    /// We are not any more, or could not be.
+    pub(crate) fn lost(&mut self, now: Instant) {
         self.was_active |= self.active;
         self.active = false;
+        self.lost_at.get_or_insert(now);
+    }
+
+    /// Whether we have been without a connection for so long that another may be active, and not be heard of: whoever
+    /// can't reach the broker may well reach Kafka.
+    pub(crate) fn is_cut_off(&self, now: Instant) -> bool {
+        self.lost_at.is_some_and(|at| now.duration_since(at) >= CUT_OFF_AFTER)
     }
 
     /// Whether the client id may be used.
@@ -192,14 +214,14 @@ mod tests {
         edge.reads(b"", now);
         assert!(!edge.must_say(now) && edge.must_say(now + SAID_AGAIN));
         // The broker restarts: everything retained is gone.
-        edge.lost();
+        edge.lost(now);
         edge.deaf();
         edge.has_heard(now + LONG);
         assert!(edge.may_connect(now + LONG), "at once");
         edge.connected();
         // Taken over.
         edge.reads(b"b", now + LONG);
-        edge.lost();
+        edge.lost(now + LONG);
         assert!(!edge.may_connect(now + 9 * LONG));
         assert_eq!(edge.other(), Some("b"));
         edge.reads(b"", now + 9 * LONG);
@@ -220,7 +242,7 @@ mod tests {
         // It hears again, and that another has taken its place meanwhile.
         edge.reads(b"b", now);
         assert!(!edge.must_say(now + SAID_EVERY));
-        edge.lost();
+        edge.lost(now);
         edge.deaf();
         assert!(!edge.must_say(now + SAID_EVERY) && !edge.may_connect(now + SAID_EVERY));
     }
@@ -248,6 +270,30 @@ mod tests {
         edge.reads(b"a", last + SILENT_AFTER);
         edge.reads(b"", last + SILENT_AFTER);
         assert!(edge.must_say(last + SILENT_AFTER + SAID_AGAIN));
+    }
+
+    /// Its connection that reads the message is away, too: it does not know that the other one bridges.
+    #[test]
+    fn who_is_cut_off_from_the_broker_leaves_the_commands_until_it_is_back() {
+        let now = Instant::now();
+        let mut edge = Standby::new("a".into());
+        assert!(!edge.is_cut_off(now + LONG), "it has not begun");
+        edge.has_heard(now);
+        edge.connected();
+        assert!(!edge.is_cut_off(now + 9 * LONG));
+        edge.lost(now);
+        edge.deaf();
+        assert!(!edge.is_cut_off(now + CUT_OFF_AFTER / 2), "the broker restarts");
+        // Each try fails.
+        edge.lost(now + CUT_OFF_AFTER / 2);
+        assert!(edge.is_cut_off(now + CUT_OFF_AFTER));
+        // It hears again, and may connect: that it can is not known yet.
+        edge.has_heard(now + CUT_OFF_AFTER);
+        assert!(edge.may_connect(now + CUT_OFF_AFTER) && edge.is_cut_off(now + CUT_OFF_AFTER));
+        edge.connected();
+        assert!(!edge.is_cut_off(now + 9 * CUT_OFF_AFTER));
+        edge.lost(now + 9 * CUT_OFF_AFTER);
+        assert!(!edge.is_cut_off(now + 9 * CUT_OFF_AFTER), "counted anew");
     }
 
     #[test]

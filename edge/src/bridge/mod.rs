@@ -212,7 +212,8 @@ impl<R: Release> Edge<R> {
             watch.advance(now);
             watch.say(&mut self.session, now);
             may_connect = watch.standby.may_connect(now);
-            if watch.is_standing_by() {
+            // A process that ends leaves them by itself, and waits for that.
+            if !self.stopping && watch.leaves_commands(now) {
                 self.downlink.step_aside();
             }
         }
@@ -278,16 +279,16 @@ impl<R: Release> Edge<R> {
                 tracing::debug!(packet_id, taken, reason, ours, "a PUBACK");
             }
             Happening::Lost(why) => {
-                self.lost(&why);
+                self.lost(&why, now);
                 step.link = Some(Changed::Lost(why));
             }
             Happening::Refused(why) => {
-                self.lost(&why);
+                self.lost(&why, now);
                 step.link = Some(Changed::Refused(why));
             }
             Happening::Pong => {}
             Happening::TakenOver => {
-                self.lost("another edge has taken over");
+                self.lost("another edge has taken over", now);
                 self.downlink.step_aside();
                 if self.watch.is_some() {
                     return Ok(());
@@ -295,18 +296,18 @@ impl<R: Release> Edge<R> {
                 return Err(self.unavailable("another edge connected with this --id".to_owned()));
             }
             Happening::Fatal(why) => {
-                self.lost(&why);
+                self.lost(&why, now);
                 return Err(self.unavailable(why));
             }
         }
         Ok(())
     }
 
-    fn lost(&mut self, why: &str) {
+    fn lost(&mut self, why: &str, now: Instant) {
         self.books.tracker.lost();
         self.metrics.connected.set(0.0);
         if let Some(watch) = &mut self.watch {
-            watch.standby.lost();
+            watch.standby.lost(now);
         }
         tracing::warn!(why, "the MQTT broker is away");
     }

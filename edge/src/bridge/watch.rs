@@ -133,6 +133,11 @@ impl Watch {
         self.standing_by
     }
 
+    /// Whether commands are another's: it is active, or may be while we can't reach the broker.
+    pub(super) fn leaves_commands(&self, now: Instant) -> bool {
+        self.standing_by || self.standby.is_cut_off(now)
+    }
+
     /// Says our name where it has to stand, on the connection that bridges.
     pub(super) fn say(&mut self, session: &mut Session, now: Instant) {
         if self.standby.must_say(now) {
@@ -178,6 +183,8 @@ mod tests {
         #[command(flatten)]
         config: Config,
     }
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     /// CONNACK: the user name or the password is wrong.
     const REFUSAL: [u8; 5] = [0x20, 3, 0, 0x86, 0];
@@ -247,6 +254,21 @@ mod tests {
         drop(watch);
         let bytes = broker.join().unwrap();
         assert!(bytes.windows(12).any(|bytes| bytes == b"v1/veh-1/ack") && bytes.ends_with(&[0xE0, 0]), "{bytes:x?}");
+    }
+
+    #[test]
+    fn commands_are_left_where_another_is_active_or_may_be() {
+        let now = Instant::now();
+        let config = Cli::parse_from(["edge", "--hot-standby"]).config;
+        let mut watch = Watch::new(&config).unwrap().unwrap();
+        watch.standby.connected();
+        assert!(!watch.leaves_commands(now + 60 * SECOND));
+        watch.standby.lost(now);
+        assert!(!watch.leaves_commands(now) && watch.leaves_commands(now + 60 * SECOND));
+        watch.standby.connected();
+        assert!(!watch.leaves_commands(now + 60 * SECOND));
+        watch.standing_by = true;
+        assert!(watch.leaves_commands(now));
     }
 
     #[test]

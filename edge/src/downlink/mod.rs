@@ -9,7 +9,8 @@
 //!
 //! A PUBACK proves nothing: only the vehicle's answer, once it is in Kafka, or the end of a command's life closes it.
 //! [`open`] decides, the [`reader`] is a thread, [`Downlink`] stands between them and the loop. It reads from the first
-//! connection to the broker on: an edge that stands by reads nothing.
+//! connection to the broker on: of two edges that share their id the one that stands by reads nothing, nor does one that
+//! is cut off from the broker. What it held open is read again by the other.
 
 mod config;
 mod dead_letter;
@@ -211,7 +212,8 @@ impl Downlink {
         }
     }
 
-    /// Another edge of this id has taken the session over, and goes on. The next connection begins anew.
+    /// Another edge of this id has taken the session over, or may have, and goes on: it reads again what is open here.
+    /// The next connection begins anew.
     pub(crate) fn step_aside(&mut self) {
         if self.reader.is_none() {
             return;
