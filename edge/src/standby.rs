@@ -20,6 +20,8 @@ const SPREAD: Duration = Duration::from_millis(750);
 const SAID_EVERY: Duration = Duration::from_secs(2);
 /// How soon it says it again where it has been overwritten.
 const SAID_AGAIN: Duration = Duration::from_millis(500);
+/// What [`Standby::other`] calls one whose name is not known.
+const UNNAMED: &str = "unnamed";
 /// A name that was not said for this time is that of nobody: two were missed.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// Who has been without a connection for this time leaves the commands to whoever has one. A broker that is restarted
@@ -37,6 +39,8 @@ enum Holder {
     Us,
     /// Another, whose name was last said at.
     Other { name: String, said_at: Instant },
+    /// Another, which has connected with the client id at, and has not said its name.
+    Unnamed(Instant),
     /// Another, which says nothing any more.
     Silent,
 }
@@ -80,7 +84,10 @@ impl Standby {
 
     /// The retained message, or its change.
     pub(crate) fn reads(&mut self, payload: &[u8], now: Instant) {
+        // Our own name and our own will, on their way while the other one took our place, are no news of it.
+        let is_unnamed = matches!(self.holder, Holder::Unnamed(_));
         self.holder = match String::from_utf8_lossy(payload) {
+            name if is_unnamed && (name.is_empty() || name == self.instance) => return,
             name if name.is_empty() => Holder::Nobody(now),
             name if name == self.instance => Holder::Us,
             name => Holder::Other { name: name.into_owned(), said_at: now },
@@ -93,7 +100,9 @@ impl Standby {
         self.heard = true;
         match &self.holder {
             Holder::Unknown => self.holder = Holder::Nobody(now),
-            Holder::Other { said_at, .. } if now.duration_since(*said_at) >= SILENT_AFTER => {
+            Holder::Other { said_at, .. } | Holder::Unnamed(said_at)
+                if now.duration_since(*said_at) >= SILENT_AFTER =>
+            {
                 self.holder = Holder::Silent;
             }
             _ => {}
@@ -119,6 +128,16 @@ impl Standby {
         self.lost_at.get_or_insert(now);
     }
 
+    /// The broker says that another has connected with the client id. It counts as active from now on, before its name
+    /// is read, and until it has been silent for too long.
+    pub(crate) fn taken_over(&mut self, now: Instant) {
+        self.lost(now);
+        self.was_active = false;
+        if !matches!(self.holder, Holder::Other { .. }) {
+            self.holder = Holder::Unnamed(now);
+        }
+    }
+
     /// Whether we have been without a connection for so long that another may be active, and not be heard of: whoever
     /// can't reach the broker may well reach Kafka.
     pub(crate) fn is_cut_off(&self, now: Instant) -> bool {
@@ -132,7 +151,7 @@ impl Standby {
         }
         self.heard
             && match &self.holder {
-                Holder::Unknown | Holder::Other { .. } => false,
+                Holder::Unknown | Holder::Other { .. } | Holder::Unnamed(_) => false,
                 Holder::Us | Holder::Silent => true,
                 Holder::Nobody(since) => self.was_active || now.duration_since(*since) >= self.pause,
             }
@@ -147,7 +166,7 @@ impl Standby {
             && match &self.holder {
                 Holder::Nobody(_) | Holder::Silent => since.is_none_or(|since| since >= SAID_AGAIN),
                 Holder::Us | Holder::Unknown => since.is_none_or(|since| since >= SAID_EVERY),
-                Holder::Other { .. } => false,
+                Holder::Other { .. } | Holder::Unnamed(_) => false,
             }
     }
 
@@ -164,6 +183,7 @@ impl Standby {
                 self.was_active = false;
                 Some(name)
             }
+            Holder::Unnamed(_) => Some(UNNAMED),
             _ => None,
         }
     }
@@ -270,6 +290,42 @@ mod tests {
         edge.reads(b"a", last + SILENT_AFTER);
         edge.reads(b"", last + SILENT_AFTER);
         assert!(edge.must_say(last + SILENT_AFTER + SAID_AGAIN));
+    }
+
+    #[test]
+    fn who_is_told_that_it_was_taken_over_stands_by_before_it_reads_by_whom() {
+        let now = Instant::now();
+        let taken_over = || {
+            let mut edge = Standby::new("a".into());
+            edge.has_heard(now);
+            edge.connected();
+            edge.said(now);
+            edge.reads(b"a", now);
+            edge.taken_over(now);
+            edge
+        };
+        let mut edge = taken_over();
+        assert!(!edge.may_connect(now) && !edge.must_say(now + LONG) && edge.other().is_some());
+        // What it said last, and its will.
+        edge.reads(b"a", now);
+        edge.reads(b"", now);
+        edge.has_heard(now + LONG);
+        assert!(!edge.may_connect(now + LONG));
+        edge.reads(b"b", now + LONG);
+        assert_eq!(edge.other(), Some("b"));
+        edge.reads(b"", now + 2 * LONG);
+        assert!(!edge.may_connect(now + 2 * LONG) && edge.may_connect(now + 3 * LONG), "as anybody");
+        // One that never says its name is not there any more.
+        let mut edge = taken_over();
+        edge.has_heard(now + SILENT_AFTER);
+        assert!(edge.may_connect(now + SILENT_AFTER) && edge.other().is_none());
+        // The name was read first.
+        let mut edge = taken_over();
+        edge.reads(b"b", now);
+        edge.taken_over(now + LONG);
+        assert_eq!(edge.other(), Some("b"));
+        edge.has_heard(now + SILENT_AFTER);
+        assert!(edge.may_connect(now + SILENT_AFTER), "silent since it said its name");
     }
 
     /// Its connection that reads the message is away, too: it does not know that the other one bridges.

@@ -290,7 +290,8 @@ impl<R: Release> Edge<R> {
             Happening::TakenOver => {
                 self.lost("another edge has taken over", now);
                 self.downlink.step_aside();
-                if self.watch.is_some() {
+                if let Some(watch) = &mut self.watch {
+                    watch.standby.taken_over(now);
                     return Ok(());
                 }
                 return Err(self.unavailable("another edge connected with this --id".to_owned()));
