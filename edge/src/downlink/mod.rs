@@ -87,11 +87,12 @@ impl Downlink {
 
     /// A CONNACK came. What was on its way is published again; to a broker that lost its sessions, after births.
     pub(crate) fn connected(&mut self, resumed: bool, receive_maximum: u16, now: Instant) -> Result<(), Error> {
-        if !resumed {
+        let lost = self.flight.lost();
+        if resumed {
+            lost.for_each(|number| self.open.uncertain(number, now));
+        } else {
+            drop(lost);
             self.open.all_gone();
-        }
-        for number in self.flight.lost() {
-            self.open.uncertain(number, now);
         }
         self.flight.connected(receive_maximum);
         if self.reader.is_none() {

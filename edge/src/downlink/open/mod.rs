@@ -6,8 +6,10 @@
 //! record: a process that comes after this one reads every open record again. Nothing else holds a record open for
 //! ever, so the commit always goes on: a vehicle that never answers costs its place until the command's life ends.
 //!
-//! A command is due when its vehicle is heard of, at each birth, after a lost connection to the broker, and after a
-//! pause without an answer. Whatever is published twice, the vehicle carries out once.
+//! A command is due when it is read, whether or not its vehicle has been heard of: one that is connected may be silent,
+//! and a broker has no use for what nobody subscribes to. It is due again when its vehicle is heard of, at each birth,
+//! after a lost connection to the broker, and, while its vehicle is there, after a pause without an answer. Whatever is
+//! published twice, the vehicle carries out once.
 
 #[cfg(test)]
 mod model;
@@ -163,20 +165,22 @@ impl Open {
         self.by_name.insert(name, number);
         self.by_vehicle.entry(command.vehicle.clone()).or_default().insert(number);
         self.by_deadline.insert((command.deadline, number));
-        let is_online = self.online.contains(command.vehicle.as_str());
         let entry = Entry { command, places: smallvec![place], published_before: false, unanswered: 0, due_at: None };
         self.commands.insert(number, entry);
-        if is_online {
-            self.set_due(number, Some(now));
-        }
+        self.set_due(number, Some(now));
         // It may be too late already.
         self.expire(wall);
     }
 
     /// It can't be published at all: its records stay open, like unreadable ones, until [`Self::buried`]. The command
-    /// and where it stands; none if it is not open.
+    /// and where it stands; none if it is not open, or its vehicle is not known to be here: it may be at another broker,
+    /// which takes more, and is heard of here first if it is not.
     pub(crate) fn unfit(&mut self, number: Number) -> Option<(Command, SmallVec<[Place; 1]>)> {
         let Entry { command, places, .. } = self.commands.get(&number)?;
+        if !self.online.contains(command.vehicle.as_str()) {
+            self.set_due(number, None);
+            return None;
+        }
         let (command, places) = (command.clone(), places.clone());
         self.close(number);
         for place in &places {
@@ -266,12 +270,9 @@ impl Open {
         }
     }
 
-    /// Whether a publish of it has reached the broker is not known: it is due again, unless its vehicle is away.
+    /// Whether a publish of it has reached the broker, which has kept its sessions, is not known: it is due again.
     pub(crate) fn uncertain(&mut self, number: Number, now: Instant) {
-        let entry = self.commands.get(&number);
-        if entry.is_some_and(|entry| self.online.contains(entry.command.vehicle.as_str())) {
-            self.set_due(number, Some(now));
-        }
+        self.set_due(number, Some(now));
     }
 
     /// What is to be published first, if anything is now.
@@ -280,14 +281,15 @@ impl Open {
         self.commands.get(number).map(|entry| (*number, &entry.command))
     }
 
-    /// It was published; unanswered, it is due again after a pause.
+    /// It was published; unanswered, it is due again after a pause, if its vehicle is there.
     pub(crate) fn published(&mut self, number: Number, now: Instant) {
         let Some(entry) = self.commands.get_mut(&number) else { return };
         self.counts.published += 1;
         self.counts.repeated += u64::from(mem::replace(&mut entry.published_before, true));
         let pause = self.pause.saturating_mul(1 << entry.unanswered.min(16)).min(LONGEST_PAUSE.max(self.pause));
         entry.unanswered += 1;
-        self.set_due(number, Some(now + pause));
+        let is_online = self.online.contains(entry.command.vehicle.as_str());
+        self.set_due(number, is_online.then(|| now + pause));
     }
 
     /// What may be committed of each partition: the first open offset, or the one behind the last that was read.

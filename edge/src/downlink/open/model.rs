@@ -49,8 +49,7 @@ impl Model {
         self.records.push(Record { place, name, is_open: true });
         let Some(name) = name else { return };
         if !self.lives.iter().any(|life| life.name == name) {
-            let due_at = self.online.contains(&name.0).then_some(now);
-            self.lives.push(Life { name, deadline, unanswered: 0, due_at, since: self.records.len() });
+            self.lives.push(Life { name, deadline, unanswered: 0, due_at: Some(now), since: self.records.len() });
         }
         self.expire(wall);
     }
@@ -104,20 +103,19 @@ impl Model {
     }
 
     pub(super) fn uncertain(&mut self, name: Name, now: u64) {
-        if self.online.contains(&name.0) {
-            self.lives.iter_mut().filter(|life| life.name == name).for_each(|life| life.due_at = Some(now));
-        }
+        self.lives.iter_mut().filter(|life| life.name == name).for_each(|life| life.due_at = Some(now));
     }
 
     /// Publishes what is due; what was published, in order.
     pub(super) fn publish(&mut self, now: u64) -> Vec<Name> {
-        let (pause, longest) = (self.pause_ms, self.longest_ms);
+        let (pause, longest, online) = (self.pause_ms, self.longest_ms, &self.online);
         let mut due: Vec<&mut Life> =
             self.lives.iter_mut().filter(|life| life.due_at.is_some_and(|at| at <= now)).collect();
         due.sort_by_key(|life| (life.due_at, life.since));
         due.into_iter()
             .map(|life| {
-                life.due_at = Some(now + (pause << life.unanswered.min(16)).min(longest));
+                let again_at = now + (pause << life.unanswered.min(16)).min(longest);
+                life.due_at = online.contains(&life.name.0).then_some(again_at);
                 life.unanswered += 1;
                 life.name
             })

@@ -220,7 +220,8 @@ fn it_is_published_when_its_vehicle_is_there_again_at_birth_and_after_doubling_p
     let start = Instant::now();
     let mut open = Open::new(usize::MAX, PAUSE, 10);
     open.add(at(0, 0), Some(command((1, 1), i64::MAX)), start, 0);
-    assert!(publish(&mut open, start).is_empty(), "nobody has heard of the vehicle");
+    assert_eq!(publish(&mut open, start), [("veh-1".to_owned(), 1)], "it may be there, and silent");
+    assert!(publish(&mut open, start + LONGEST_PAUSE).is_empty(), "nobody has heard of the vehicle");
     open.seen("veh-1", start);
     assert_eq!(publish(&mut open, start), [("veh-1".to_owned(), 1)]);
     open.seen("veh-1", start);
@@ -237,7 +238,26 @@ fn it_is_published_when_its_vehicle_is_there_again_at_birth_and_after_doubling_p
     open.gone("veh-1");
     assert!(publish(&mut open, start + LONGEST_PAUSE).is_empty());
     let Counts { published, repeated, .. } = open.counts();
-    assert_eq!((published, repeated), (5, 4));
+    assert_eq!((published, repeated), (6, 5));
+}
+
+/// What the next process of an edge meets: vehicles that stayed connected, and say nothing.
+#[test]
+fn a_command_for_a_vehicle_that_nobody_has_heard_of_is_published_once() {
+    let start = Instant::now();
+    let mut open = Open::new(usize::MAX, PAUSE, 10);
+    open.add(at(0, 0), Some(command((1, 1), i64::MAX)), start, 0);
+    let (number, _) = open.next_due(start).unwrap();
+    assert_eq!(publish(&mut open, start).len(), 1);
+    assert_eq!(open.wake_at(start, i64::MAX), Some(start), "only the end of its life");
+    assert!(open.next_due(start + LONGEST_PAUSE).is_none());
+    // That one may be lost with its connection.
+    open.uncertain(number, start);
+    assert_eq!(publish(&mut open, start).len(), 1);
+    assert!(open.next_due(start + LONGEST_PAUSE).is_none());
+    open.born("veh-1", start);
+    assert_eq!(publish(&mut open, start).len(), 1);
+    assert!(open.next_due(start + PAUSE).is_some(), "it is here");
 }
 
 #[test]
@@ -255,10 +275,13 @@ fn an_unreadable_record_is_open_until_its_dead_letter_is_in_kafka() {
 fn a_command_that_can_not_be_published_is_open_until_its_dead_letters_are_in_kafka() {
     let now = Instant::now();
     let mut open = Open::new(2 * RECORD_BYTES, PAUSE, 10);
-    open.seen("veh-1", now);
     open.add(at(0, 4), Some(command((1, 1), 500)), now, 0);
     open.add(at(0, 5), Some(command((1, 1), 500)), now, 0);
     let (number, _) = open.next_due(now).unwrap();
+    assert!(open.unfit(number).is_none(), "its vehicle may be at a broker that takes more");
+    assert!(open.next_due(now + LONGEST_PAUSE).is_none() && open.len() == 2, "it waits for its vehicle");
+    open.seen("veh-1", now);
+    assert_eq!(open.next_due(now).map(|(number, _)| number), Some(number));
     let (unfit, places) = open.unfit(number).unwrap();
     assert_eq!((unfit, &places[..]), (command((1, 1), 500), &[at(0, 4), at(0, 5)][..]));
     assert!(open.next_due(now + LONGEST_PAUSE).is_none() && open.unfit(number).is_none());
