@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use service::Error;
 
 use super::Edge;
@@ -26,7 +27,7 @@ use crate::{
     intake,
     metrics::{SPOOL_SPOILT, SPOOL_UNREADABLE},
     release::{Item, Release},
-    spool::{Entry, Outcome, Refusal},
+    spool::{BadEntry, Entry, Outcome, Refusal},
 };
 use state::HUNG;
 pub(super) use state::Spooling;
@@ -45,6 +46,12 @@ pub(super) enum Mode {
     Live,
     Spooling,
     CatchingUp,
+}
+
+/// What came back as it is kept, in memory of its own: a slice would keep the whole block that it was read with for as
+/// long as Kafka takes.
+fn restored(body: &Bytes) -> Result<Entry, BadEntry> {
+    Entry::decode(Bytes::copy_from_slice(body))
 }
 
 impl<R: Release> Edge<R> {
@@ -294,7 +301,7 @@ impl<R: Release> Edge<R> {
             && let Some((position, body)) = spooling.came_back.pop_front()
         {
             spooling.bytes_back -= body.len();
-            let entry = match Entry::decode(body) {
+            let entry = match restored(&body) {
                 Ok(entry) => entry,
                 Err(error) => {
                     tracing::error!(%error, position, "a spooled record of another program");

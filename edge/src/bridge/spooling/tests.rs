@@ -1,7 +1,5 @@
 //! When the spool is read back.
 
-use bytes::Bytes;
-
 use super::{state::MOST_BACK, *};
 use crate::spool::{Settings, Spool};
 
@@ -25,6 +23,24 @@ fn a_spool_that_takes_nothing_is_read_all_the_same() {
     spooling.came_back.clear();
     spooling.bytes_back = MOST_BACK;
     assert_eq!(spooling.reads_from(10, now + REFUSED_PAUSE), None, "few large ones, too");
+}
+
+#[test]
+fn what_is_kept_of_a_record_keeps_nothing_of_the_block_that_it_was_read_with() {
+    let entry = Entry {
+        ingest: 1,
+        qos0: false,
+        mqtt_topic: Bytes::from_static(b"v1/veh-1/telemetry"),
+        content_type: None,
+        traceparent: None,
+        payload: Bytes::from_static(b"{}"),
+    };
+    let body = entry.encode().unwrap();
+    let block = Bytes::from([&body[..], &[0; 256 << 10]].concat());
+    let read = block.as_ptr_range();
+    let kept = restored(&block.slice(..body.len())).unwrap();
+    assert!(![kept.payload.as_ptr(), kept.mqtt_topic.as_ptr()].iter().any(|at| read.contains(at)));
+    assert_eq!(kept, entry);
 }
 
 #[test]
