@@ -15,6 +15,11 @@ use crate::{ack::Pace, downlink::Commands, limit::Allowance};
 /// The largest packet that the edge accepts, in bytes. The broker's limit lies below it, Kafka's above.
 pub const MAX_PACKET_BYTES: u32 = 128 * 1024;
 
+/// The longest beat, µs. Three of them are far from what a broker takes for a dead client.
+const MAX_BEAT_US: u32 = 100_000;
+/// A Kafka that is there may take as long for a batch, ms.
+const MIN_SPOOL_AFTER_MS: u64 = 100;
+
 /// How batches for Kafka are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Compression {
@@ -97,8 +102,8 @@ pub struct Config {
     /// keeps what it can, and vehicles keep the rest.
     #[arg(long, env = "MOTORCADE_EDGE_SPOOL_LIMIT_MIB", value_name = "MIB", default_value_t = 4_096)]
     pub spool_limit_mib: u64,
-    /// Spooling begins when something is in hand and Kafka has confirmed nothing for this time, ms. Without --spool
-    /// `/readyz` says so then, not before 1,000 ms.
+    /// Spooling begins when something is in hand and Kafka has confirmed nothing for this time, ms, at least 100. Without
+    /// --spool `/readyz` says so then, not before 1,000 ms.
     #[arg(long, env = "MOTORCADE_EDGE_SPOOL_AFTER_MS", value_name = "MS", default_value_t = 1_000)]
     pub spool_after_ms: u64,
     /// How long the Kafka producer waits for a batch to fill, ms. What has gathered in a beat comes to it at once, so that
@@ -109,7 +114,7 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_EDGE_COMPRESSION", value_name = "NAME", default_value = "lz4")]
     pub compression: Compression,
     /// While there is work the loop looks at its sockets this often, µs, instead of being woken by each packet: less
-    /// costs CPU, more costs latency. Up to three times as long where fewer than 40 messages would gather.
+    /// costs CPU, more costs latency. At most 100,000. Up to three times as long where fewer than 40 messages would gather.
     #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 4_000)]
     pub beat_us: u32,
     /// How long the start waits for the MQTT broker and for Kafka, each, ms. With --spool Kafka gets 2,000 ms at most: the
@@ -179,6 +184,12 @@ impl Config {
         }
         if !(1..=1_000_000).contains(&self.vehicle_burst) {
             return usage("vehicle-burst", format!("{} is not 1 to 1000000", self.vehicle_burst));
+        }
+        if self.spool_after_ms < MIN_SPOOL_AFTER_MS {
+            return usage("spool-after-ms", format!("{} is below {MIN_SPOOL_AFTER_MS}", self.spool_after_ms));
+        }
+        if self.beat_us > MAX_BEAT_US {
+            return usage("beat-us", format!("{} is above {MAX_BEAT_US}", self.beat_us));
         }
         if self.linger_ms > 10_000 {
             return usage("linger-ms", format!("{} is above 10000", self.linger_ms));
@@ -285,6 +296,11 @@ mod tests {
             (&["--vehicle-rate", "NaN"], Some("vehicle-rate")),
             (&["--vehicle-burst", "0"], Some("vehicle-burst")),
             (&["--spool-limit-mib", "1"], Some("spool-limit-mib")),
+            (&["--spool-after-ms", "99"], Some("spool-after-ms")),
+            (&["--spool-after-ms", "100"], None),
+            (&["--beat-us", "0"], Some("beat-us")),
+            (&["--beat-us", "100001"], Some("beat-us")),
+            (&["--beat-us", "100000"], None),
             (&["--commands-mib", "0"], Some("commands-mib")),
             (&["--in-hand-kib", "511"], Some("in-hand-kib")),
             (&["--in-hand-kib", "1048577"], Some("in-hand-kib")),
