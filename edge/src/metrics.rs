@@ -116,6 +116,7 @@ impl Metrics {
 /// Metrics of the way down.
 pub(crate) struct CommandMetrics {
     open: Gauge,
+    paused: Gauge,
     read: Counter,
     answered: Counter,
     expired: Counter,
@@ -128,6 +129,10 @@ pub(crate) struct CommandMetrics {
 impl CommandMetrics {
     pub(crate) fn new() -> Self {
         describe_gauge!("edge_open_commands", "Records of vehicle-commands that are neither answered nor expired");
+        describe_gauge!(
+            "edge_commands_paused",
+            "1 while no commands are read, as the open ones take all of their memory"
+        );
         describe_counter!("edge_commands_read_total", "Records of vehicle-commands taken in, repeats included");
         describe_counter!("edge_commands_answered_total", "Those whose vehicle's reply is in Kafka");
         describe_counter!("edge_commands_expired_total", "Those whose life has ended without a reply");
@@ -141,6 +146,7 @@ impl CommandMetrics {
         let refused = |reason: Reason| counter!("edge_commands_refused_total", "reason" => reason.as_str());
         Self {
             open: gauge!("edge_open_commands"),
+            paused: gauge!("edge_commands_paused"),
             read: counter!("edge_commands_read_total"),
             answered: counter!("edge_commands_answered_total"),
             expired: counter!("edge_commands_expired_total"),
@@ -159,8 +165,9 @@ impl CommandMetrics {
 
     /// Adds what came since it was shown last.
     #[expect(clippy::cast_precision_loss, reason = "a gauge; far below 2^53")]
-    pub(crate) fn show(&self, shown: &Counts, now: &Counts, open: usize) {
+    pub(crate) fn show(&self, shown: &Counts, now: &Counts, open: usize, paused: bool) {
         self.open.set(open as f64);
+        self.paused.set(f64::from(u8::from(paused)));
         for (counter, shown, now) in [
             (&self.read, shown.read, now.read),
             (&self.answered, shown.answered, now.answered),

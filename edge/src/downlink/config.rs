@@ -9,7 +9,8 @@ use service::Error;
 #[command(next_help_heading = "Commands to vehicles")]
 pub struct Commands {
     /// Memory for open commands, neither answered nor expired, those for vehicles of other sites among them, MiB. About
-    /// 1,200 small ones fill one. Beyond it reading pauses until one is closed.
+    /// 1,200 small ones fill one. Beyond it reading pauses until one is closed: those behind them in Kafka wait, and one
+    /// whose life ends meanwhile is never published.
     #[arg(long, env = "MOTORCADE_EDGE_COMMANDS_MIB", value_name = "MIB", default_value_t = 64)]
     pub commands_mib: u32,
     /// A command ends this long after it came into Kafka, whatever it says of its expiry, ms.

@@ -150,6 +150,10 @@ impl Downlink {
             }
         }
         reader.pause(self.open.is_full());
+        if self.open.has_become_full() {
+            let (open, limit_mib) = (self.open.len(), self.config.commands.commands_mib);
+            tracing::warn!(open, limit_mib, "no more commands are read until some are closed: see --commands-mib");
+        }
         if now.duration_since(self.committed_at) >= COMMIT_EVERY {
             self.committed_at = now;
             self.commit();
@@ -235,7 +239,7 @@ impl Downlink {
     /// Brings the metrics up to date.
     pub(crate) fn show(&mut self) {
         let now = self.open.counts();
-        self.metrics.show(&self.shown, &now, self.open.len());
+        self.metrics.show(&self.shown, &now, self.open.len(), self.open.is_full());
         self.shown = now;
     }
 

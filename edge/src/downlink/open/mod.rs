@@ -89,6 +89,8 @@ pub(crate) struct Open {
     due: BTreeSet<(Instant, Number)>,
     online: Online,
     next: Number,
+    /// It was full, and has not been half empty since.
+    was_full: bool,
     counts: Counts,
 }
 
@@ -135,6 +137,7 @@ impl Open {
             due: BTreeSet::new(),
             online: Online::new(vehicles),
             next: 0,
+            was_full: false,
             counts: Counts::default(),
         }
     }
@@ -300,7 +303,19 @@ impl Open {
     /// Whether no more should be read. Unreadable records don't count: what bounds them is that their dead letters have
     /// to go, while commands may wait for as long as they live.
     pub(crate) fn is_full(&self) -> bool {
-        self.records * RECORD_BYTES + self.payload_bytes >= self.limit
+        self.bytes() >= self.limit
+    }
+
+    /// Whether it has just become full. A full one that gets room for one command and is full again is no news: not before
+    /// it was half empty.
+    pub(crate) fn has_become_full(&mut self) -> bool {
+        let (was_full, is_full) = (self.was_full, self.is_full());
+        self.was_full = is_full || (was_full && self.bytes() > self.limit / 2);
+        is_full && !was_full
+    }
+
+    fn bytes(&self) -> usize {
+        self.records * RECORD_BYTES + self.payload_bytes
     }
 
     /// How many records are open.

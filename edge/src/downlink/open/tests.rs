@@ -216,6 +216,26 @@ fn large_commands_fill_it_sooner_than_small_ones() {
 }
 
 #[test]
+fn that_it_is_full_is_news_once_until_it_was_half_empty() {
+    let now = Instant::now();
+    let mut open = Open::new(4 * RECORD_BYTES, PAUSE, 10);
+    let add = |open: &mut Open, id: u8| {
+        open.add(at(0, id.into()), Some(command((1, id), i64::from(id) + 1)), now, 0);
+        open.has_become_full()
+    };
+    let close_first = |open: &mut Open, n: i64| {
+        open.expire(n);
+        open.has_become_full()
+    };
+    assert_eq!([1, 2, 3, 4].map(|id| add(&mut open, id)), [false, false, false, true]);
+    assert!(!add(&mut open, 5));
+    // One goes, another one comes.
+    assert!(!close_first(&mut open, 3) && !open.is_full() && !add(&mut open, 6) && open.is_full());
+    assert!(!close_first(&mut open, 6) && open.len() == 1);
+    assert_eq!([7, 8, 9].map(|id| add(&mut open, id)), [false, false, true]);
+}
+
+#[test]
 fn it_is_published_when_its_vehicle_is_there_again_at_birth_and_after_doubling_pauses() {
     let start = Instant::now();
     let mut open = Open::new(usize::MAX, PAUSE, 10);
