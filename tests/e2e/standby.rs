@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use nix::sys::signal::Signal;
 use services::Kind;
 use tests::{
@@ -43,11 +44,11 @@ async fn takes_over(scenario: &mut Scenario, name: &str, within: Duration) -> Du
 }
 
 async fn pair(name: &'static str) -> Scenario {
-    pair_of(Scenario::bare(name).await.unwrap(), None).await
+    pair_of(Scenario::bare(name).await.unwrap(), None, Fleet::default().drive).await
 }
 
-/// The first one may reach the broker through a link.
-async fn pair_of(mut scenario: Scenario, link: Option<&Link>) -> Scenario {
+/// The first one may reach the broker through a link; the fleet drives for so long.
+async fn pair_of(mut scenario: Scenario, link: Option<&Link>, drive: Duration) -> Scenario {
     for name in ["first", "second"] {
         let program = edge(&scenario, name);
         let program = match link.filter(|_| name == "first") {
@@ -57,7 +58,7 @@ async fn pair_of(mut scenario: Scenario, link: Option<&Link>) -> Scenario {
         scenario.stack.launch(program).await.unwrap();
     }
     assert!(connected(&mut scenario, "first").await && !connected(&mut scenario, "second").await);
-    scenario.drive(Fleet { faults: false, ..Fleet::default() }).await.unwrap();
+    scenario.drive(Fleet { faults: false, drive, ..Fleet::default() }).await.unwrap();
     scenario.acknowledged(UNDER_LOAD).await.unwrap();
     scenario
 }
@@ -96,14 +97,28 @@ async fn an_edge_that_stood_still_finds_its_place_taken_and_leaves_it() {
     assert!(verdict.ok && verdict.checked > 0, "{verdict:?}");
 }
 
-/// Its connections stay, and nothing goes through: neither it nor the broker is told.
+/// Every vehicle carries one out, and says so.
+async fn commands_are_answered(scenario: &Scenario) {
+    let stack = &scenario.stack;
+    // Of enough vehicles that some are in every partition.
+    let answered = (1..=8).map(async |number| {
+        let vehicle = format!("veh-{number:05}");
+        let to = ["commands", "send", "--vehicle", &vehicle, "--expires-in", "30s", "--wait", "set-property", "a", "b"];
+        stack.tool(to).await
+    });
+    try_join_all(answered).await.unwrap();
+}
+
+/// Its connections stay, and nothing goes through: neither it nor the broker is told. It still reaches Kafka, and must
+/// not keep the commands that it reads there from the other one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_cut_off_is_replaced_and_stands_by_when_the_network_is_back() {
     let scenario = Scenario::bare("standby-cut").await.unwrap();
     let link = Link::to(scenario.stack.services.addresses().mqtt_edge).await.unwrap();
-    let mut scenario = pair_of(scenario, Some(&link)).await;
+    let mut scenario = pair_of(scenario, Some(&link), Duration::from_secs(45)).await;
     link.set(Condition::HALF_OPEN);
     takes_over(&mut scenario, "second", ACTIVE_WITHIN).await;
+    commands_are_answered(&scenario).await;
     scenario.acknowledged(2 * UNDER_LOAD).await.unwrap();
     link.set(Condition::WELL);
     // It has heard who bridges now.
