@@ -26,9 +26,9 @@ const SLOW: Duration = Duration::from_millis(10);
 const PLENTY: usize = 64 * 1024;
 /// Messages that a beat should gather: Kafka gets a request per partition and beat, and a request costs more than
 /// a message.
-const GATHER: f64 = 40.0;
-/// How much longer than the shortest a beat gets for that: at the default of 4 ms, 12 ms from 5,800 messages/s down.
-const STRETCH: f64 = 3.0;
+const GATHER: f64 = 35.0;
+/// How much longer than the shortest a beat gets for that: at the default of 3.5 ms, 14 ms from 5,000 messages/s down.
+const STRETCH: f64 = 4.0;
 /// Over this time the rate of arrivals is smoothed, s.
 const MEMORY: f64 = 0.1;
 
@@ -141,10 +141,12 @@ impl Rest {
 mod tests {
     use super::*;
 
+    const SHORTEST: Duration = Duration::from_micros(3_500);
+
     /// The beat after a second of so many messages/s.
     fn at(rate: u64) -> Duration {
         let mut now = Instant::now();
-        let mut beat = Beat::new(Duration::from_millis(4), now);
+        let mut beat = Beat::new(SHORTEST, now);
         for _ in 0..100 {
             now += Duration::from_millis(10);
             beat.see(rate / 100, now);
@@ -154,20 +156,20 @@ mod tests {
 
     #[test]
     fn a_beat_gets_longer_where_little_would_gather_in_it() {
-        assert_eq!(at(0), Duration::from_millis(12));
-        assert_eq!(at(5_000), Duration::from_millis(12));
+        assert_eq!(at(0), 4 * SHORTEST);
+        assert_eq!(at(4_500), 4 * SHORTEST);
         let middle = at(8_000).as_secs_f64() * 1_000.0;
-        assert!((5.5..6.5).contains(&middle), "{middle} ms");
-        assert_eq!(at(20_000), Duration::from_millis(4));
+        assert!((5.0..6.0).contains(&middle), "{middle} ms");
+        assert_eq!(at(20_000), SHORTEST);
     }
 
     #[test]
     fn a_burst_that_ended_is_forgotten() {
         let start = Instant::now();
-        let mut beat = Beat::new(Duration::from_millis(4), start);
+        let mut beat = Beat::new(SHORTEST, start);
         beat.see(10_000, start);
-        assert_eq!(beat.length(), Duration::from_millis(4));
+        assert_eq!(beat.length(), SHORTEST);
         beat.see(0, start + Duration::from_secs(1));
-        assert_eq!(beat.length(), Duration::from_millis(12));
+        assert_eq!(beat.length(), 4 * SHORTEST);
     }
 }

@@ -15,7 +15,7 @@ use crate::{ack::Pace, downlink::Commands, limit::Allowance};
 /// The largest packet that the edge accepts, in bytes. The broker's limit lies below it, Kafka's above.
 pub const MAX_PACKET_BYTES: u32 = 128 * 1024;
 
-/// The longest beat, µs. Three of them are far from what a broker takes for a dead client.
+/// The longest beat, µs. Four of them are far from what a broker takes for a dead client.
 const MAX_BEAT_US: u32 = 100_000;
 /// A Kafka that is there may take as long for a batch, ms.
 const MIN_SPOOL_AFTER_MS: u64 = 100;
@@ -114,8 +114,8 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_EDGE_COMPRESSION", value_name = "NAME", default_value = "lz4")]
     pub compression: Compression,
     /// While there is work the loop looks at its sockets this often, µs, instead of being woken by each packet: less
-    /// costs CPU, more costs latency. At most 100,000. Up to three times as long where fewer than 40 messages would gather.
-    #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 4_000)]
+    /// costs CPU, more costs latency. At most 100,000. Up to four times as long where fewer than 35 messages would gather.
+    #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 3_500)]
     pub beat_us: u32,
     /// How long the start waits for the MQTT broker and for Kafka, each, ms. With --spool Kafka gets 2,000 ms at most: the
     /// edge starts without it.
