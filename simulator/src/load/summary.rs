@@ -10,7 +10,6 @@ use super::{
     counts::{Counts, Stage, Stages},
     figures,
     parent::Ramp,
-    plan::Judge,
     trouble::Absence,
 };
 use crate::outbox::Resent;
@@ -126,8 +125,8 @@ fn conditions(config: &Config) -> Value {
     (!conditions.is_empty()).then(|| conditions.join(",")).into()
 }
 
-/// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and an edge that is
-/// to acknowledge has done so at all.
+/// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and whoever judges
+/// has taken one at all.
 pub(super) fn judge(
     report: &mut Report,
     config: &Config,
@@ -162,9 +161,9 @@ pub(super) fn judge(
         ..Verdict::default()
     };
     let heard_of = Verdict {
-        ok: config.judge == Judge::Puback || counts.acked > 0 || counts.made == 0,
+        ok: counts.settled() > 0 || counts.made == 0,
         checked: counts.made,
-        counts: [("acked".to_owned(), counts.acked)].into(),
+        counts: [("acked".to_owned(), counts.acked), ("settled".to_owned(), counts.settled())].into(),
         ..Verdict::default()
     };
     let verdicts = [("connected", connected), ("workers", alive), ("G4", conservation), ("acknowledged", heard_of)];
@@ -267,4 +266,42 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    /// The verdicts that fail after a run with these counts.
+    fn failed_verdicts(judge: &str, counts: &Counts) -> Vec<String> {
+        let config = Arguments::parse_from(["load", "--blast", "--judge", judge]).config;
+        let ramp = Ramp { took: Some(Duration::from_secs(1)), ..Ramp::default() };
+        let mut report = Report::new("load");
+        super::judge(&mut report, &config, counts, &ramp, 1, 0, &[]);
+        report.failed().into_iter().map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn a_load_of_which_whoever_judges_took_nothing_fails() {
+        for judge in ["ack", "puback"] {
+            let mute = Counts { made: 10_000, in_outbox: 10_000, ..Counts::default() };
+            assert_eq!(failed_verdicts(judge, &mute), ["acknowledged"], "{judge}");
+            assert!(failed_verdicts(judge, &Counts::default()).is_empty(), "nothing was made");
+            let heard = Counts { acked: 1, in_outbox: 9_999, ..mute.clone() };
+            assert!(failed_verdicts(judge, &heard).is_empty());
+        }
+        // The broker took it, though nobody listens.
+        let unheard = Counts { made: 10, unheard: 10, ..Counts::default() };
+        assert!(failed_verdicts("puback", &unheard).is_empty());
+    }
 }
