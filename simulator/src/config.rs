@@ -10,6 +10,7 @@ use telemetry::{Encoding, UnixMillis};
 use crate::{
     clock,
     fleet::BUILD_DATE,
+    load::Judge,
     outbox::{Settings, Times},
     tls::Tls,
     vehicle::{Cycle, Drivetrains, World, vehicle_id},
@@ -100,6 +101,11 @@ pub struct Config {
     /// File for the labelled truth: which vehicle has which fault when, JSON Lines. For the judge only.
     #[arg(long, env = "MOTORCADE_SIMULATOR_TRUTH", value_name = "FILE")]
     pub truth: Option<PathBuf>,
+    /// Whose word makes a reading acknowledged, so that it leaves its outbox: ack, our edge's (it is in Kafka), or puback,
+    /// the broker's. Take puback for brokers and bridges that know no other: without acks the outboxes fill up, and no
+    /// more than --window readings of a vehicle are ever sent.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_JUDGE", value_name = "WHO", default_value = "ack")]
+    pub judge: Judge,
     /// Folder of the ledger: what was sent and acknowledged, for the audit.
     #[arg(long, env = "MOTORCADE_SIMULATOR_LEDGER", value_name = "DIR")]
     pub ledger: Option<PathBuf>,

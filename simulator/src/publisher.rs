@@ -31,7 +31,7 @@ use telemetry::{
     mqtt_topic::Channel,
 };
 
-use crate::tls::Tls;
+use crate::{load::Judge, tls::Tls};
 
 /// Publishes on their way to the broker in one connection. The event loop allocates a slot for each, 216 bytes.
 const IN_FLIGHT: u16 = 100;
@@ -59,6 +59,8 @@ pub(crate) struct Target {
     pub(crate) boot: u32,
     /// How long the broker keeps the session, s.
     pub(crate) session_expiry_s: u32,
+    /// Acks of the edge are subscribed to where its word counts: another broker may not even grant that.
+    pub(crate) judge: Judge,
 }
 
 /// What has come of a connection.
@@ -66,11 +68,13 @@ pub(crate) struct Target {
 pub(crate) enum Happening {
     /// CONNACK; whether the broker knew a session, and the largest payload of a reading that it takes, bytes.
     Connected { session_present: bool, payload_room: usize },
-    /// SUBACK: acks will come, sending may begin.
+    /// SUBACK: sending may begin.
     Subscribed,
     /// The broker took a reading.
     Taken { ordinal: u64 },
-    /// The broker refused a reading, or nobody subscribes to it.
+    /// The broker took a reading, but nobody subscribes to it.
+    Unheard { ordinal: u64 },
+    /// The broker refused a reading.
     Refused { ordinal: u64 },
     /// An ack of the edge.
     Ack(Bytes),
@@ -250,7 +254,8 @@ impl Connection {
     fn incoming(&mut self, packet: Incoming) -> Result<Happening, String> {
         match packet {
             Incoming::ConnAck(connack) => {
-                let filters = [(Channel::Ack, QoS::AtMostOnce), (Channel::Command, QoS::AtLeastOnce)];
+                let acks = (self.target.judge == Judge::Ack).then_some((Channel::Ack, QoS::AtMostOnce));
+                let filters = acks.into_iter().chain([(Channel::Command, QoS::AtLeastOnce)]);
                 let filters = filters.map(|(channel, qos)| Filter::new(channel.topic(&self.target.vehicle), qos));
                 self.client.try_subscribe_many(filters).map_err(|error| error.to_string())?;
                 self.payload_room = payload_room(&connack, &self.target);
@@ -265,9 +270,12 @@ impl Connection {
                 }
             }
             Incoming::PubAck(puback) => Ok(match self.outstanding.remove(&puback.pkid) {
-                Some(Item::Reading(ordinal)) if puback.reason == PubAckReason::Success => Happening::Taken { ordinal },
-                // Every other reason is 0x10 (no subscriber) or above 0x80.
-                Some(Item::Reading(ordinal)) => Happening::Refused { ordinal },
+                Some(Item::Reading(ordinal)) => match puback.reason {
+                    PubAckReason::Success => Happening::Taken { ordinal },
+                    PubAckReason::NoMatchingSubscribers => Happening::Unheard { ordinal },
+                    // Every other reason is 0x80 or above.
+                    _ => Happening::Refused { ordinal },
+                },
                 Some(Item::Status) => Happening::StatusTaken,
                 // What the broker does not hand on is asked for again.
                 Some(Item::Reply) | None => Happening::Other,

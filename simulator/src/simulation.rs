@@ -153,7 +153,14 @@ fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
 
 fn target(config: &Config, vehicle: VehicleId, boot: u32) -> Result<Target, Error> {
     let tls = config.tls.mqtt_tls.then(|| Arc::new(config.tls.clone()));
-    Ok(Target { broker: config.broker()?, tls, vehicle, boot, session_expiry_s: config.session_expiry_s })
+    Ok(Target {
+        broker: config.broker()?,
+        tls,
+        vehicle,
+        boot,
+        session_expiry_s: config.session_expiry_s,
+        judge: config.judge,
+    })
 }
 
 /// Waits until the broker greets a vehicle; returns the largest payload that it takes, bytes.
@@ -225,6 +232,7 @@ async fn assemble(config: Config, prepared: Prepared, payload_room: usize) -> Re
             reconnect: config.reconnect(),
             drain: Duration::from_millis(config.drain_ms),
             stop_drain: Duration::from_millis(config.stop_drain_ms),
+            judge: config.judge,
         };
         let mut readings = Readings::new(fleet.clone(), index, boot, from);
         readings.bound(payload_room);

@@ -1,4 +1,5 @@
-//! `motorcade-simulator load` against a real mosquitto: what it reports, what it enters, and what it survives.
+//! `motorcade-simulator load`, and `drive` where the broker judges, against a real mosquitto: what they report, what they
+//! enter, and what they survive.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,7 @@
 mod bad_ends;
 mod broker;
 mod disturbances;
+mod drive;
 mod edge;
 mod scenarios;
 

@@ -102,7 +102,7 @@ impl Engine {
         let now = self.now_ms();
         let settles = self.plan.judge == Judge::Puback && reason < 0x80;
         let first = if settles {
-            vehicle.outbox.settle(&self.rules, out.seq, now).map(|_| {
+            vehicle.outbox.settle(&mut self.rules, out.seq, now).map(|_| {
                 if reason == 0 {
                     self.counts.acked += 1;
                     let at = self.ledger_time();

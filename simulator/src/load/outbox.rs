@@ -5,6 +5,7 @@
 //! What a whole worker has in common (settings, randomness, counts) is handed in. A test drives both outboxes
 //! through the same world and wants the same answers.
 
+mod broker;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use telemetry::event::{Ack, AckedRange};
 
-use self::slot::{ANSWERED, GONE, NEVER, READY, REPEATED, SENT_BEFORE, Slot, State, TAKEN, moment};
+use self::slot::{GONE, NEVER, READY, REPEATED, SENT_BEFORE, Slot, TAKEN, moment};
 use crate::outbox::{Counts, NEXT_WORD_MS, Quiet, Resent, Restraint, Settings, Shown, Times, doubled};
 
 /// What the outboxes of a worker have in common.
@@ -120,45 +121,6 @@ impl Outbox {
         self.slots.partition_point(|slot| slot.seq < self.cursor)
     }
 
-    /// The broker accepted a connection. Without a session everything unacknowledged is sent again (rule 1).
-    pub(super) fn session(&mut self, present: bool) {
-        if present {
-            return;
-        }
-        self.cursor = self.slots.front().map_or(self.next_seq, |slot| slot.seq);
-        (self.in_flight, self.ready, self.next_due) = (0, 0, NEVER);
-        for slot in &mut self.slots {
-            let mut state = State::default();
-            for kept in [SENT_BEFORE, ANSWERED] {
-                state.set(kept, slot.state.is(kept));
-            }
-            *slot = Slot { state, ..Slot::new(slot.seq, slot.due_us) };
-        }
-    }
-
-    /// The acks are subscribed to: sending may begin.
-    pub(super) fn connected(&mut self, now: u64) {
-        self.connected = true;
-        self.quiet.resume(now);
-    }
-
-    /// The connection has ended: what the broker has not taken is sent again on the next one.
-    pub(super) fn disconnected(&mut self, now: u64) {
-        if !self.connected {
-            return;
-        }
-        self.connected = false;
-        self.quiet.pause(now);
-        let sent = self.sent();
-        for slot in self.slots.range_mut(..sent).filter(|slot| !slot.state.is(TAKEN)) {
-            slot.resend_at = NEVER;
-            slot.state.because(Resent::ConnectionLost);
-            self.ready += u32::from(!slot.state.is(READY));
-            slot.state.set(READY, true);
-        }
-        self.plan_resend();
-    }
-
     /// The next reading to send now, if any; it counts as sent from here on.
     pub(super) fn next(&mut self, rules: &mut Rules, now: u64) -> Option<Transmission> {
         if !self.connected {
@@ -236,42 +198,6 @@ impl Outbox {
         }
     }
 
-    /// The broker answered a transmission: it took the reading, or refused it (rule 4). Whether it is the broker's
-    /// first answer to this reading; none if the reading has left.
-    pub(super) fn puback(&mut self, rules: &mut Rules, seq: u32, taken: bool, now: u64) -> Option<bool> {
-        let at = self.find(seq)?;
-        let (cursor, slot) = (self.cursor, &mut self.slots[at]);
-        let first = !slot.state.is(ANSWERED);
-        slot.state.set(TAKEN | ANSWERED, true);
-        if taken {
-            slot.refusals = 0;
-            return Some(first);
-        }
-        rules.counts.refused += 1;
-        if seq >= cursor || slot.resend_at != NEVER || slot.state.is(READY) {
-            return Some(first);
-        }
-        let Times { refused_ms, refused_max_ms, .. } = rules.settings.times;
-        let pause = rules.rng.random_range(0..=doubled(refused_ms, refused_max_ms, u32::from(slot.refusals)));
-        slot.refusals = slot.refusals.saturating_add(1);
-        slot.resend_at = moment(now + pause);
-        slot.state.because(Resent::Refused);
-        self.next_due = self.next_due.min(slot.resend_at);
-        Some(first)
-    }
-
-    /// The broker's word ends it (`--judge puback`). None if it has left before.
-    pub(super) fn settle(&mut self, rules: &Rules, seq: u32, now: u64) -> Option<Settled> {
-        self.quiet.restart(now, rules.settings.times.probe_ms);
-        let at = self.find(seq)?;
-        let slot = self.slots.remove(at)?;
-        self.forget(slot);
-        if slot.resend_at != NEVER {
-            self.plan_resend();
-        }
-        Some(Settled { seq, due_us: slot.due_us })
-    }
-
     /// Applies an ack of the edge; `left` is told what left the outbox, ascending.
     ///
     /// A range above the last seq sent is refused whole and counted, and so is a later boot; earlier boots are not
@@ -325,8 +251,12 @@ impl Outbox {
         if self.next_due != NEVER {
             self.plan_resend();
         }
+        self.shrink();
+    }
+
+    /// A backlog is rare, and its memory would stay with each vehicle that once had one.
+    fn shrink(&mut self) {
         if self.slots.is_empty() {
-            // A backlog is rare, and its memory would stay with each vehicle that once had one.
             self.slots.shrink_to(16);
         }
     }
