@@ -8,6 +8,7 @@ use service::{Address, Error};
 use telemetry::{Encoding, UnixMillis};
 
 use crate::{
+    account::Account,
     clock,
     fleet::BUILD_DATE,
     load::Judge,
@@ -163,6 +164,9 @@ pub struct Config {
     /// TLS to the broker.
     #[command(flatten)]
     pub tls: Tls,
+    /// Who vehicles are there.
+    #[command(flatten)]
+    pub account: Account,
 }
 
 /// Ms since the epoch, or RFC 3339.
@@ -202,6 +206,7 @@ impl Config {
             return usage("vehicles", format!("{} from {} on are too many", self.vehicles, self.first_vehicle));
         }
         self.tls.validate(&vehicle_id(self.first_vehicle))?;
+        self.account.validate(&vehicle_id(self.first_vehicle))?;
         if !(self.speed > 0.0 && self.speed <= 100_000.0) {
             return usage("speed", format!("{} is not above 0 and at most 100000", self.speed));
         }
@@ -319,6 +324,7 @@ mod tests {
             ("--fault-share", "NaN"),
             ("--drivetrain", "steam"),
             ("--cycle", "nedc"),
+            ("--mqtt-password-file", "/nowhere/{vehicle}"),
         ] {
             let error = verdict(&[flag, value]).unwrap_err();
             assert!(error.contains(flag), "{flag} {value}: {error}");

@@ -24,14 +24,14 @@ use rumqttc::{
         },
     },
 };
-use service::{Address, Error};
+use service::Address;
 use telemetry::{
     UnixMillis, VehicleId,
     event::{CommandReply, Status, StatusState},
     mqtt_topic::Channel,
 };
 
-use crate::{load::Judge, tls::Tls};
+use crate::{account::Credentials, load::Judge, tls::Tls};
 
 /// Publishes on their way to the broker in one connection. The event loop allocates a slot for each, 216 bytes.
 const IN_FLIGHT: u16 = 100;
@@ -55,6 +55,7 @@ pub(crate) struct Target {
     pub(crate) broker: Address,
     /// None: the socket is plain.
     pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) vehicle: VehicleId,
     pub(crate) boot: u32,
     /// How long the broker keeps the session, s.
@@ -126,7 +127,7 @@ pub(crate) enum Unwelcome {
 /// Returns the largest payload of a reading that the broker takes, bytes.
 pub(crate) async fn greet(target: &Target, clean_start: bool) -> Result<usize, Unwelcome> {
     let mut options = options(target, clean_start);
-    secure(target, &mut options).map_err(|error| Unwelcome::Refused(error.to_string()))?;
+    secure(target, &mut options).map_err(Unwelcome::Refused)?;
     options.set_manual_acks(true);
     let (client, mut event_loop) = AsyncClient::new(options, 1);
     let payload_room = loop {
@@ -174,7 +175,6 @@ fn options(target: &Target, clean_start: bool) -> MqttOptions {
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(CONNECT_TIMEOUT_S);
     options
-        .set_credentials(target.vehicle.as_str(), "")
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(clean_start)
         .set_session_expiry_interval(Some(target.session_expiry_s))
@@ -186,10 +186,12 @@ fn options(target: &Target, clean_start: bool) -> MqttOptions {
     options
 }
 
-/// Reads the vehicle's certificate, if it speaks TLS.
-fn secure(target: &Target, options: &mut MqttOptions) -> Result<(), Error> {
+/// Reads the vehicle's password, if it has one of its own, and its certificate, if it speaks TLS.
+fn secure(target: &Target, options: &mut MqttOptions) -> Result<(), String> {
+    let (user, password) = target.credentials.of(&target.vehicle)?;
+    options.set_credentials(user, password);
     if let Some(tls) = &target.tls {
-        let connector = tls.connector(&target.vehicle)?;
+        let connector = tls.connector(&target.vehicle).map_err(|error| error.to_string())?;
         options.set_transport(Transport::Tls(TlsConfiguration::NativeConnector(connector)));
     }
     Ok(())

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking; figures are small"
 )]
 
+mod accounts;
 mod bad_ends;
 mod broker;
 mod disturbances;

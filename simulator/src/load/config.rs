@@ -20,7 +20,7 @@ use super::{
     plan::{Judge, Manners, Plan},
     profile, search, trouble,
 };
-use crate::{ProgressForm, tls::Tls, vehicle::vehicle_id};
+use crate::{ProgressForm, account::Account, tls::Tls, vehicle::vehicle_id};
 
 /// Vehicles of a worker, unless told otherwise: a process may hold 20,000 files, and others need some.
 const VEHICLES_PER_WORKER: u32 = 16_000;
@@ -233,6 +233,9 @@ pub struct Config {
     /// TLS to the brokers.
     #[command(flatten)]
     pub tls: Tls,
+    /// Who vehicles are there.
+    #[command(flatten)]
+    pub account: Account,
     /// The search for the highest rate.
     #[command(flatten)]
     pub search: search::Flags,
@@ -277,6 +280,7 @@ impl Config {
         self.profile.validate(self.full_rate())?;
         self.troubles.validate()?;
         self.tls.validate(&vehicle_id(self.first_vehicle))?;
+        self.account.validate(&vehicle_id(self.first_vehicle))?;
         self.search.validate(self.rate, self.duration_ms)?;
         if self.search.find_capacity && !self.profile.is_constant() {
             return usage("profile", "--find-capacity has a shape of its own".into());
@@ -368,6 +372,7 @@ impl Config {
             first_vehicle: self.first_vehicle,
             brokers: brokers.to_vec(),
             tls: self.tls.mqtt_tls.then(|| (self.tls.clone(), self.hosts())),
+            account: self.account.clone(),
             seed: self.seed,
             // Good until 2106.
             boot: u32::try_from(began / 1_000).unwrap_or(u32::MAX),

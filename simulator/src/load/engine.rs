@@ -21,7 +21,7 @@ use super::{
     trouble::NEVER,
     vehicle::{Link, Vehicle},
 };
-use crate::ledger::batch::BatchWriter;
+use crate::{account::Credentials, ledger::batch::BatchWriter};
 
 /// Bytes read at once, and packed together at most before they are written.
 const BLOCK: usize = 64 * 1024;
@@ -81,6 +81,7 @@ pub(super) struct Engine {
     pub(super) next_turn_us: u64,
     origin: Instant,
     pub(super) security: Option<Security>,
+    pub(super) credentials: Credentials,
     pub(super) scratch: Box<[u8]>,
     pub(super) stream: BytesMut,
     pub(super) payload: Vec<u8>,
@@ -93,6 +94,7 @@ impl Engine {
             payloads: Payloads::new(plan.form, plan.seed, plan.boot),
             quota: plan.share_of_messages().unwrap_or(u64::MAX),
             security: plan.tls.as_ref().map(|(tls, _)| Security::new(tls)).transpose()?,
+            credentials: plan.account.open()?,
             schedule: Schedule::new(plan.arrivals.clone()),
             plan,
             rules,

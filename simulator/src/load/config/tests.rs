@@ -27,6 +27,7 @@ fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
         (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
         (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
         (&["--blast", "--judge", "nobody"], "--judge"),
+        (&["--blast", "--mqtt-password-file", "/nowhere"], "--mqtt-password-file"),
         (&["--blast", "--profile", "day"], "--profile"),
         (&["--rate", "10", "--profile", "ramp", "--low-rate", "11"], "--low-rate"),
         (&["--rate", "10", "--storm-share", "2"], "--storm-share"),
