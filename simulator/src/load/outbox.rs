@@ -16,7 +16,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use telemetry::event::{Ack, AckedRange};
 
-use self::slot::{GONE, NEVER, READY, REPEATED, SENT_BEFORE, Slot, TAKEN, moment};
+use self::slot::{GONE, NEVER, READY, REPEATED, SENT_BEFORE, Slot, TAKEN, WRITTEN, moment};
 use crate::outbox::{Counts, NEXT_WORD_MS, Quiet, Resent, Restraint, Settings, Shown, Times, doubled};
 
 /// What the outboxes of a worker have in common.
@@ -162,6 +162,15 @@ impl Outbox {
             rules.counts.resent[why as usize] += 1;
         }
         Some(Transmission { seq: slot.seq, due_us: slot.due_us, again })
+    }
+
+    /// The kernel has a transmission of this reading. Whether it is the first that it has; none if the reading has left.
+    pub(super) fn written(&mut self, seq: u32) -> Option<bool> {
+        let at = self.find(seq)?;
+        let state = &mut self.slots[at].state;
+        let first = !state.is(WRITTEN);
+        state.set(WRITTEN, true);
+        Some(first)
     }
 
     /// Whether [`Self::next`] would have something, were it not for the clock.

@@ -4,7 +4,7 @@ use rand::RngExt;
 
 use super::{
     Outbox, Rules, Settled,
-    slot::{ANSWERED, NEVER, READY, SENT_BEFORE, Slot, State, TAKEN, moment},
+    slot::{ANSWERED, NEVER, READY, SENT_BEFORE, Slot, State, TAKEN, WRITTEN, moment},
 };
 use crate::outbox::{Resent, Times, doubled};
 
@@ -18,7 +18,7 @@ impl Outbox {
         (self.in_flight, self.ready, self.next_due) = (0, 0, NEVER);
         for slot in &mut self.slots {
             let mut state = State::default();
-            for kept in [SENT_BEFORE, ANSWERED] {
+            for kept in [SENT_BEFORE, ANSWERED, WRITTEN] {
                 state.set(kept, slot.state.is(kept));
             }
             *slot = Slot { state, ..Slot::new(slot.seq, slot.due_us) };
