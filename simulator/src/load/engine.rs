@@ -307,7 +307,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::load::{Config, worker};
+    use crate::load::Config;
 
     #[derive(Parser)]
     struct Arguments {
@@ -319,7 +319,7 @@ mod tests {
     fn begun(arguments: &[&str]) -> (Engine, Vehicle) {
         let config = Arguments::parse_from(["load"].iter().chain(arguments)).config;
         let plan = config.plan(0, &[], 1_760_000_000_000);
-        let rules = worker::rules(&plan);
+        let rules = Rules::of(&plan);
         let mut vehicle = Vehicle::new(crate::vehicle::vehicle_id(1), 0, 1, &rules, &plan.manners, 0);
         let mut engine = Engine::new(plan, rules, Instant::now(), None).unwrap();
         engine.start = Some(Start { us: 0, wall_us: 1_760_000_000_000_000 });

@@ -12,11 +12,12 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use telemetry::event::{Ack, AckedRange};
 
 use self::slot::{GONE, NEVER, READY, REPEATED, SENT_BEFORE, Slot, TAKEN, WRITTEN, moment};
+use super::plan::{Manners, Plan};
 use crate::outbox::{Counts, NEXT_WORD_MS, Quiet, Resent, Restraint, Settings, Shown, Times, doubled};
 
 /// What the outboxes of a worker have in common.
@@ -26,6 +27,27 @@ pub(super) struct Rules {
     pub(super) boot: u32,
     pub(super) rng: ChaCha8Rng,
     pub(super) counts: Counts,
+}
+
+impl Rules {
+    /// Those of this plan's vehicles.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let Manners { window, outbox_records, resend_ms, probe_ms, refused_ms, heedless, .. } = plan.manners;
+        let times = Times {
+            left_out_ms: resend_ms.0,
+            left_out_max_ms: resend_ms.1,
+            probe_ms: probe_ms.0,
+            probe_max_ms: probe_ms.1,
+            refused_ms: refused_ms.0,
+            refused_max_ms: refused_ms.1,
+        };
+        Self {
+            settings: Settings { window, capacity: outbox_records, times, obeys: !heedless },
+            boot: plan.boot,
+            rng: ChaCha8Rng::seed_from_u64(plan.seed ^ (u64::from(plan.worker) << 48)),
+            counts: Counts::default(),
+        }
+    }
 }
 
 /// A reading that is to be sent now.
@@ -326,6 +348,11 @@ impl Outbox {
     /// How many readings are in hand.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The memory that it has for its readings, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.slots.capacity() * size_of::<Slot>()) as u64
     }
 
     /// Readings that were never sent, or whose turn has come again.

@@ -18,6 +18,7 @@ use crate::outbox::Resent;
 #[expect(clippy::cast_precision_loss, reason = "rates are read by people")]
 pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages: &Stages, ramp: &Ramp) {
     report.parameters = parameters(config);
+    let per_vehicle = |bytes: u64| bytes / u64::from(config.vehicles.max(1));
     for (name, value) in [
         ("vehicles_count", u64::from(config.vehicles)),
         ("workers_count", u64::from(config.workers())),
@@ -50,7 +51,8 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
         ("sent_bytes", counts.bytes_out),
         ("received_bytes", counts.bytes_in),
         ("payload_encode_ns", ramp.payload_ns),
-        ("memory_per_vehicle_bytes", ramp.memory.1.saturating_sub(ramp.memory.0) / u64::from(config.vehicles.max(1))),
+        ("memory_per_vehicle_bytes", per_vehicle(counts.memory_bytes)),
+        ("idle_memory_per_vehicle_bytes", per_vehicle(ramp.memory.1.saturating_sub(ramp.memory.0))),
     ] {
         report.count(name, value);
     }
@@ -186,13 +188,15 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
     // Writing to a text can't fail.
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").unwrap_or(());
     line(format_args!(
-        "{:.0} vehicles on {:.0} workers, ramp {:.1} s ({:.0} connections/s), {:.0} sockets, {:.0} bytes each",
+        "{:.0} vehicles on {:.0} workers, ramp {:.1} s ({:.0} connections/s), {:.0} sockets, {:.0} bytes each beside \
+         outboxes ({:.0} idle)",
         figure("vehicles_count"),
         figure("workers_count"),
         figure("ramp_s"),
         figure("ramp_connections_per_s"),
         figure("established_sockets"),
         figure("memory_per_vehicle_bytes"),
+        figure("idle_memory_per_vehicle_bytes"),
     ));
     line(format_args!(
         "{} readings made = {} acknowledged + {} unheard + {} given up + {} in outboxes; {:.0}/s made, {:.0}/s settled",
