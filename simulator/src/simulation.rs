@@ -138,10 +138,10 @@ fn earlier_anchor(config: &Config, outbox: Option<&OutboxFile>) -> Result<Option
 
 fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
     let ms = |ms: u64| UnixMillis::try_from(ms).unwrap_or(UnixMillis::MAX / 4);
-    let from = start.saturating_add(ms(config.faults_from_ms));
+    let from = start.saturating_add(ms(config.faults_from_ms()));
     let to = from.saturating_add(ms(config.faults_for_ms()));
     let fleet = FleetSeed { seed: config.seed, start };
-    match config.faults {
+    match config.faults() {
         Faults::None => FaultPlan::none(),
         Faults::Demo => FaultPlan::demo(fleet, config.indices(), from, to),
         Faults::Prevalence => FaultPlan::prevalence(&Prevalence {
@@ -149,7 +149,7 @@ fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
             world: config.world(),
             indices: config.indices(),
             span: from..to,
-            share: config.fault_share,
+            share: config.fault_share(),
         }),
     }
 }
