@@ -8,8 +8,10 @@ use service::{Address, Error};
 use telemetry::{Encoding, UnixMillis};
 
 use crate::{
+    account::Account,
     clock,
     fleet::BUILD_DATE,
+    load::Judge,
     outbox::{Settings, Times},
     tls::Tls,
     vehicle::{Cycle, Drivetrains, World, vehicle_id},
@@ -84,22 +86,28 @@ pub struct Config {
     /// After every so many readings of a vehicle one malformed payload follows; 0: never.
     #[arg(long, env = "MOTORCADE_SIMULATOR_POISON", value_name = "N", default_value_t = 0)]
     pub poison: u32,
-    /// What breaks.
-    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS", default_value = "none")]
-    pub faults: Faults,
-    /// With --faults prevalence: the largest share of all vehicle-hours in which there is a fault.
-    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULT_SHARE", value_name = "X", default_value_t = 0.01)]
-    pub fault_share: f64,
-    /// When faults begin at the earliest, simulated ms after the start.
-    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FROM_MS", value_name = "MS", default_value_t = 0)]
-    pub faults_from_ms: u64,
+    /// What breaks [default: none].
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS")]
+    pub faults: Option<Faults>,
+    /// With --faults prevalence: the largest share of all vehicle-hours in which there is a fault [default: 0.01].
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULT_SHARE", value_name = "X")]
+    pub fault_share: Option<f64>,
+    /// When faults begin at the earliest, simulated ms after the start [default: 0].
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FROM_MS", value_name = "MS")]
+    pub faults_from_ms: Option<u64>,
     /// For how long there are faults, simulated ms [default: half an hour with demo; with prevalence until the end of
     /// --duration-ms, or a week where it is 0].
     #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FOR_MS", value_name = "MS")]
     pub faults_for_ms: Option<u64>,
-    /// File for the labelled truth: which vehicle has which fault when, JSON Lines. For the judge only.
+    /// File for the labelled truth: which vehicle has which fault when, JSON Lines. For the judge only. It is empty where
+    /// nothing breaks: then every alert is a false one.
     #[arg(long, env = "MOTORCADE_SIMULATOR_TRUTH", value_name = "FILE")]
     pub truth: Option<PathBuf>,
+    /// Whose word makes a reading acknowledged, so that it leaves its outbox: ack, our edge's (it is in Kafka), or puback,
+    /// the broker's. Take puback for brokers and bridges that know no other: without acks the outboxes fill up, and no
+    /// more than --window readings of a vehicle are ever sent.
+    #[arg(long, env = "MOTORCADE_SIMULATOR_JUDGE", value_name = "WHO", default_value = "ack")]
+    pub judge: Judge,
     /// Folder of the ledger: what was sent and acknowledged, for the audit.
     #[arg(long, env = "MOTORCADE_SIMULATOR_LEDGER", value_name = "DIR")]
     pub ledger: Option<PathBuf>,
@@ -157,6 +165,9 @@ pub struct Config {
     /// TLS to the broker.
     #[command(flatten)]
     pub tls: Tls,
+    /// Who vehicles are there.
+    #[command(flatten)]
+    pub account: Account,
 }
 
 /// Ms since the epoch, or RFC 3339.
@@ -196,13 +207,18 @@ impl Config {
             return usage("vehicles", format!("{} from {} on are too many", self.vehicles, self.first_vehicle));
         }
         self.tls.validate(&vehicle_id(self.first_vehicle))?;
+        self.account.validate(&vehicle_id(self.first_vehicle))?;
         if !(self.speed > 0.0 && self.speed <= 100_000.0) {
             return usage("speed", format!("{} is not above 0 and at most 100000", self.speed));
         }
-        if !(self.fault_share > 0.0 && self.fault_share <= 0.5) {
-            return usage("fault-share", format!("{} is not above 0 and at most 0.5", self.fault_share));
+        if let Some((flag, needs)) = self.unused() {
+            return usage(flag, format!("says nothing without --faults {needs}"));
         }
-        if self.faults == Faults::Demo && self.world() != World::default() {
+        let share = self.fault_share();
+        if !(share > 0.0 && share <= 0.5) {
+            return usage("fault-share", format!("{share} is not above 0 and at most 0.5"));
+        }
+        if self.faults() == Faults::Demo && self.world() != World::default() {
             let detail = "demo is for electric vehicles of the classic cycle; take prevalence".to_owned();
             return usage("faults", detail);
         }
@@ -226,6 +242,38 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// A flag that is given, though nothing breaks of which it could say when or how much, and what would. Who asks for
+    /// no faults turns them off, and need not take the rest away.
+    fn unused(&self) -> Option<(&'static str, &'static str)> {
+        if self.faults == Some(Faults::None) {
+            return None;
+        }
+        let (some, prevalence) = (self.faults() != Faults::None, self.faults() == Faults::Prevalence);
+        [
+            (self.fault_share.is_some(), prevalence, "fault-share", "prevalence"),
+            (self.faults_from_ms.is_some(), some, "faults-from-ms", "demo or prevalence"),
+            (self.faults_for_ms.is_some(), some, "faults-for-ms", "demo or prevalence"),
+        ]
+        .into_iter()
+        .find(|(given, needed, ..)| *given && !*needed)
+        .map(|(_, _, flag, needs)| (flag, needs))
+    }
+
+    /// What breaks.
+    pub(crate) fn faults(&self) -> Faults {
+        self.faults.unwrap_or(Faults::None)
+    }
+
+    /// The largest share of all vehicle-hours in which there is a fault.
+    pub(crate) fn fault_share(&self) -> f64 {
+        self.fault_share.unwrap_or(0.01)
+    }
+
+    /// When faults begin at the earliest, simulated ms after the start.
+    pub(crate) fn faults_from_ms(&self) -> u64 {
+        self.faults_from_ms.unwrap_or(0)
     }
 
     /// What the fleet consists of.
@@ -256,10 +304,10 @@ impl Config {
 
     /// For how long there are faults, simulated ms. A function of the flags alone.
     pub(crate) fn faults_for_ms(&self) -> u64 {
-        self.faults_for_ms.unwrap_or(match (self.faults, self.duration_ms) {
+        self.faults_for_ms.unwrap_or(match (self.faults(), self.duration_ms) {
             (Faults::None | Faults::Demo, _) => DEMO_MS,
             (Faults::Prevalence, 0) => ENDLESS_MS,
-            (Faults::Prevalence, duration) => duration.saturating_sub(self.faults_from_ms),
+            (Faults::Prevalence, duration) => duration.saturating_sub(self.faults_from_ms()),
         })
     }
 
@@ -309,13 +357,38 @@ mod tests {
             ("--interval-ms", "0"),
             ("--probe-max-ms", "5"),
             ("--faults", "many"),
-            ("--fault-share", "0"),
-            ("--fault-share", "NaN"),
             ("--drivetrain", "steam"),
             ("--cycle", "nedc"),
+            ("--mqtt-password-file", "/nowhere/{vehicle}"),
         ] {
             let error = verdict(&[flag, value]).unwrap_err();
             assert!(error.contains(flag), "{flag} {value}: {error}");
+        }
+        for share in ["0", "NaN"] {
+            let error = verdict(&["--faults", "prevalence", "--fault-share", share]).unwrap_err();
+            assert!(error.contains("--fault-share"), "{share}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_flag_that_says_nothing_is_refused_with_what_it_needs() {
+        for (arguments, flag, needs) in [
+            (&["--fault-share", "0.1"][..], "--fault-share", "--faults prevalence"),
+            (&["--faults", "demo", "--fault-share", "0.1"], "--fault-share", "--faults prevalence"),
+            (&["--faults-from-ms", "5"], "--faults-from-ms", "--faults demo or prevalence"),
+            (&["--faults-for-ms", "5"], "--faults-for-ms", "--faults demo or prevalence"),
+        ] {
+            let error = verdict(arguments).unwrap_err();
+            assert!(error.contains(&format!("{flag}: says nothing without {needs}")), "{arguments:?}: {error}");
+        }
+        // What belongs to them is there, or turned off on purpose; and an empty truth is one.
+        for arguments in [
+            &["--faults", "prevalence", "--fault-share", "0.1", "--faults-from-ms", "5", "--faults-for-ms", "5"][..],
+            &["--faults", "demo", "--faults-from-ms", "5", "--faults-for-ms", "5"],
+            &["--faults", "none", "--fault-share", "0.1", "--faults-from-ms", "5", "--faults-for-ms", "5"],
+            &["--truth", "truth.jsonl"],
+        ] {
+            assert_eq!(verdict(arguments), Ok(()), "{arguments:?}");
         }
     }
 }

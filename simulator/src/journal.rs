@@ -39,6 +39,11 @@ pub(crate) enum Note {
         vehicle: VehicleId,
         key: Key,
     },
+    /// The broker took it, though nobody listens, and its word counts: it leaves without an acknowledgement.
+    Unheard {
+        vehicle: VehicleId,
+        key: Key,
+    },
     Oversize {
         vehicle: VehicleId,
         time: UnixMillis,
@@ -205,6 +210,11 @@ impl Files {
             }
             Note::GivenUp { vehicle, key } => {
                 self.enter(&Entry::GivenUp { vehicle: vehicle.clone(), key });
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.remove(&vehicle, key);
+                }
+            }
+            Note::Unheard { vehicle, key } => {
                 if let Some(outbox) = &mut self.outbox {
                     outbox.remove(&vehicle, key);
                 }

@@ -3,6 +3,7 @@
 //! [`connect`] reads what an earlier process left and reaches the broker; [`Simulator::run`] drives. Pure are
 //! [`vehicle`], [`fault`], [`fleet`], [`outbox`], [`poison`] and the [`clock::Anchor`].
 
+mod account;
 #[cfg(feature = "audit")]
 pub mod audit;
 mod by_seq;
@@ -29,7 +30,10 @@ pub mod truth;
 mod unit;
 pub mod vehicle;
 
-pub use self::report::{Progress, Reporter};
+pub use self::{
+    account::Account,
+    report::{Progress, Reporter},
+};
 pub use config::{Config, Faults, ProgressForm};
 pub use simulation::{Simulator, connect};
 pub use tls::Tls;

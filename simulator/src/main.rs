@@ -28,7 +28,9 @@ const DRIVE_EXAMPLES: &str = "\
 Examples:
   motorcade-simulator drive --vehicles 200 --mqtt 127.0.0.1:1883
   motorcade-simulator drive --vehicles 50 --speed 60 --start 2025-10-09T06:00:00Z --duration-ms 3600000 --progress json
-  motorcade-simulator drive --drivetrain mixed --cycle wltp --faults prevalence --truth truth.jsonl --ledger ledger";
+  motorcade-simulator drive --drivetrain mixed --cycle wltp --faults prevalence --truth truth.jsonl --ledger ledger
+  Any broker, without an edge that acknowledges:
+    motorcade-simulator drive --judge puback --vehicles 50 --mqtt broker.example:1883";
 
 const LOAD_EXAMPLES: &str = "\
 Examples:

@@ -27,6 +27,8 @@ pub enum Discarded {
     GivenUp,
     /// Above the packet limit: it was never sent.
     Oversize,
+    /// The broker took it although nobody listens (0x10), where its word counts.
+    Unheard,
 }
 
 impl Discarded {
@@ -35,6 +37,7 @@ impl Discarded {
         match self {
             Self::GivenUp => "given_up",
             Self::Oversize => "oversize",
+            Self::Unheard => "unheard",
         }
     }
 }
@@ -78,6 +81,7 @@ pub struct Counters {
     pub(crate) acked: AtomicU64,
     pub(crate) given_up: AtomicU64,
     pub(crate) oversize: AtomicU64,
+    pub(crate) unheard: AtomicU64,
     pub(crate) poison: AtomicU64,
     pub(crate) published: AtomicU64,
     pub(crate) resent: AtomicU64,
@@ -122,6 +126,7 @@ impl Counters {
         let counter = match why {
             Discarded::GivenUp => &self.given_up,
             Discarded::Oversize => &self.oversize,
+            Discarded::Unheard => &self.unheard,
         };
         add(counter, n);
         metrics::counter!(DISCARDED, "reason" => why.as_str()).increment(n);
@@ -143,11 +148,16 @@ impl Counters {
 
     pub(crate) fn acked(&self, records: u64, refused_ranges: u64) {
         add(&self.acks, 1);
-        add(&self.acked, records);
         add(&self.refused_ranges, refused_ranges);
         metrics::counter!(ACKS).increment(1);
-        metrics::counter!(SENT).increment(records);
         metrics::counter!(REFUSED_RANGES).increment(refused_ranges);
+        self.settled(records);
+    }
+
+    /// Readings that whoever judges has acknowledged.
+    pub(crate) fn settled(&self, records: u64) {
+        add(&self.acked, records);
+        metrics::counter!(SENT).increment(records);
     }
 
     /// The edge asked to slow down.
@@ -192,7 +202,8 @@ impl Counters {
 
     /// received − acknowledged − discarded: what the outboxes hold.
     pub(crate) fn in_hand(&self) -> u64 {
-        let gone = value(&self.acked) + value(&self.given_up) + value(&self.oversize);
+        let discarded = value(&self.given_up) + value(&self.oversize) + value(&self.unheard);
+        let gone = value(&self.acked) + discarded;
         value(&self.received).saturating_sub(gone)
     }
 

@@ -24,14 +24,14 @@ use rumqttc::{
         },
     },
 };
-use service::{Address, Error};
+use service::Address;
 use telemetry::{
     UnixMillis, VehicleId,
     event::{CommandReply, Status, StatusState},
     mqtt_topic::Channel,
 };
 
-use crate::tls::Tls;
+use crate::{account::Credentials, load::Judge, tls::Tls};
 
 /// Publishes on their way to the broker in one connection. The event loop allocates a slot for each, 216 bytes.
 const IN_FLIGHT: u16 = 100;
@@ -55,10 +55,13 @@ pub(crate) struct Target {
     pub(crate) broker: Address,
     /// None: the socket is plain.
     pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) vehicle: VehicleId,
     pub(crate) boot: u32,
     /// How long the broker keeps the session, s.
     pub(crate) session_expiry_s: u32,
+    /// Acks of the edge are subscribed to where its word counts: another broker may not even grant that.
+    pub(crate) judge: Judge,
 }
 
 /// What has come of a connection.
@@ -66,11 +69,13 @@ pub(crate) struct Target {
 pub(crate) enum Happening {
     /// CONNACK; whether the broker knew a session, and the largest payload of a reading that it takes, bytes.
     Connected { session_present: bool, payload_room: usize },
-    /// SUBACK: acks will come, sending may begin.
+    /// SUBACK: sending may begin.
     Subscribed,
     /// The broker took a reading.
     Taken { ordinal: u64 },
-    /// The broker refused a reading, or nobody subscribes to it.
+    /// The broker took a reading, but nobody subscribes to it.
+    Unheard { ordinal: u64 },
+    /// The broker refused a reading.
     Refused { ordinal: u64 },
     /// An ack of the edge.
     Ack(Bytes),
@@ -122,7 +127,7 @@ pub(crate) enum Unwelcome {
 /// Returns the largest payload of a reading that the broker takes, bytes.
 pub(crate) async fn greet(target: &Target, clean_start: bool) -> Result<usize, Unwelcome> {
     let mut options = options(target, clean_start);
-    secure(target, &mut options).map_err(|error| Unwelcome::Refused(error.to_string()))?;
+    secure(target, &mut options).map_err(Unwelcome::Refused)?;
     options.set_manual_acks(true);
     let (client, mut event_loop) = AsyncClient::new(options, 1);
     let payload_room = loop {
@@ -170,7 +175,6 @@ fn options(target: &Target, clean_start: bool) -> MqttOptions {
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(CONNECT_TIMEOUT_S);
     options
-        .set_credentials(target.vehicle.as_str(), "")
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(clean_start)
         .set_session_expiry_interval(Some(target.session_expiry_s))
@@ -182,10 +186,12 @@ fn options(target: &Target, clean_start: bool) -> MqttOptions {
     options
 }
 
-/// Reads the vehicle's certificate, if it speaks TLS.
-fn secure(target: &Target, options: &mut MqttOptions) -> Result<(), Error> {
+/// Reads the vehicle's password, if it has one of its own, and its certificate, if it speaks TLS.
+fn secure(target: &Target, options: &mut MqttOptions) -> Result<(), String> {
+    let (user, password) = target.credentials.of(&target.vehicle)?;
+    options.set_credentials(user, password);
     if let Some(tls) = &target.tls {
-        let connector = tls.connector(&target.vehicle)?;
+        let connector = tls.connector(&target.vehicle).map_err(|error| error.to_string())?;
         options.set_transport(Transport::Tls(TlsConfiguration::NativeConnector(connector)));
     }
     Ok(())
@@ -250,7 +256,8 @@ impl Connection {
     fn incoming(&mut self, packet: Incoming) -> Result<Happening, String> {
         match packet {
             Incoming::ConnAck(connack) => {
-                let filters = [(Channel::Ack, QoS::AtMostOnce), (Channel::Command, QoS::AtLeastOnce)];
+                let acks = (self.target.judge == Judge::Ack).then_some((Channel::Ack, QoS::AtMostOnce));
+                let filters = acks.into_iter().chain([(Channel::Command, QoS::AtLeastOnce)]);
                 let filters = filters.map(|(channel, qos)| Filter::new(channel.topic(&self.target.vehicle), qos));
                 self.client.try_subscribe_many(filters).map_err(|error| error.to_string())?;
                 self.payload_room = payload_room(&connack, &self.target);
@@ -265,9 +272,12 @@ impl Connection {
                 }
             }
             Incoming::PubAck(puback) => Ok(match self.outstanding.remove(&puback.pkid) {
-                Some(Item::Reading(ordinal)) if puback.reason == PubAckReason::Success => Happening::Taken { ordinal },
-                // Every other reason is 0x10 (no subscriber) or above 0x80.
-                Some(Item::Reading(ordinal)) => Happening::Refused { ordinal },
+                Some(Item::Reading(ordinal)) => match puback.reason {
+                    PubAckReason::Success => Happening::Taken { ordinal },
+                    PubAckReason::NoMatchingSubscribers => Happening::Unheard { ordinal },
+                    // Every other reason is 0x80 or above.
+                    _ => Happening::Refused { ordinal },
+                },
                 Some(Item::Status) => Happening::StatusTaken,
                 // What the broker does not hand on is asked for again.
                 Some(Item::Reply) | None => Happening::Other,

@@ -26,7 +26,7 @@ pub struct Progress {
     pub connected: u64,
     /// Readings made, malformed ones and those of an earlier process included.
     pub received: u64,
-    /// Readings that the edge acknowledged.
+    /// Readings that whoever judges has acknowledged: the edge, or the broker.
     pub sent: u64,
     /// Readings put aside, by reason.
     pub discarded: BTreeMap<&'static str, u64>,
@@ -108,7 +108,11 @@ impl Reporter {
 }
 
 fn discarded(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
-    let all = [(Discarded::GivenUp, &counters.given_up), (Discarded::Oversize, &counters.oversize)];
+    let all = [
+        (Discarded::GivenUp, &counters.given_up),
+        (Discarded::Oversize, &counters.oversize),
+        (Discarded::Unheard, &counters.unheard),
+    ];
     all.into_iter().map(|(why, counter)| (why.as_str(), value(counter))).filter(|(_, n)| *n > 0)
 }
 

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    account::Credentials,
     clock::{self, Anchor, Clock},
     command::{CommandLog, Memory},
     config::{Config, Faults},
@@ -52,7 +53,7 @@ pub struct Simulator {
 pub async fn connect(config: Config) -> Result<Simulator, Error> {
     config.validate()?;
     let prepared = prepare(&config)?;
-    let target = target(&config, vehicle_id(config.first_vehicle), 0)?;
+    let target = target(&config, &prepared.credentials, vehicle_id(config.first_vehicle), 0)?;
     let payload_room = reach(&config, &target, prepared.outbox.is_none()).await?;
     assemble(config, prepared, payload_room).await
 }
@@ -66,9 +67,11 @@ struct Prepared {
     ledger: Option<ledger::Writer>,
     outbox: Option<OutboxFile>,
     commands: Option<CommandLog>,
+    credentials: Arc<Credentials>,
 }
 
 fn prepare(config: &Config) -> Result<Prepared, Error> {
+    let credentials = Arc::new(config.account.open()?);
     // Its lock holds for the other, too.
     let outbox = config.outbox.as_deref().map(open_outbox).transpose()?;
     let commands = config.outbox.as_deref().map(open_commands).transpose()?;
@@ -90,7 +93,7 @@ fn prepare(config: &Config) -> Result<Prepared, Error> {
     let ledger =
         config.ledger.as_deref().map(|dir| ledger::create(dir, wall).map_err(|error| usage("ledger", dir, &error)));
     let ledger = ledger.transpose()?.map(ledger::Writer::new);
-    Ok(Prepared { clock, from, plan, ledger, outbox, commands })
+    Ok(Prepared { clock, from, plan, ledger, outbox, commands, credentials })
 }
 
 fn usage(flag: &'static str, path: &Path, error: &io::Error) -> Error {
@@ -135,10 +138,10 @@ fn earlier_anchor(config: &Config, outbox: Option<&OutboxFile>) -> Result<Option
 
 fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
     let ms = |ms: u64| UnixMillis::try_from(ms).unwrap_or(UnixMillis::MAX / 4);
-    let from = start.saturating_add(ms(config.faults_from_ms));
+    let from = start.saturating_add(ms(config.faults_from_ms()));
     let to = from.saturating_add(ms(config.faults_for_ms()));
     let fleet = FleetSeed { seed: config.seed, start };
-    match config.faults {
+    match config.faults() {
         Faults::None => FaultPlan::none(),
         Faults::Demo => FaultPlan::demo(fleet, config.indices(), from, to),
         Faults::Prevalence => FaultPlan::prevalence(&Prevalence {
@@ -146,14 +149,22 @@ fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
             world: config.world(),
             indices: config.indices(),
             span: from..to,
-            share: config.fault_share,
+            share: config.fault_share(),
         }),
     }
 }
 
-fn target(config: &Config, vehicle: VehicleId, boot: u32) -> Result<Target, Error> {
+fn target(config: &Config, credentials: &Arc<Credentials>, vehicle: VehicleId, boot: u32) -> Result<Target, Error> {
     let tls = config.tls.mqtt_tls.then(|| Arc::new(config.tls.clone()));
-    Ok(Target { broker: config.broker()?, tls, vehicle, boot, session_expiry_s: config.session_expiry_s })
+    Ok(Target {
+        broker: config.broker()?,
+        tls,
+        credentials: credentials.clone(),
+        vehicle,
+        boot,
+        session_expiry_s: config.session_expiry_s,
+        judge: config.judge,
+    })
 }
 
 /// Waits until the broker greets a vehicle; returns the largest payload that it takes, bytes.
@@ -177,7 +188,7 @@ async fn reach(config: &Config, target: &Target, clean_start: bool) -> Result<us
 }
 
 async fn assemble(config: Config, prepared: Prepared, payload_room: usize) -> Result<Simulator, Error> {
-    let Prepared { clock, from, plan, ledger, mut outbox, commands } = prepared;
+    let Prepared { clock, from, plan, ledger, mut outbox, commands, credentials } = prepared;
     // Boots are u32 and the clock is checked to lie after 2020: good until 2106.
     let second = u32::try_from(from / 1_000).unwrap_or(u32::MAX);
     let ids: Vec<_> = config.indices().map(|index| (index, vehicle_id(index))).collect();
@@ -225,6 +236,7 @@ async fn assemble(config: Config, prepared: Prepared, payload_room: usize) -> Re
             reconnect: config.reconnect(),
             drain: Duration::from_millis(config.drain_ms),
             stop_drain: Duration::from_millis(config.stop_drain_ms),
+            judge: config.judge,
         };
         let mut readings = Readings::new(fleet.clone(), index, boot, from);
         readings.bound(payload_room);
@@ -237,7 +249,7 @@ async fn assemble(config: Config, prepared: Prepared, payload_room: usize) -> Re
             memory,
             answers: VecDeque::new(),
             clock,
-            target: target(&config, id, boot)?,
+            target: target(&config, &credentials, id, boot)?,
             manners,
             pace: pace.clone(),
             journal: journal.clone(),

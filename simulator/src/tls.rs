@@ -18,7 +18,7 @@ use service::{Error, tls};
 use telemetry::VehicleId;
 
 /// What stands for the vehicle in the name of a file.
-const VEHICLE: &str = "{vehicle}";
+pub(crate) const VEHICLE: &str = "{vehicle}";
 
 /// Flags of TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]

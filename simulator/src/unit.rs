@@ -17,6 +17,7 @@ use crate::{
     command::Memory,
     fleet::Readings,
     journal::{Journal, Note},
+    load::Judge,
     metrics::{Counters, Discarded},
     outbox::{Counts, Outbox},
     pace::Pace,
@@ -43,6 +44,8 @@ pub(crate) struct Manners {
     pub(crate) drain: Duration,
     /// and after the stop signal.
     pub(crate) stop_drain: Duration,
+    /// Whose word settles a reading.
+    pub(crate) judge: Judge,
 }
 
 pub(crate) struct Unit {
@@ -225,10 +228,17 @@ impl Unit {
                 Ok(Link::Up(connection))
             }
             (link, Happening::Taken { ordinal }) => {
-                self.outbox.puback(ordinal, true, now);
+                match self.manners.judge {
+                    Judge::Ack => self.outbox.puback(ordinal, true, now),
+                    Judge::Puback => self.settled(ordinal, true, now).await?,
+                }
                 Ok(link)
             }
-            (link, Happening::Refused { ordinal }) => {
+            (link, Happening::Unheard { ordinal }) if self.manners.judge == Judge::Puback => {
+                self.settled(ordinal, false, now).await?;
+                Ok(link)
+            }
+            (link, Happening::Unheard { ordinal } | Happening::Refused { ordinal }) => {
                 self.counters.refused();
                 self.outbox.puback(ordinal, false, now);
                 Ok(link)
@@ -243,6 +253,18 @@ impl Unit {
             (link, Happening::Command(payload)) => self.commanded(link, &payload).await,
             (link, _) => Ok(link),
         }
+    }
+
+    /// The broker's word counts, and it took a reading. Where nobody listens, it reached nobody, and is not acknowledged.
+    async fn settled(&mut self, ordinal: u64, heard: bool, now: u64) -> anyhow::Result<()> {
+        let Some(key) = self.outbox.settle(ordinal, now) else { return Ok(()) };
+        let vehicle = self.readings.vehicle().clone();
+        if heard {
+            self.counters.settled(1);
+            return self.journal.note(Note::Acked { vehicle, keys: vec![key], at: self.clock.wall() }).await;
+        }
+        self.counters.discarded(Discarded::Unheard, 1);
+        self.journal.note(Note::Unheard { vehicle, key }).await
     }
 
     async fn acknowledged(&mut self, ack: &Ack, now: u64) -> anyhow::Result<()> {

@@ -1,4 +1,5 @@
-//! `motorcade-simulator load` against a real mosquitto: what it reports, what it enters, and what it survives.
+//! `motorcade-simulator load`, and `drive` where the broker judges, against a real mosquitto: what they report, what they
+//! enter, and what they survive.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,9 +7,11 @@
     reason = "a test fails by panicking; figures are small"
 )]
 
+mod accounts;
 mod bad_ends;
 mod broker;
 mod disturbances;
+mod drive;
 mod edge;
 mod scenarios;
 
@@ -90,6 +93,8 @@ fn every_reading_is_made_when_it_is_due_and_settled_by_the_broker() {
     for name in ["connect_p99_ms", "schedule_to_written_max_ms", "schedule_to_puback_p999_ms", "ramp_s"] {
         assert!(report["figures"][name].as_f64().unwrap() > 0.0, "{name}");
     }
+    let (most, idle) = (figure(&report, "memory_per_vehicle_bytes"), figure(&report, "idle_memory_per_vehicle_bytes"));
+    assert!(most >= idle && most > 0, "{most} and {idle} bytes");
     let ledger = ledger::read(&folder.path().join("ledger")).unwrap();
     assert_eq!((ledger.files, ledger.len(), ledger.vehicles().len()), (2, 2_000, 300));
     let (first, last) = ledger.iter().fold((i64::MAX, 0), |(first, last), (_, _, sent)| {

@@ -93,16 +93,15 @@ impl Engine {
     }
 
     fn taken(&mut self, vehicle: &mut Vehicle, number: u32, id: u16, reason: u8) {
-        let Some(at) = vehicle.outstanding.iter().position(|out| out.id == id) else {
+        let Some(out) = vehicle.answered(id) else {
             self.counts.stray_pubacks += 1;
             return;
         };
-        let Some(out) = vehicle.outstanding.remove(at) else { return };
         *self.counts.pubacks.entry(reason).or_default() += 1;
         let now = self.now_ms();
         let settles = self.plan.judge == Judge::Puback && reason < 0x80;
         let first = if settles {
-            vehicle.outbox.settle(&self.rules, out.seq, now).map(|_| {
+            vehicle.outbox.settle(&mut self.rules, out.seq, now).map(|_| {
                 if reason == 0 {
                     self.counts.acked += 1;
                     let at = self.ledger_time();
@@ -161,8 +160,8 @@ mod tests {
     use crate::load::{
         Config,
         engine::Start,
+        outbox::Rules,
         vehicle::{Outstanding, Vehicle},
-        worker,
     };
 
     #[derive(Parser)]
@@ -175,7 +174,7 @@ mod tests {
     fn timed(judge: &str, reasons: &[u8]) -> Vec<u64> {
         let config = Arguments::parse_from(["load", "--rate", "10", "--judge", judge]).config;
         let plan = config.plan(0, &[], 1_760_000_000_000);
-        let rules = worker::rules(&plan);
+        let rules = Rules::of(&plan);
         let mut vehicle = Vehicle::new(crate::vehicle::vehicle_id(1), 0, 1, &rules, &plan.manners, 0);
         let mut engine = Engine::new(plan, rules, Instant::now(), None).unwrap();
         engine.start = Some(Start { us: 0, wall_us: 1_760_000_000_000_000 });

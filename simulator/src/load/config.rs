@@ -1,6 +1,7 @@
 //! What an operator may set for a load: flags, each with an environment variable.
 
 mod limits;
+mod plans;
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -10,17 +11,9 @@ use std::{
 use clap::ArgGroup;
 use report::Condition;
 use service::{Address, Error};
-use telemetry::UnixMillis;
 
-use super::{
-    arrivals::Arrivals,
-    counts::Stage,
-    figures,
-    payload::Form,
-    plan::{Judge, Manners, Plan},
-    profile, search, trouble,
-};
-use crate::{ProgressForm, tls::Tls, vehicle::vehicle_id};
+use super::{arrivals::Arrivals, counts::Stage, figures, payload::Form, plan::Judge, profile, search, trouble};
+use crate::{ProgressForm, account::Account, tls::Tls, vehicle::vehicle_id};
 
 /// Vehicles of a worker, unless told otherwise: a process may hold 20,000 files, and others need some.
 const VEHICLES_PER_WORKER: u32 = 16_000;
@@ -77,9 +70,10 @@ pub struct Config {
     /// so many bytes.
     #[arg(long, env = "MOTORCADE_LOAD_PAYLOAD", value_name = "FORM", default_value = "change-200")]
     pub payload: Form,
-    /// In the form on-change: a full record comes each so many ms.
-    #[arg(long, env = "MOTORCADE_LOAD_SNAPSHOT_MS", value_name = "MS", default_value_t = 60_000)]
-    pub snapshot_ms: u64,
+    /// In the form on-change: a full record comes each so many ms [default: 60000]; in a blast it comes every 100
+    /// readings instead. With another form 0 turns off what a scenario has.
+    #[arg(long, env = "MOTORCADE_LOAD_SNAPSHOT_MS", value_name = "MS")]
+    pub snapshot_ms: Option<u64>,
     /// Readings of the whole fleet in a second, evenly; their times stand before anything is sent.
     #[arg(long, env = "MOTORCADE_LOAD_RATE", value_name = "N", group = "arrivals")]
     pub rate: Option<u64>,
@@ -233,6 +227,9 @@ pub struct Config {
     /// TLS to the brokers.
     #[command(flatten)]
     pub tls: Tls,
+    /// Who vehicles are there.
+    #[command(flatten)]
+    pub account: Account,
     /// The search for the highest rate.
     #[command(flatten)]
     pub search: search::Flags,
@@ -257,12 +254,12 @@ impl Config {
             ("rate", self.rate.unwrap_or(1)),
             ("interval-ms", self.interval_ms.unwrap_or(1)),
             ("messages", self.messages.unwrap_or(1)),
-            ("snapshot-ms", self.snapshot_ms),
         ] {
             if value == 0 {
                 return usage(flag, "must be above 0".into());
             }
         }
+        self.check_snapshots()?;
         if self.first_vehicle.checked_add(self.vehicles).is_none() {
             return usage("vehicles", format!("{} from {} on are too many", self.vehicles, self.first_vehicle));
         }
@@ -277,6 +274,7 @@ impl Config {
         self.profile.validate(self.full_rate())?;
         self.troubles.validate()?;
         self.tls.validate(&vehicle_id(self.first_vehicle))?;
+        self.account.validate(&vehicle_id(self.first_vehicle))?;
         self.search.validate(self.rate, self.duration_ms)?;
         if self.search.find_capacity && !self.profile.is_constant() {
             return usage("profile", "--find-capacity has a shape of its own".into());
@@ -318,12 +316,6 @@ impl Config {
         Address::list_of_flag("mqtt", &self.mqtt)?.iter().map(resolve).collect()
     }
 
-    /// Their names, as certificates hold them.
-    fn hosts(&self) -> Vec<String> {
-        let brokers = Address::list_of_flag("mqtt", &self.mqtt).unwrap_or_default();
-        brokers.iter().map(|address| bare(address).to_owned()).collect()
-    }
-
     pub(super) fn workers(&self) -> u32 {
         match self.workers {
             0 => self.vehicles.div_ceil(VEHICLES_PER_WORKER),
@@ -350,51 +342,16 @@ impl Config {
         self.rate.map(|rate| rate as f64).or(self.interval_ms.map(of_interval))
     }
 
+    /// In the form on-change: a full record comes each so many ms.
+    fn snapshot_ms(&self) -> u64 {
+        self.snapshot_ms.unwrap_or(60_000)
+    }
+
     /// How long the ramp may take, ms.
     pub(super) fn ramp_ms(&self) -> u64 {
         match self.ramp_ms {
             0 => 30_000 + 2_000 * u64::from(self.vehicles) / u64::from(self.connect_rate),
             ms => ms,
-        }
-    }
-
-    /// What worker `worker` has to do.
-    pub(super) fn plan(&self, worker: u32, brokers: &[SocketAddr], began: UnixMillis) -> Plan {
-        let workers = self.workers();
-        Plan {
-            worker,
-            workers,
-            fleet: self.vehicles,
-            first_vehicle: self.first_vehicle,
-            brokers: brokers.to_vec(),
-            tls: self.tls.mqtt_tls.then(|| (self.tls.clone(), self.hosts())),
-            seed: self.seed,
-            // Good until 2106.
-            boot: u32::try_from(began / 1_000).unwrap_or(u32::MAX),
-            form: self.payload,
-            snapshot_us: self.snapshot_ms * 1_000,
-            arrivals: self.arrivals(),
-            troubles: self.troubles.troubles(self.seed, self.vehicles),
-            messages: self.messages,
-            duration_us: (self.duration_ms > 0).then_some(self.duration_ms * 1_000),
-            drain_ms: self.drain_ms,
-            judge: self.judge,
-            connect_rate: self.connect_rate / workers,
-            manners: Manners {
-                window: self.window,
-                outbox_records: self.outbox_records,
-                resend_ms: (self.resend_ms, self.resend_ms.max(60_000)),
-                probe_ms: (self.probe_ms, self.probe_ms.max(600_000)),
-                refused_ms: (self.refused_ms, self.refused_ms.max(60_000)),
-                reconnect_ms: (self.reconnect_ms, self.reconnect_ms.max(30_000)),
-                heedless: self.heedless,
-                attempt_ms: self.attempt_ms,
-                keep_alive_s: self.keep_alive_s,
-                session_expiry_s: self.session_expiry_s,
-                socket_buffer: self.socket_buffer,
-            },
-            ledger: self.ledger.clone(),
-            began,
         }
     }
 }

@@ -166,6 +166,9 @@ pub(super) struct Counts {
     pub(super) bytes_out: u64,
     /// Bytes from the kernel.
     pub(super) bytes_in: u64,
+    /// The most memory that vehicles have taken so far beside their outboxes, bytes. Of several workers: the sum, though
+    /// each has its own time.
+    pub(super) memory_bytes: u64,
     /// When the last reading was made, and until when this was counted, µs after the start of the load. Of a span: how
     /// long it was, both.
     pub(super) last_made_us: u64,
@@ -196,7 +199,7 @@ impl Counts {
         self.acked + self.unheard
     }
 
-    /// What has happened since `before`. What is told of now, not counted, stays: connected vehicles, outboxes.
+    /// What has happened since `before`. What is told of now, not counted, stays: connected vehicles, outboxes, memory.
     pub(super) fn since(&self, before: &Self) -> Self {
         let mut since = self.clone();
         for (own, before) in since.sums(before) {
@@ -248,6 +251,7 @@ impl Counts {
     pub(super) fn add(&mut self, other: &Self) {
         self.connected += other.connected;
         self.in_outbox += other.in_outbox;
+        self.memory_bytes += other.memory_bytes;
         for (own, other) in self.sums(other) {
             *own += other;
         }

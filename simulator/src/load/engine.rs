@@ -21,7 +21,7 @@ use super::{
     trouble::NEVER,
     vehicle::{Link, Vehicle},
 };
-use crate::ledger::batch::BatchWriter;
+use crate::{account::Credentials, ledger::batch::BatchWriter};
 
 /// Bytes read at once, and packed together at most before they are written.
 const BLOCK: usize = 64 * 1024;
@@ -81,6 +81,7 @@ pub(super) struct Engine {
     pub(super) next_turn_us: u64,
     origin: Instant,
     pub(super) security: Option<Security>,
+    pub(super) credentials: Credentials,
     pub(super) scratch: Box<[u8]>,
     pub(super) stream: BytesMut,
     pub(super) payload: Vec<u8>,
@@ -93,6 +94,7 @@ impl Engine {
             payloads: Payloads::new(plan.form, plan.seed, plan.boot),
             quota: plan.share_of_messages().unwrap_or(u64::MAX),
             security: plan.tls.as_ref().map(|(tls, _)| Security::new(tls)).transpose()?,
+            credentials: plan.account.open()?,
             schedule: Schedule::new(plan.arrivals.clone()),
             plan,
             rules,
@@ -260,7 +262,8 @@ impl Engine {
         let Some(now) = self.after_start_us().filter(|_| vehicle.unsent.is_empty()) else { return };
         for out in vehicle.outstanding.iter_mut().rev().take_while(|out| !out.written) {
             out.written = true;
-            if !out.again {
+            // What a connection took with it before the kernel had it is first written when it is sent again.
+            if vehicle.outbox.written(out.seq).unwrap_or(!out.again) {
                 self.stages.record(Stage::Written, now.saturating_sub(out.due_us));
             }
         }
@@ -296,5 +299,56 @@ impl Engine {
             Link::Left => return None,
         };
         link.into_iter().chain(self.due(vehicle)).chain(self.cut_at(vehicle)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::load::Config;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    /// An engine whose load has begun, and a vehicle that is up.
+    fn begun(arguments: &[&str]) -> (Engine, Vehicle) {
+        let config = Arguments::parse_from(["load"].iter().chain(arguments)).config;
+        let plan = config.plan(0, &[], 1_760_000_000_000);
+        let rules = Rules::of(&plan);
+        let mut vehicle = Vehicle::new(crate::vehicle::vehicle_id(1), 0, 1, &rules, &plan.manners, 0);
+        let mut engine = Engine::new(plan, rules, Instant::now(), None).unwrap();
+        engine.start = Some(Start { us: 0, wall_us: 1_760_000_000_000_000 });
+        vehicle.link = Link::Up;
+        vehicle.outbox.connected(0);
+        (engine, vehicle)
+    }
+
+    #[test]
+    fn a_reading_that_a_lost_connection_took_with_it_is_timed_until_the_kernel_has_it() {
+        let (mut engine, mut vehicle) = begun(&["--rate", "10"]);
+        vehicle.outbox.offer(&mut engine.rules, 0);
+        let timed = |engine: &Engine| engine.stages.get(Stage::Written).len();
+        // It waits for room in the kernel when the connection ends.
+        let first = vehicle.outbox.next(&mut engine.rules, 0).unwrap();
+        engine.transmit(&mut vehicle, 0, first);
+        vehicle.unsent = [0].into();
+        engine.note_written(&mut vehicle);
+        assert_eq!(timed(&engine), 0);
+        for session in [true, false] {
+            vehicle.disconnect();
+            vehicle.outbox.disconnected(1);
+            vehicle.outbox.session(session);
+            vehicle.outbox.connected(1);
+            let again = vehicle.outbox.next(&mut engine.rules, 1).unwrap();
+            assert!(again.again.is_some());
+            engine.transmit(&mut vehicle, 0, again);
+            engine.note_written(&mut vehicle);
+            assert_eq!(timed(&engine), 1, "once, however often it is sent");
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{counts::Stage, plan::Judge, trouble::Absence};
 use crate::outbox::Resent;
 
 /// Those that do not follow from a table elsewhere.
-const FIGURES: [&str; 38] = [
+const FIGURES: [&str; 39] = [
     "vehicles_count",
     "workers_count",
     "established_sockets",
@@ -43,6 +43,7 @@ const FIGURES: [&str; 38] = [
     "received_bytes",
     "payload_encode_ns",
     "memory_per_vehicle_bytes",
+    "idle_memory_per_vehicle_bytes",
     "ramp_s",
     "ramp_connections_per_s",
     "made_readings_per_s",

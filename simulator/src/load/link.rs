@@ -116,7 +116,10 @@ impl Engine {
             // Not yet.
             return Ok(());
         }
+        let (user, password) = self.credentials.of(&vehicle.id).map_err(Lost)?;
         let introduction = Introduction {
+            user,
+            password,
             // Nothing is known of an earlier process: its session is not ours.
             clean_start: !vehicle.known,
             keep_alive_s: self.plan.manners.keep_alive_s,

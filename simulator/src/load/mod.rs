@@ -24,6 +24,7 @@ mod engine;
 mod figures;
 mod link;
 mod machine;
+mod memory;
 mod outbox;
 mod parent;
 pub mod payload;

@@ -5,17 +5,19 @@
 //! What a whole worker has in common (settings, randomness, counts) is handed in. A test drives both outboxes
 //! through the same world and wants the same answers.
 
+mod broker;
 mod slot;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use telemetry::event::{Ack, AckedRange};
 
-use self::slot::{ANSWERED, GONE, NEVER, READY, REPEATED, SENT_BEFORE, Slot, State, TAKEN, moment};
+use self::slot::{GONE, NEVER, READY, REPEATED, SENT_BEFORE, Slot, TAKEN, WRITTEN, moment};
+use super::plan::{Manners, Plan};
 use crate::outbox::{Counts, NEXT_WORD_MS, Quiet, Resent, Restraint, Settings, Shown, Times, doubled};
 
 /// What the outboxes of a worker have in common.
@@ -25,6 +27,27 @@ pub(super) struct Rules {
     pub(super) boot: u32,
     pub(super) rng: ChaCha8Rng,
     pub(super) counts: Counts,
+}
+
+impl Rules {
+    /// Those of this plan's vehicles.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let Manners { window, outbox_records, resend_ms, probe_ms, refused_ms, heedless, .. } = plan.manners;
+        let times = Times {
+            left_out_ms: resend_ms.0,
+            left_out_max_ms: resend_ms.1,
+            probe_ms: probe_ms.0,
+            probe_max_ms: probe_ms.1,
+            refused_ms: refused_ms.0,
+            refused_max_ms: refused_ms.1,
+        };
+        Self {
+            settings: Settings { window, capacity: outbox_records, times, obeys: !heedless },
+            boot: plan.boot,
+            rng: ChaCha8Rng::seed_from_u64(plan.seed ^ (u64::from(plan.worker) << 48)),
+            counts: Counts::default(),
+        }
+    }
 }
 
 /// A reading that is to be sent now.
@@ -120,45 +143,6 @@ impl Outbox {
         self.slots.partition_point(|slot| slot.seq < self.cursor)
     }
 
-    /// The broker accepted a connection. Without a session everything unacknowledged is sent again (rule 1).
-    pub(super) fn session(&mut self, present: bool) {
-        if present {
-            return;
-        }
-        self.cursor = self.slots.front().map_or(self.next_seq, |slot| slot.seq);
-        (self.in_flight, self.ready, self.next_due) = (0, 0, NEVER);
-        for slot in &mut self.slots {
-            let mut state = State::default();
-            for kept in [SENT_BEFORE, ANSWERED] {
-                state.set(kept, slot.state.is(kept));
-            }
-            *slot = Slot { state, ..Slot::new(slot.seq, slot.due_us) };
-        }
-    }
-
-    /// The acks are subscribed to: sending may begin.
-    pub(super) fn connected(&mut self, now: u64) {
-        self.connected = true;
-        self.quiet.resume(now);
-    }
-
-    /// The connection has ended: what the broker has not taken is sent again on the next one.
-    pub(super) fn disconnected(&mut self, now: u64) {
-        if !self.connected {
-            return;
-        }
-        self.connected = false;
-        self.quiet.pause(now);
-        let sent = self.sent();
-        for slot in self.slots.range_mut(..sent).filter(|slot| !slot.state.is(TAKEN)) {
-            slot.resend_at = NEVER;
-            slot.state.because(Resent::ConnectionLost);
-            self.ready += u32::from(!slot.state.is(READY));
-            slot.state.set(READY, true);
-        }
-        self.plan_resend();
-    }
-
     /// The next reading to send now, if any; it counts as sent from here on.
     pub(super) fn next(&mut self, rules: &mut Rules, now: u64) -> Option<Transmission> {
         if !self.connected {
@@ -202,6 +186,15 @@ impl Outbox {
         Some(Transmission { seq: slot.seq, due_us: slot.due_us, again })
     }
 
+    /// The kernel has a transmission of this reading. Whether it is the first that it has; none if the reading has left.
+    pub(super) fn written(&mut self, seq: u32) -> Option<bool> {
+        let at = self.find(seq)?;
+        let state = &mut self.slots[at].state;
+        let first = !state.is(WRITTEN);
+        state.set(WRITTEN, true);
+        Some(first)
+    }
+
     /// Whether [`Self::next`] would have something, were it not for the clock.
     fn has_some(&self, settings: &Settings) -> bool {
         self.ready > 0
@@ -234,42 +227,6 @@ impl Outbox {
             slot.state.set(READY, true);
             self.plan_resend();
         }
-    }
-
-    /// The broker answered a transmission: it took the reading, or refused it (rule 4). Whether it is the broker's
-    /// first answer to this reading; none if the reading has left.
-    pub(super) fn puback(&mut self, rules: &mut Rules, seq: u32, taken: bool, now: u64) -> Option<bool> {
-        let at = self.find(seq)?;
-        let (cursor, slot) = (self.cursor, &mut self.slots[at]);
-        let first = !slot.state.is(ANSWERED);
-        slot.state.set(TAKEN | ANSWERED, true);
-        if taken {
-            slot.refusals = 0;
-            return Some(first);
-        }
-        rules.counts.refused += 1;
-        if seq >= cursor || slot.resend_at != NEVER || slot.state.is(READY) {
-            return Some(first);
-        }
-        let Times { refused_ms, refused_max_ms, .. } = rules.settings.times;
-        let pause = rules.rng.random_range(0..=doubled(refused_ms, refused_max_ms, u32::from(slot.refusals)));
-        slot.refusals = slot.refusals.saturating_add(1);
-        slot.resend_at = moment(now + pause);
-        slot.state.because(Resent::Refused);
-        self.next_due = self.next_due.min(slot.resend_at);
-        Some(first)
-    }
-
-    /// The broker's word ends it (`--judge puback`). None if it has left before.
-    pub(super) fn settle(&mut self, rules: &Rules, seq: u32, now: u64) -> Option<Settled> {
-        self.quiet.restart(now, rules.settings.times.probe_ms);
-        let at = self.find(seq)?;
-        let slot = self.slots.remove(at)?;
-        self.forget(slot);
-        if slot.resend_at != NEVER {
-            self.plan_resend();
-        }
-        Some(Settled { seq, due_us: slot.due_us })
     }
 
     /// Applies an ack of the edge; `left` is told what left the outbox, ascending.
@@ -325,8 +282,12 @@ impl Outbox {
         if self.next_due != NEVER {
             self.plan_resend();
         }
+        self.shrink();
+    }
+
+    /// A backlog is rare, and its memory would stay with each vehicle that once had one.
+    fn shrink(&mut self) {
         if self.slots.is_empty() {
-            // A backlog is rare, and its memory would stay with each vehicle that once had one.
             self.slots.shrink_to(16);
         }
     }
@@ -387,6 +348,11 @@ impl Outbox {
     /// How many readings are in hand.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The memory that it has for its readings, bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.slots.capacity() * size_of::<Slot>()) as u64
     }
 
     /// Readings that were never sent, or whose turn has come again.

@@ -20,7 +20,7 @@ use super::{
     counts::Stages,
     crew::{Crew, Heard},
     figures, machine,
-    search::Step,
+    search::{End, Step},
     summary,
     timeline::Timeline,
     watch::{Beat, Teller},
@@ -91,7 +91,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         step_stages: None,
         looked: 0,
         capacity: None,
-        broken_off: false,
+        search_end: End::default(),
     };
     let ramped = load.ramp().await;
     if ramped.is_ok() {
@@ -121,8 +121,8 @@ struct Load {
     looked: usize,
     /// the highest rate that held,
     capacity: Option<u64>,
-    /// and whether the search was broken off before it was over.
-    broken_off: bool,
+    /// and how the search came to its end.
+    search_end: End,
 }
 
 impl Load {

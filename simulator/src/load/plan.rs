@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use telemetry::UnixMillis;
 
 use super::{arrivals::Arrivals, payload::Form, trouble::Troubles};
-use crate::tls::Tls;
+use crate::{account::Account, tls::Tls};
 
 /// Whose word makes a reading acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct Plan {
     pub brokers: Vec<SocketAddr>,
     /// How vehicles speak TLS, and the names that the brokers' certificates have to hold; none: they do not.
     pub tls: Option<(Tls, Vec<String>)>,
+    /// Who vehicles are at the brokers.
+    pub account: Account,
     /// Seed of values and pauses.
     pub seed: u64,
     /// Boot of every vehicle.

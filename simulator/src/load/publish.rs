@@ -39,7 +39,9 @@ impl Engine {
 
     /// Packs what was kept back although nothing will come after it.
     pub(super) fn catch_up(&mut self, vehicle: &mut Vehicle) {
-        if vehicle.has_room()
+        // Whether more will come is the dearest question, and most loads keep nothing back.
+        if vehicle.behind.is_some()
+            && vehicle.has_room()
             && !self.more_will_come(vehicle)
             && let Some(behind) = vehicle.behind.take()
         {

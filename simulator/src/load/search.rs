@@ -16,7 +16,8 @@ pub(super) const MOST_RATE: u64 = 1_000_000_000;
 #[command(next_help_heading = "Capacity")]
 pub struct Flags {
     /// Looks for the highest rate at which no --fail-if comes true and the acknowledgements keep up: the same fleet
-    /// begins at --rate and makes more in each step.
+    /// begins at --rate and makes more in each step, 40 at most. Where every one of them holds, nothing was found, and
+    /// the run fails.
     #[arg(long, env = "MOTORCADE_LOAD_FIND_CAPACITY", conflicts_with = "messages")]
     pub find_capacity: bool,
     /// Each step has so many times the rate of the one before [default: 1.5].
@@ -107,6 +108,18 @@ pub(super) struct Step {
     pub(super) broke: Option<String>,
 }
 
+/// How a search came to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum End {
+    /// A rate broke: the highest that held lies below it.
+    #[default]
+    Broke,
+    /// It went no farther, and every rate held: how fast it could be is not known.
+    Unbroken,
+    /// It was broken off before.
+    BrokenOff,
+}
+
 /// What is to be tried next.
 #[derive(Debug)]
 pub(super) struct Search {
@@ -123,6 +136,11 @@ impl Search {
     pub(super) fn new(flags: &Flags) -> Self {
         let (factor, bisections) = (flags.step_factor(), flags.bisections());
         Self { factor, step: flags.step, bisections, steps: 0, held: None, broke: None }
+    }
+
+    /// How it came to its end, if nobody broke it off.
+    pub(super) fn end(&self) -> End {
+        if self.broke.is_some() { End::Broke } else { End::Unbroken }
     }
 
     /// The rate after one that held or did not; none: the search is over.
@@ -163,13 +181,18 @@ mod tests {
 
     /// The rates that are tried on a system that holds up to `capacity`, and what is found.
     fn tried(first: u64, capacity: u64, step: Option<u64>, bisections: u32) -> (Vec<u64>, Option<u64>) {
+        let (rates, search) = searched(first, capacity, step, bisections);
+        (rates, search.held)
+    }
+
+    fn searched(first: u64, capacity: u64, step: Option<u64>, bisections: u32) -> (Vec<u64>, Search) {
         let mut search = Search { factor: 1.5, step, bisections, steps: 0, held: None, broke: None };
         let (mut rates, mut next) = (Vec::new(), Some(first));
         while let Some(rate) = next {
             rates.push(rate);
             next = search.next(rate, rate <= capacity);
         }
-        (rates, search.held)
+        (rates, search)
     }
 
     #[test]
@@ -194,5 +217,13 @@ mod tests {
         let (rates, held) = tried(1, u64::MAX, None, 2);
         assert_eq!((rates.len(), held), (MOST_STEPS, rates.last().copied()));
         assert_eq!(tried(1, 2, Some(1), 10), (vec![1, 2, 3], Some(2)), "there is nothing between 2 and 3");
+    }
+
+    #[test]
+    fn a_search_that_goes_no_farther_tells_that_nothing_broke() {
+        let end = |first, capacity, step| searched(first, capacity, step, 2).1.end();
+        assert_eq!(end(1, u64::MAX, Some(1)), End::Unbroken, "after the last step");
+        assert_eq!(end(MOST_RATE / 2, u64::MAX, None), End::Unbroken, "at the highest rate");
+        assert_eq!((end(1, 20, Some(1)), end(1_000, 0, None)), (End::Broke, End::Broke));
     }
 }

@@ -10,7 +10,6 @@ use super::{
     counts::{Counts, Stage, Stages},
     figures,
     parent::Ramp,
-    plan::Judge,
     trouble::Absence,
 };
 use crate::outbox::Resent;
@@ -19,6 +18,7 @@ use crate::outbox::Resent;
 #[expect(clippy::cast_precision_loss, reason = "rates are read by people")]
 pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages: &Stages, ramp: &Ramp) {
     report.parameters = parameters(config);
+    let per_vehicle = |bytes: u64| bytes / u64::from(config.vehicles.max(1));
     for (name, value) in [
         ("vehicles_count", u64::from(config.vehicles)),
         ("workers_count", u64::from(config.workers())),
@@ -51,7 +51,8 @@ pub(super) fn fill(report: &mut Report, config: &Config, counts: &Counts, stages
         ("sent_bytes", counts.bytes_out),
         ("received_bytes", counts.bytes_in),
         ("payload_encode_ns", ramp.payload_ns),
-        ("memory_per_vehicle_bytes", ramp.memory.1.saturating_sub(ramp.memory.0) / u64::from(config.vehicles.max(1))),
+        ("memory_per_vehicle_bytes", per_vehicle(counts.memory_bytes)),
+        ("idle_memory_per_vehicle_bytes", per_vehicle(ramp.memory.1.saturating_sub(ramp.memory.0))),
     ] {
         report.count(name, value);
     }
@@ -126,8 +127,8 @@ fn conditions(config: &Config) -> Value {
     (!conditions.is_empty()).then(|| conditions.join(",")).into()
 }
 
-/// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and an edge that is
-/// to acknowledge has done so at all.
+/// Enters the verdicts: all vehicles were connected, no worker died, every reading is accounted for, and whoever judges
+/// has taken one at all.
 pub(super) fn judge(
     report: &mut Report,
     config: &Config,
@@ -162,9 +163,9 @@ pub(super) fn judge(
         ..Verdict::default()
     };
     let heard_of = Verdict {
-        ok: config.judge == Judge::Puback || counts.acked > 0 || counts.made == 0,
+        ok: counts.settled() > 0 || counts.made == 0,
         checked: counts.made,
-        counts: [("acked".to_owned(), counts.acked)].into(),
+        counts: [("acked".to_owned(), counts.acked), ("settled".to_owned(), counts.settled())].into(),
         ..Verdict::default()
     };
     let verdicts = [("connected", connected), ("workers", alive), ("G4", conservation), ("acknowledged", heard_of)];
@@ -187,13 +188,15 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
     // Writing to a text can't fail.
     let mut line = |words: std::fmt::Arguments<'_>| writeln!(text, "{words}").unwrap_or(());
     line(format_args!(
-        "{:.0} vehicles on {:.0} workers, ramp {:.1} s ({:.0} connections/s), {:.0} sockets, {:.0} bytes each",
+        "{:.0} vehicles on {:.0} workers, ramp {:.1} s ({:.0} connections/s), {:.0} sockets, {:.0} bytes each beside \
+         outboxes ({:.0} idle)",
         figure("vehicles_count"),
         figure("workers_count"),
         figure("ramp_s"),
         figure("ramp_connections_per_s"),
         figure("established_sockets"),
         figure("memory_per_vehicle_bytes"),
+        figure("idle_memory_per_vehicle_bytes"),
     ));
     line(format_args!(
         "{} readings made = {} acknowledged + {} unheard + {} given up + {} in outboxes; {:.0}/s made, {:.0}/s settled",
@@ -267,4 +270,42 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    /// The verdicts that fail after a run with these counts.
+    fn failed_verdicts(judge: &str, counts: &Counts) -> Vec<String> {
+        let config = Arguments::parse_from(["load", "--blast", "--judge", judge]).config;
+        let ramp = Ramp { took: Some(Duration::from_secs(1)), ..Ramp::default() };
+        let mut report = Report::new("load");
+        super::judge(&mut report, &config, counts, &ramp, 1, 0, &[]);
+        report.failed().into_iter().map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn a_load_of_which_whoever_judges_took_nothing_fails() {
+        for judge in ["ack", "puback"] {
+            let mute = Counts { made: 10_000, in_outbox: 10_000, ..Counts::default() };
+            assert_eq!(failed_verdicts(judge, &mute), ["acknowledged"], "{judge}");
+            assert!(failed_verdicts(judge, &Counts::default()).is_empty(), "nothing was made");
+            let heard = Counts { acked: 1, in_outbox: 9_999, ..mute.clone() };
+            assert!(failed_verdicts(judge, &heard).is_empty());
+        }
+        // The broker took it, though nobody listens.
+        let unheard = Counts { made: 10, unheard: 10, ..Counts::default() };
+        assert!(failed_verdicts("puback", &unheard).is_empty());
+    }
 }

@@ -43,6 +43,9 @@ pub(super) struct Outstanding {
     pub(super) written: bool,
 }
 
+/// Publishes for which a vehicle keeps room when none is out.
+const IDLE: usize = 16;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Vehicle {
@@ -114,6 +117,17 @@ impl Vehicle {
     pub(super) fn next_id(&mut self) -> u16 {
         self.last_id = following(self.last_id);
         self.last_id
+    }
+
+    /// The broker has answered this packet id. None if it was not out.
+    pub(super) fn answered(&mut self, id: u16) -> Option<Outstanding> {
+        let at = self.outstanding.iter().position(|out| out.id == id)?;
+        let out = self.outstanding.remove(at);
+        if self.outstanding.is_empty() {
+            // A backlog is rare, and its memory would stay with each vehicle that once had one.
+            self.outstanding.shrink_to(IDLE);
+        }
+        out
     }
 
     /// When the next PINGREQ is due, and when the silence of the broker means that it has gone, ms.
@@ -191,6 +205,15 @@ mod tests {
         assert!(vehicle.has_room());
         vehicle.unsent = [0].into();
         assert!(!vehicle.has_room(), "what waits for the kernel comes first");
+    }
+
+    #[test]
+    fn what_was_out_at_once_takes_no_memory_when_it_is_answered() {
+        let mut vehicle = vehicle();
+        let ids: Vec<_> = (0..1_000).map(|_| publish(&mut vehicle)).collect();
+        assert!(vehicle.answered(1_001).is_none() && vehicle.outstanding.capacity() >= 1_000);
+        assert!(ids.iter().all(|id| vehicle.answered(*id).is_some_and(|out| out.id == *id)));
+        assert!(vehicle.outstanding.is_empty() && vehicle.outstanding.capacity() <= IDLE);
     }
 
     #[test]

@@ -63,14 +63,16 @@ pub(super) struct Greeting {
 }
 
 /// What a CONNECT says.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Introduction {
+    pub(super) user: String,
+    /// Empty: none.
+    pub(super) password: String,
     pub(super) clean_start: bool,
     pub(super) keep_alive_s: u16,
     pub(super) session_expiry_s: u32,
 }
 
-/// Appends a CONNECT: client id and user name are the vehicle.
+/// Appends a CONNECT: the client id is the vehicle.
 pub(super) fn connect(vehicle: &VehicleId, introduction: Introduction, to: &mut BytesMut) -> Result<(), Error> {
     let properties = ConnectProperties {
         session_expiry_interval: Some(introduction.session_expiry_s),
@@ -84,7 +86,7 @@ pub(super) fn connect(vehicle: &VehicleId, introduction: Introduction, to: &mut 
         clean_start: introduction.clean_start,
         properties: Some(properties),
     };
-    Packet::Connect(connect, None, Some(Login::new(vehicle.as_str(), ""))).write(to, None).map(drop)
+    Packet::Connect(connect, None, Some(Login::new(introduction.user, introduction.password))).write(to, None).map(drop)
 }
 
 /// Appends the SUBSCRIBE of a vehicle: commands, and acks where they are listened to.
@@ -323,13 +325,15 @@ mod tests {
     fn what_is_said_is_what_the_protocol_asks_for() {
         let vehicle = vehicle_id(3);
         let mut packets = BytesMut::new();
-        let introduction = Introduction { clean_start: true, keep_alive_s: 60, session_expiry_s: 600 };
+        let (user, password) = ("car:veh-00003".to_owned(), "secret".to_owned());
+        let introduction = Introduction { user, password, clean_start: true, keep_alive_s: 60, session_expiry_s: 600 };
         connect(&vehicle, introduction, &mut packets).unwrap();
         subscribe(&vehicle, Judge::Ack, &mut packets).unwrap();
         subscribe(&vehicle, Judge::Puback, &mut packets).unwrap();
         disconnect(&mut packets).unwrap();
         let Packet::Connect(connect, None, Some(login)) = Packet::read(&mut packets, None).unwrap() else { panic!() };
-        assert_eq!((connect.client_id.as_str(), login.username.as_str()), ("veh-00003", "veh-00003"));
+        assert_eq!(connect.client_id, "veh-00003");
+        assert_eq!((login.username.as_str(), login.password.as_str()), ("car:veh-00003", "secret"));
         assert_eq!((connect.clean_start, connect.keep_alive), (true, 60));
         assert_eq!(connect.properties.unwrap().session_expiry_interval, Some(600));
         let mut topics = || {

@@ -7,8 +7,6 @@ use std::{
 
 use anyhow::Context;
 use mio::{Events, Interest, Poll, Token, event::Event};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use super::{
     arrivals::Arrivals,
@@ -17,15 +15,12 @@ use super::{
     deadlines::Deadlines,
     engine::{Engine, Start},
     machine,
+    memory::Memory,
     outbox::Rules,
-    plan::{Manners, Plan},
+    plan::Plan,
     vehicle::{Link, Vehicle},
 };
-use crate::{
-    ledger::batch::BatchWriter,
-    outbox::{Counts, Settings, Times},
-    vehicle::vehicle_id,
-};
+use crate::{ledger::batch::BatchWriter, vehicle::vehicle_id};
 
 /// Beyond every vehicle.
 const CONTROL: Token = Token(usize::MAX);
@@ -57,8 +52,7 @@ struct Worker {
     deadlines: Deadlines,
     poll: Poll,
     mailbox: Mailbox,
-    /// Resident memory before there was a vehicle, bytes.
-    memory_before: u64,
+    memory: Memory,
     /// All vehicles have been connected at once.
     complete: bool,
     /// The parent told to stop, or has gone.
@@ -81,13 +75,13 @@ impl Worker {
     fn new(plan: Plan, mut mailbox: Mailbox, origin: Instant) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         poll.registry().register(&mut mailbox.stream, CONTROL, Interest::READABLE | Interest::WRITABLE)?;
-        let memory_before = machine::resident_bytes();
+        let memory = Memory::new(machine::resident_bytes());
         let name = |place| vehicle_id(plan.first_vehicle + place);
         let ledger = plan.ledger.as_ref().map(|dir| {
             let created = BatchWriter::create(dir, plan.vehicles().map(name), plan.boot, plan.began);
             created.with_context(|| dir.display().to_string())
         });
-        let rules = rules(&plan);
+        let rules = Rules::of(&plan);
         let gap_us = 1_000_000 / u64::from(plan.connect_rate.max(1));
         let vehicle = |(turn, place): (u64, u32)| {
             let index = plan.first_vehicle + place;
@@ -109,7 +103,7 @@ impl Worker {
             deadlines,
             poll,
             mailbox,
-            memory_before,
+            memory,
             complete: false,
             told: false,
             alone: false,
@@ -295,7 +289,7 @@ impl Worker {
     }
 
     fn tell_connected(&mut self) -> anyhow::Result<()> {
-        let memory = (self.memory_before, machine::resident_bytes());
+        let memory = (self.memory.before, self.look_at_memory());
         let (mut payload, began) = (Vec::new(), Instant::now());
         let vehicle = &self.vehicles[0];
         for seq in 0..RENDERED {
@@ -310,6 +304,13 @@ impl Worker {
         Ok(self.mailbox.post(&Word::Connected { memory, payload_ns })?)
     }
 
+    /// How much is resident now, bytes.
+    fn look_at_memory(&mut self) -> u64 {
+        let resident = machine::resident_bytes();
+        self.memory.look(resident, self.vehicles.iter().map(|vehicle| vehicle.outbox.bytes()).sum());
+        resident
+    }
+
     fn look(&mut self) -> anyhow::Result<()> {
         self.tick()?;
         let mut stages = Stages::new()?;
@@ -321,6 +322,7 @@ impl Worker {
         if let Some(ledger) = &mut self.engine.ledger {
             ledger.write()?;
         }
+        self.look_at_memory();
         if self.alone || !self.mailbox.has_room() {
             return Ok(());
         }
@@ -332,6 +334,7 @@ impl Worker {
         }
         counts.until_us = self.counted_until_us;
         counts.in_outbox = self.vehicles.iter().map(|vehicle| vehicle.outbox.len() as u64).sum();
+        counts.memory_bytes = self.memory.peak;
         let recorded = self.engine.stages.take();
         Ok(self.mailbox.post(&Word::Tick(Box::new(Tick { counts, recorded })))?)
     }
@@ -354,25 +357,6 @@ fn on_own_clock(wall_us: u64, wall_now_us: u64, now_us: u64) -> u64 {
 fn wall_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// What the outboxes of this plan's vehicles have in common.
-pub(super) fn rules(plan: &Plan) -> Rules {
-    let Manners { window, outbox_records, resend_ms, probe_ms, refused_ms, .. } = plan.manners;
-    let times = Times {
-        left_out_ms: resend_ms.0,
-        left_out_max_ms: resend_ms.1,
-        probe_ms: probe_ms.0,
-        probe_max_ms: probe_ms.1,
-        refused_ms: refused_ms.0,
-        refused_max_ms: refused_ms.1,
-    };
-    Rules {
-        settings: Settings { window, capacity: outbox_records, times, obeys: !plan.manners.heedless },
-        boot: plan.boot,
-        rng: ChaCha8Rng::seed_from_u64(plan.seed ^ (u64::from(plan.worker) << 48)),
-        counts: Counts::default(),
-    }
 }
 
 fn index(number: usize) -> u32 {

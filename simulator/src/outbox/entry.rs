@@ -110,7 +110,7 @@ pub struct Counts {
     pub offered: u64,
     /// Readings of an earlier process.
     pub restored: u64,
-    /// Readings that acks removed.
+    /// Readings that acks removed, or, where the broker judges, its PUBACKs.
     pub acked: u64,
     /// The oldest of a full outbox.
     pub given_up: u64,

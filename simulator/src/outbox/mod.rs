@@ -1,8 +1,8 @@
 //! The outbox of a vehicle: which readings are not known to be in Kafka, and when to send which. Pure: the
 //! clock (monotonic, ms) and the randomness are given.
 //!
-//! A reading leaves the outbox only when an ack of the edge names it, or as the oldest of a full outbox. It is
-//! sent again, oldest first:
+//! A reading leaves the outbox only when an ack of the edge names it, or as the oldest of a full outbox; where the
+//! broker's word counts instead, with its PUBACK ([`Outbox::settle`]). It is sent again, oldest first:
 //! 1. when the process starts or the broker knows no session ([`Outbox::session`]);
 //! 2. when two successive acks left it out while they showed that something sent after it had arrived ([`shown`]);
 //! 3. the oldest only, as a probe, when no ack came for a while ([`Times::probe_ms`]);
@@ -13,6 +13,7 @@
 //!
 //! Everything is sent at the pace that the edge asked for, if it did ([`Ack::slow_down_ms`]): later, not less.
 
+mod broker;
 mod entry;
 #[cfg(test)]
 pub(crate) mod model;
@@ -158,40 +159,6 @@ impl Outbox {
         Some(entry)
     }
 
-    /// The broker accepted a connection. Without a session everything unacknowledged is sent again (rule 1).
-    pub fn session(&mut self, present: bool) {
-        if present {
-            return;
-        }
-        self.cursor = self.entries.keys().next().copied().unwrap_or(self.next_ordinal);
-        self.in_flight = 0;
-        self.due.clear();
-        self.ready.clear();
-        self.entries.values_mut().for_each(Entry::forget_session);
-    }
-
-    /// The acks are subscribed to: sending may begin.
-    pub fn connected(&mut self, now: u64) {
-        self.connected = true;
-        self.quiet.resume(now);
-    }
-
-    /// The connection has ended: what the broker has not taken is sent again on the next one.
-    pub fn disconnected(&mut self, now: u64) {
-        if !self.connected {
-            return;
-        }
-        self.connected = false;
-        self.quiet.pause(now);
-        for (ordinal, entry) in self.entries.range_mut(..self.cursor).filter(|(_, entry)| !entry.taken) {
-            if let Some(when) = entry.resend_at.take() {
-                self.due.remove(&(when, *ordinal));
-            }
-            entry.why = Resent::ConnectionLost;
-            self.ready.insert(*ordinal);
-        }
-    }
-
     /// The next reading to send now, if any; it counts as sent from here on.
     pub fn next(&mut self, now: u64) -> Option<Transmission<'_>> {
         if !self.connected {
@@ -259,26 +226,6 @@ impl Outbox {
             entry.why = Resent::Probe;
             self.ready.insert(*ordinal);
         }
-    }
-
-    /// The broker answered a transmission: it took the reading, or refused it (reason 0x10, or 0x80 and above; rule 4).
-    pub fn puback(&mut self, ordinal: u64, taken: bool, now: u64) {
-        let Some(entry) = self.entries.get_mut(&ordinal) else { return };
-        entry.taken = true;
-        if taken {
-            entry.refusals = 0;
-            return;
-        }
-        self.counts.refused += 1;
-        if ordinal >= self.cursor || entry.resend_at.is_some() || self.ready.contains(&ordinal) {
-            return;
-        }
-        let Times { refused_ms, refused_max_ms, .. } = self.settings.times;
-        let when = now + self.rng.random_range(0..=doubled(refused_ms, refused_max_ms, entry.refusals));
-        entry.refusals += 1;
-        entry.resend_at = Some(when);
-        entry.why = Resent::Refused;
-        self.due.insert((when, ordinal));
     }
 
     /// Applies an ack of the edge and returns what left the outbox.

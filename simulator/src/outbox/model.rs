@@ -12,6 +12,7 @@ use telemetry::{
 };
 
 use super::{Counts, Key, Outbox, Record, Settings, Times};
+use crate::load::Judge;
 
 const TIMES: Times = Times {
     left_out_ms: 50,
@@ -39,6 +40,7 @@ pub(crate) trait Subject: Sized {
     /// Ordinal and name of the next transmission.
     fn next(&mut self, now: u64) -> Option<(u64, Key)>;
     fn puback(&mut self, ordinal: u64, taken: bool, now: u64);
+    fn settle(&mut self, ordinal: u64, now: u64) -> Option<Key>;
     fn ack(&mut self, ack: &Ack, now: u64) -> Vec<Key>;
     fn wake_at(&self) -> Option<u64>;
     fn keys(&self) -> Vec<Key>;
@@ -82,6 +84,10 @@ impl Subject for Outbox {
         self.puback(ordinal, taken, now);
     }
 
+    fn settle(&mut self, ordinal: u64, now: u64) -> Option<Key> {
+        self.settle(ordinal, now)
+    }
+
     fn ack(&mut self, ack: &Ack, now: u64) -> Vec<Key> {
         self.ack(ack, now)
     }
@@ -104,6 +110,7 @@ impl Subject for Outbox {
 }
 
 pub(crate) struct World<O> {
+    judge: Judge,
     rng: ChaCha8Rng,
     loss: u32,
     window: usize,
@@ -122,13 +129,15 @@ pub(crate) struct World<O> {
     /// What the edge process has seen delivered.
     ranges: BTreeMap<u32, BTreeSet<u64>>,
     hashes: Vec<PayloadHash>,
+    /// What has arrived: in Kafka, or, where the broker judges, there.
     kafka: BTreeSet<Key>,
     acks: Vec<Ack>,
 }
 
 impl<O: Subject> World<O> {
-    pub(crate) fn new(seed: u64, loss: u32, window: usize) -> Self {
+    pub(crate) fn new(judge: Judge, seed: u64, loss: u32, window: usize) -> Self {
         let mut world = Self {
+            judge,
             rng: ChaCha8Rng::seed_from_u64(seed),
             loss,
             window,
@@ -221,15 +230,26 @@ impl<O: Subject> World<O> {
             } else if lossy && self.lost() {
                 // Dropped by the broker: with a PUBACK, or with the connection before one came.
                 if self.rng.random_bool(0.8) {
-                    self.outbox.puback(ordinal, true, self.now);
+                    self.taken(ordinal, key);
                 }
             } else {
                 self.queue.push_back(key);
                 if !lossy || self.rng.random_bool(0.9) {
-                    self.outbox.puback(ordinal, true, self.now);
+                    self.taken(ordinal, key);
                 }
             }
         }
+    }
+
+    /// A PUBACK without error.
+    fn taken(&mut self, ordinal: u64, key: Key) {
+        if self.judge == Judge::Ack {
+            self.outbox.puback(ordinal, true, self.now);
+            return;
+        }
+        self.kafka.insert(key);
+        assert_eq!(self.outbox.settle(ordinal, self.now), Some(key), "it is answered while it is out");
+        assert_eq!(self.outbox.settle(ordinal, self.now), None, "and leaves once");
     }
 
     fn edge(&mut self, lossy: bool) {
@@ -261,6 +281,9 @@ impl<O: Subject> World<O> {
     }
 
     fn acknowledge(&mut self) {
+        if self.judge == Judge::Puback {
+            return;
+        }
         if !self.edge_there || !self.connected || (self.ranges.is_empty() && self.hashes.is_empty()) {
             return;
         }

@@ -10,6 +10,7 @@ use telemetry::{
 };
 
 use super::{Key, Outbox, Record, Resent, Settings, Times, model};
+use crate::load::Judge;
 
 const BOOT: u32 = 7;
 const TIMES: Times = Times {
@@ -235,6 +236,18 @@ fn a_refused_record_is_sent_again_after_a_pause() {
 }
 
 #[test]
+fn the_word_of_the_broker_settles_a_reading_once_and_makes_room_for_the_next() {
+    let mut outbox = live(2, 3);
+    let sent: Vec<_> = std::iter::from_fn(|| outbox.next(0).map(|transmission| transmission.ordinal)).collect();
+    assert_eq!(sent.len(), 2, "the window is full");
+    assert_eq!(outbox.settle(sent[1], 5), Some(Key::Seq { boot: BOOT, seq: 2 }));
+    assert_eq!(outbox.settle(sent[1], 5), None);
+    assert_eq!((outbox.len(), outbox.in_flight(), outbox.counts().acked), (2, 1, 1));
+    assert_eq!(outbox.wake_at(), Some(5 + TIMES.probe_ms), "it is a word like an ack");
+    assert_eq!(send(&mut outbox, 5), [3]);
+}
+
+#[test]
 fn a_lost_session_sends_everything_again_and_a_kept_one_what_was_not_taken() {
     let mut outbox = live(10, 3);
     send(&mut outbox, 0);
@@ -314,7 +327,17 @@ proptest! {
     /// Losses, duplicates, reordered and lost acks, brokers wiped, edges and vehicles restarted: see the model.
     #[test]
     fn every_reading_arrives_whatever_happens(seed in any::<u64>(), loss in 0..60_u32, window in 1..40_usize) {
-        let mut world = model::World::<Outbox>::new(seed, loss, window);
+        let mut world = model::World::<Outbox>::new(Judge::Ack, seed, loss, window);
+        for _ in 0..400 {
+            world.trouble();
+        }
+        world.heal();
+    }
+
+    /// The same without an edge that says anything: the broker's word is enough.
+    #[test]
+    fn the_word_of_the_broker_alone_empties_the_outbox(seed in any::<u64>(), loss in 0..60_u32, window in 1..40_usize) {
+        let mut world = model::World::<Outbox>::new(Judge::Puback, seed, loss, window);
         for _ in 0..400 {
             world.trouble();
         }

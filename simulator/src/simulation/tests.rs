@@ -177,7 +177,8 @@ async fn broker(answer: &'static [u8]) -> (String, tokio::task::JoinHandle<Vec<u
 async fn reached(address: &str, further: &[&str]) -> Result<usize, Error> {
     let flags: Vec<_> = ["--mqtt", address, "--connect-timeout-ms", "700"].iter().chain(further).copied().collect();
     let config = config(&flags);
-    reach(&config, &target(&config, vehicle_id(1), 0)?, config.outbox.is_none()).await
+    let target = target(&config, &Arc::new(config.account.open()?), vehicle_id(1), 0)?;
+    reach(&config, &target, config.outbox.is_none()).await
 }
 
 #[tokio::test]

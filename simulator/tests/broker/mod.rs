@@ -22,15 +22,30 @@ impl Broker {
 
     /// Starts one and waits until it listens.
     pub(crate) fn start() -> Self {
-        let mut broker = Self::nowhere();
+        Self::nowhere().started("allow_anonymous true")
+    }
+
+    /// One that lets in who has an account, by user name and password.
+    pub(crate) fn with_accounts(accounts: &[(&str, &str)]) -> Self {
+        let broker = Self::nowhere();
+        let file = broker.folder.path().join("accounts");
+        let lines: String = accounts.iter().map(|(user, password)| format!("{user}:{password}\n")).collect();
+        std::fs::write(&file, lines).unwrap();
+        assert!(Command::new("mosquitto_passwd").arg("-U").arg(&file).status().unwrap().success());
+        // It reads the file as who it is, and as root it would become another.
+        let name = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+        broker.started(&format!("allow_anonymous false\npassword_file {}\nuser {name}", file.display()))
+    }
+
+    fn started(mut self, access: &str) -> Self {
         let config = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_inflight_messages 100\n\
+            "{access}\nlistener {} 127.0.0.1\npersistence false\nmax_inflight_messages 100\n\
              max_queued_messages 0\nset_tcp_nodelay true\nuse_username_as_clientid true\nlog_type none\n",
-            broker.port,
+            self.port,
         );
-        std::fs::write(broker.folder.path().join("mosquitto.conf"), config).unwrap();
-        broker.run();
-        broker
+        std::fs::write(self.folder.path().join("mosquitto.conf"), config).unwrap();
+        self.run();
+        self
     }
 
     /// `HOST:PORT`.

@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use super::*;
+use crate::load::plan::Plan;
 
 #[derive(Parser)]
 struct Arguments {
@@ -27,6 +28,7 @@ fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
         (&["--blast", "--vehicles", "40000", "--workers", "2"], "--workers"),
         (&["--blast", "--mqtt", "127.0.0.1:1,nonsense"], "--mqtt"),
         (&["--blast", "--judge", "nobody"], "--judge"),
+        (&["--blast", "--mqtt-password-file", "/nowhere"], "--mqtt-password-file"),
         (&["--blast", "--profile", "day"], "--profile"),
         (&["--rate", "10", "--profile", "ramp", "--low-rate", "11"], "--low-rate"),
         (&["--rate", "10", "--storm-share", "2"], "--storm-share"),
@@ -50,9 +52,12 @@ fn no_time_is_longer_than_a_week_and_no_rate_beyond_all_machines() {
     let (most, above) = ("604800000", "604800001");
     for flag in ["duration", "drain", "ramp", "snapshot", "attempt", "reconnect", "resend", "probe", "refused"] {
         let flag = format!("--{flag}-ms");
-        parse(&["--rate", "1", &flag, most]).unwrap();
+        parse(&["--rate", "1", "--payload", "on-change", &flag, most]).unwrap();
         for long in [above, "18446744073709551615"] {
-            assert!(parse(&["--rate", "1", &flag, long]).unwrap_err().contains(&flag), "{flag} {long}");
+            assert!(
+                parse(&["--rate", "1", "--payload", "on-change", &flag, long]).unwrap_err().contains(&flag),
+                "{flag} {long}"
+            );
         }
     }
     assert!(parse(&["--interval-ms", above]).unwrap_err().contains("--interval-ms"));
@@ -78,17 +83,24 @@ fn a_flag_that_says_nothing_is_refused_with_what_it_needs() {
         (&["--step-factor", "1.5"], "--step-factor", "--find-capacity"),
         (&["--step-ms", "15000"], "--step-ms", "--find-capacity"),
         (&["--bisections", "2"], "--bisections", "--find-capacity"),
+        (&["--snapshot-ms", "5"], "--snapshot-ms", "--payload on-change"),
+        (&["--snapshot-ms", "5", "--payload", "kib"], "--snapshot-ms", "--payload on-change"),
     ] {
         let arguments: Vec<_> = ["--rate", "10"].iter().chain(arguments).copied().collect();
         let error = parse(&arguments).unwrap_err();
         assert!(error.contains(&format!("{flag}: says nothing without {needs}")), "{arguments:?}: {error}");
     }
+    let blast = parse(&["--blast", "--payload", "on-change", "--snapshot-ms", "5"]).unwrap_err();
+    assert!(blast.contains("--snapshot-ms: says nothing without --rate"), "{blast}");
+    parse(&["--blast", "--payload", "on-change"]).unwrap();
     // What belongs to them is there, or turned off on purpose.
     for arguments in [
         &["--profile", "burst", "--low-rate", "5", "--period-ms", "9000", "--burst-ms", "100"][..],
         &["--profile", "constant", "--burst-ms", "100"],
         &["--storm-share", "0", "--storm-every-ms", "100"],
         &["--find-capacity", "--step", "5", "--step-ms", "9000", "--bisections", "1"],
+        &["--payload", "on-change", "--snapshot-ms", "5"],
+        &["--payload", "kib", "--snapshot-ms", "0"],
     ] {
         parse(&["--rate", "10"].iter().chain(arguments).copied().collect::<Vec<_>>()).unwrap();
     }

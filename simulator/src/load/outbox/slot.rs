@@ -43,6 +43,8 @@ pub(super) const GONE: u16 = 8;
 pub(super) const ANSWERED: u16 = 128;
 /// Its last transmission was not the first one in this session.
 pub(super) const REPEATED: u16 = 256;
+/// The kernel has had it, in this session or an earlier one.
+pub(super) const WRITTEN: u16 = 2_048;
 const WHY_SHIFT: u8 = 4;
 const WHY: u16 = 7 << WHY_SHIFT;
 const STRIKES_SHIFT: u8 = 9;
@@ -89,14 +91,14 @@ mod tests {
         assert_eq!(size_of::<Slot>(), 24);
         for why in Resent::ALL {
             let mut state = State::default();
-            state.set(TAKEN | GONE | ANSWERED | REPEATED, true);
+            state.set(TAKEN | GONE | ANSWERED | REPEATED | WRITTEN, true);
             state.set_strikes(7);
             state.because(Resent::Refused);
             state.because(why);
             state.set(GONE, false);
             assert_eq!(state.strikes(), 3);
             state.set_strikes(0);
-            assert!(state.strikes() == 0 && state.is(REPEATED));
+            assert!(state.strikes() == 0 && state.is(REPEATED) && state.is(WRITTEN));
             assert!(state.is(TAKEN) && state.is(ANSWERED) && !state.is(GONE) && !state.is(READY) && state.why() == why);
         }
     }

@@ -9,7 +9,7 @@ use super::{LEAD, Load, figures, summary, wall_us};
 use crate::load::{
     control::Order,
     counts::{Counts, Stages},
-    search::{Search, Step},
+    search::{End, MOST_RATE, Search, Step},
 };
 
 /// Less of what was asked for is not that rate, %.
@@ -25,14 +25,14 @@ impl Load {
     pub(super) async fn find_capacity(&mut self, blank: &Report) -> anyhow::Result<()> {
         let mut search = Search::new(&self.config.search);
         let mut next = self.config.rate;
-        let mut first = true;
+        let (mut first, mut broken_off) = (true, false);
         while let Some(rate) = next {
             if !first {
                 self.change_rate(rate);
             }
             first = false;
             let Some(step) = self.step(rate, blank).await? else {
-                self.broken_off = true;
+                broken_off = true;
                 break;
             };
             let holds = step.broke.is_none();
@@ -47,11 +47,12 @@ impl Load {
             next = search.next(rate, holds);
             if !holds && next.is_some() && !self.recover().await {
                 // Outboxes that do not empty any more end a search, too: what held before is its finding.
-                self.broken_off = self.stop.is_cancelled() || self.crew.dead() > 0;
+                broken_off = self.stop.is_cancelled() || self.crew.dead() > 0;
                 break;
             }
         }
         self.capacity = search.held;
+        self.search_end = if broken_off { End::BrokenOff } else { search.end() };
         Ok(())
     }
 
@@ -174,7 +175,7 @@ impl Load {
 
     /// Enters what was found.
     pub(super) fn tell_capacity(&self, report: &mut Report) {
-        let verdict = verdict(&self.steps, self.capacity, self.broken_off);
+        let verdict = verdict(&self.steps, self.capacity, self.search_end);
         if let Some(capacity) = self.capacity.filter(|_| verdict.ok) {
             report.count(figures::CAPACITY, capacity);
         }
@@ -183,17 +184,27 @@ impl Load {
     }
 }
 
-/// A search that was broken off has not found the capacity, whatever held until then.
-fn verdict(steps: &[Step], capacity: Option<u64>, broken_off: bool) -> Verdict {
+/// A search that was broken off has not found the capacity, whatever held until then, and neither has one in which
+/// nothing broke.
+fn verdict(steps: &[Step], capacity: Option<u64>, end: End) -> Verdict {
     let broke = steps.iter().filter_map(|step| Some(format!("{}/s: {}", step.rate, step.broke.as_ref()?)));
     let held = capacity.map_or("nothing held".to_owned(), |capacity| format!("{capacity}/s held"));
-    let end = broken_off.then(|| format!("the search was broken off, {held} until then"));
-    let counts = capacity.filter(|_| !broken_off).map(|capacity| (figures::CAPACITY.to_owned(), capacity));
+    let why = match end {
+        End::Broke => None,
+        End::BrokenOff => Some(format!("the search was broken off, {held} until then")),
+        End::Unbroken => {
+            let (steps, more) = (steps.len(), capacity.is_none_or(|capacity| capacity < MOST_RATE));
+            let advice =
+                if more { "begin at a higher --rate, or take a larger --step" } else { "no load asks for more" };
+            Some(format!("the search ended after {steps} steps: {held} and nothing broke; {advice}"))
+        }
+    };
+    let found = capacity.filter(|_| end == End::Broke);
     Verdict {
-        ok: capacity.is_some() && !broken_off,
+        ok: found.is_some(),
         checked: steps.len() as u64,
-        counts: counts.into_iter().collect(),
-        examples: end.into_iter().chain(broke).collect(),
+        counts: found.map(|capacity| (figures::CAPACITY.to_owned(), capacity)).into_iter().collect(),
+        examples: why.into_iter().chain(broke).collect(),
     }
 }
 
@@ -265,11 +276,21 @@ mod tests {
 
     #[test]
     fn a_search_that_was_broken_off_says_so_and_has_found_nothing() {
-        let whole = verdict(&[], Some(700), false);
+        let whole = verdict(&[], Some(700), End::Broke);
         assert!(whole.ok && whole.counts[figures::CAPACITY] == 700 && whole.examples.is_empty());
-        let broken_off = verdict(&[], Some(700), true);
+        let broken_off = verdict(&[], Some(700), End::BrokenOff);
         assert!(!broken_off.ok && broken_off.counts.is_empty());
         assert_eq!(broken_off.examples, ["the search was broken off, 700/s held until then"]);
-        assert!(!verdict(&[], None, false).ok);
+        assert!(!verdict(&[], None, End::Broke).ok);
+    }
+
+    #[test]
+    fn a_search_in_which_nothing_broke_claims_no_capacity() {
+        let unbroken = verdict(&[], Some(700), End::Unbroken);
+        assert!(!unbroken.ok && unbroken.counts.is_empty());
+        let why = "the search ended after 0 steps: 700/s held and nothing broke; ";
+        assert_eq!(unbroken.examples, [format!("{why}begin at a higher --rate, or take a larger --step")]);
+        let fastest = verdict(&[], Some(MOST_RATE), End::Unbroken);
+        assert!(!fastest.ok && fastest.examples[0].ends_with("no load asks for more"));
     }
 }
