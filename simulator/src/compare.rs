@@ -21,7 +21,8 @@ pub struct Config {
     #[arg(value_name = "B.json")]
     pub b: PathBuf,
     /// Fails if this comes true: 'p99_ms>+10%' of the change from A to B, 'p99_ms>50' of B; separated by commas, or
-    /// several times. Any figure of the reports, and the short names of `load` and `audit`.
+    /// several times. Any figure of the reports, and the short names of `load` and `audit`. A verdict of B that failed and
+    /// did not fail in A fails in any case.
     #[arg(long, env = "MOTORCADE_COMPARE_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
     pub fail_if: Vec<Condition>,
     /// Prints one line of JSON instead of the table.
@@ -45,7 +46,7 @@ pub struct Page {
 ///
 /// # Errors
 /// [`Error::BadInput`] for a file that is no report, [`Error::Usage`] for a condition on a figure that neither has,
-/// [`Error::VerdictFailed`] if a condition comes true.
+/// [`Error::VerdictFailed`] if a condition comes true, or a verdict of B failed that did not fail in A.
 pub fn compare(config: &Config) -> Result<(), Error> {
     let (a, b) = (read(&config.a)?, read(&config.b)?);
     let (figures, short) = known(&a, &b);
@@ -63,9 +64,7 @@ pub fn compare(config: &Config) -> Result<(), Error> {
     if comparison.is_ok() {
         return Ok(());
     }
-    let failed = comparison.verdicts.iter().filter(|(_, verdict)| !verdict.ok);
-    let failed: Vec<_> = failed.map(|(name, verdict)| format!("{name} ({})", verdict.examples.join("; "))).collect();
-    Err(Error::VerdictFailed(failed.join(", ")))
+    Err(Error::VerdictFailed(comparison.failed().join(", ")))
 }
 
 /// Writes the page of a report.

@@ -2,7 +2,8 @@
 //!
 //! One append-only file of frames per process. A reading is entered, with its payload's hash, before it is
 //! first sent, and its acknowledgement before it leaves the outbox. The entries are handed to the kernel then,
-//! so a killed process loses none; a power cut may. Workers of the load write theirs in blocks ([`batch`]).
+//! so a killed process loses none; a power cut may. Workers of the load write theirs in blocks ([`batch`]), and enter
+//! what they never sent when it leaves a full outbox or the run ends.
 
 pub(crate) mod batch;
 mod file;
@@ -146,6 +147,19 @@ pub struct Sent {
     pub poison: Option<Reason>,
 }
 
+/// A reading that the ledger knows without its payload: no acknowledgement can name it, and no Kafka may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsent {
+    /// Whose: its place in [`Ledger::vehicles`].
+    pub vehicle: u32,
+    /// Its boot; none of a payload without identity.
+    pub boot: Option<u32>,
+    /// When it was due, wall time, ms since the epoch, where the ledger says it.
+    pub scheduled: Option<UnixMillis>,
+    /// It left a full outbox; the others stood there at the end of the run.
+    pub given_up: bool,
+}
+
 /// [`Sent`] in 40 bytes: a long run has millions.
 #[derive(Debug, Clone, Copy)]
 struct Packed {
@@ -169,7 +183,7 @@ fn after(earlier: UnixMillis, later: UnixMillis) -> u32 {
 
 impl Packed {
     fn accepted(&self) -> UnixMillis {
-        self.scheduled + UnixMillis::from(self.accepted_after)
+        self.scheduled.saturating_add(self.accepted_after.into())
     }
 
     fn sent(&self) -> Sent {
@@ -194,8 +208,12 @@ pub struct Ledger {
     readings: BySeq<Packed>,
     /// Payloads without identity. One that was sent several times stands here once, with how often it was entered.
     nameless: HashMap<(u32, PayloadHash), (Packed, u32)>,
+    /// Readings that were made and never sent, too large ones aside.
+    pub unsent: Vec<Unsent>,
     /// Readings too large to be sent.
     pub oversize: u64,
+    /// The latest moment that it tells of, wall time, ms since the epoch: the run had not ended before.
+    pub latest: UnixMillis,
     /// Files read.
     pub files: u64,
     /// Bytes of torn ends.
@@ -223,13 +241,14 @@ impl Ledger {
             }
             Entry::GivenUp { vehicle, key } => {
                 let number = self.number(vehicle);
-                self.given_up(number, key);
+                self.given_up(number, key, None);
             }
             Entry::Oversize { .. } => self.oversize += 1,
         }
     }
 
     fn sent(&mut self, number: u32, key: Key, packed: Packed) {
+        self.latest = self.latest.max(packed.accepted());
         // A restarted process enters what it found in its outbox once more.
         let known = match key {
             Key::Seq { boot, seq } => self.readings.get_or_insert(number, boot, seq, packed).0,
@@ -246,6 +265,7 @@ impl Ledger {
     }
 
     fn acked(&mut self, number: u32, key: Key, at: UnixMillis) {
+        self.latest = self.latest.max(at);
         match self.packed(number, key) {
             Some(packed) if packed.acked_after == NEVER => packed.acked_after = after(packed.accepted(), at),
             Some(_) => {}
@@ -256,9 +276,15 @@ impl Ledger {
         }
     }
 
-    fn given_up(&mut self, number: u32, key: Key) {
-        if let Some(packed) = self.packed(number, key) {
-            packed.given_up = true;
+    fn given_up(&mut self, vehicle: u32, key: Key, scheduled: Option<UnixMillis>) {
+        let boot = match key {
+            Key::Seq { boot, .. } => Some(boot),
+            Key::Hash(_) => None,
+        };
+        match self.packed(vehicle, key) {
+            Some(packed) => packed.given_up = true,
+            // An outbox gives up its oldest reading, sent or not.
+            None => self.unsent.push(Unsent { vehicle, boot, scheduled, given_up: true }),
         }
     }
 
@@ -316,7 +342,7 @@ impl Ledger {
         readings.chain(nameless).map(|(number, key, packed)| (&self.vehicles[number as usize], key, packed.sent()))
     }
 
-    /// How many readings were entered.
+    /// How many readings were sent.
     pub fn len(&self) -> usize {
         self.readings.len() + self.nameless.len()
     }

@@ -48,10 +48,11 @@ const AUDIT_EXAMPLES: &str = "\
 Examples:
   What became of what a load has sent; exit code 1 if an acknowledged reading is lost, altered or invented:
     motorcade-simulator audit --ledger ledger --kafka 127.0.0.1:9092
-  Also if one came twice, or one in a hundred took longer than a second:
-    motorcade-simulator audit --ledger ledger --fail-if 'duplicated>0,p99_ms>1000' --html audit.html
-  Any other bridge:
-    motorcade-simulator audit --ledger ledger --kafka-topic other.bridge";
+  Also if one came twice:
+    motorcade-simulator audit --ledger ledger --fail-if 'duplicated>0' --html audit.html
+  Any other bridge; also if one reading in a hundred took longer than a second until in Kafka, which only a topic
+  with message.timestamp.type=LogAppendTime tells:
+    motorcade-simulator audit --ledger ledger --kafka-topic other.bridge --fail-if 'p99_ms>1000'";
 
 const COMPARE_EXAMPLES: &str = "\
 Examples:

@@ -130,6 +130,24 @@ fn what_an_edge_acknowledges_is_what_it_got_and_what_it_leaves_out_is_sent_again
 }
 
 #[test]
+fn what_was_never_sent_is_in_the_ledger_too() {
+    let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    // Nobody acknowledges: a window of one stays closed until the reading in it is given up.
+    let arguments = "--vehicles 10 --rate 1000 --duration-ms 1000 --window 1 --outbox-records 5 --drain-ms 100";
+    let (_, output) = end(load(&broker, folder.path(), arguments));
+    let report = report(folder.path());
+    assert_eq!((figure(&report, "made_readings"), figure(&report, "in_outbox_readings")), (1_000, 50), "{output:?}");
+    let ledger = ledger::read(&folder.path().join("ledger")).unwrap();
+    assert_eq!(ledger.len() + ledger.unsent.len(), 1_000);
+    let sent = ledger.iter().map(|(_, _, sent)| sent.given_up);
+    let given_up = sent.chain(ledger.unsent.iter().map(|unsent| unsent.given_up)).filter(|given_up| *given_up).count();
+    assert_eq!((given_up as u64, figure(&report, "given_up_readings")), (950, 950));
+    assert!(ledger.unsent.iter().filter(|unsent| !unsent.given_up).count() >= 40, "all but one of each vehicle");
+    let last = ledger.unsent.iter().filter_map(|unsent| unsent.scheduled).max();
+    assert!(last.is_some_and(|last| ledger.latest >= last + 100), "the run ends after its drain");
+}
+
+#[test]
 fn a_blast_ends_with_its_last_message_and_idle_vehicles_stay_connected() {
     let (broker, folder) = (Broker::start(), tempfile::tempdir().unwrap());
     // The window is above what the broker takes unanswered (its Receive Maximum is 100).

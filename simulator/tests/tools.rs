@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-use report::Report;
+use report::{Report, Verdict};
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -46,6 +46,15 @@ fn a_comparison_ends_with_the_code_that_its_conditions_ask_for() {
     assert_eq!((code, error.lines().count()), (Some(1), 1), "{error}");
     assert_eq!(json["verdicts"]["fail-if p99_ms>+50%"]["ok"], false);
     assert_eq!(json["verdicts"]["fail-if p99_ms>30"]["ok"], true);
+    let mut broken = Report::read(Path::new(&b)).unwrap();
+    broken
+        .verdicts
+        .insert("workers".into(), Verdict { examples: vec!["worker 1 is lost".into()], ..Verdict::default() });
+    let path = folder.path().join("broken.json");
+    broken.write(&path).unwrap();
+    let (code, text, error) = run(&["compare", &a, path.to_str().unwrap(), "--fail-if", "p99_ms>+110%"]);
+    assert!(code == Some(1) && error.contains("verdict workers of b: FAILED (worker 1 is lost)"), "{error}");
+    assert!(text.contains("differs: verdict workers: none | FAILED (worker 1 is lost)"), "{text}");
     let (code, _, error) = run(&["compare", &a, &b, "--fail-if", "p98_ms>1"]);
     assert!(code == Some(64) && error.contains("--fail-if"), "{error}");
     let (code, _, error) = run(&["compare", &a, "no/such.json"]);

@@ -1,4 +1,5 @@
-//! Two reports side by side: which figures are better, which are worse, and what else differed. Pure.
+//! Two reports side by side: which figures are better, which are worse, which verdicts failed, and what else differed.
+//! Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +12,8 @@ use crate::{Better, Condition, Names, Report, Verdict, condition::change_percent
 
 /// Below it two figures count as the same, %: runs are never the same twice.
 const SAME_PERCENT: f64 = 2.0;
+/// So many examples of a failed verdict are told.
+const MOST_EXAMPLES: usize = 3;
 
 /// One figure in both.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +46,8 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// Verdicts of the conditions.
     pub verdicts: BTreeMap<String, Verdict>,
+    /// Verdicts of the second report that failed there, and in the first one did not fail or were not asked for.
+    pub newly_failed: BTreeMap<String, Verdict>,
 }
 
 impl Comparison {
@@ -52,12 +57,24 @@ impl Comparison {
         let rows = figures.into_iter().map(|figure| row(figure, a.figures.get(figure), b.figures.get(figure)));
         let verdict =
             |condition: &Condition| (condition.verdict_name(), condition.judge_change(&a.figures, &b.figures, names));
-        Self { differing: differing(a, b), rows: rows.collect(), verdicts: conditions.iter().map(verdict).collect() }
+        let (verdicts, differing) = (conditions.iter().map(verdict).collect(), differing(a, b));
+        let newly =
+            b.verdicts.iter().filter(|(name, verdict)| !verdict.ok && a.verdicts.get(*name).is_none_or(|a| a.ok));
+        let newly_failed = newly.map(|(name, verdict)| (name.clone(), verdict.clone())).collect();
+        Self { differing, rows: rows.collect(), verdicts, newly_failed }
     }
 
-    /// Whether every condition is met.
+    /// Whether every condition is met, and no verdict failed that had not failed before.
     pub fn is_ok(&self) -> bool {
-        self.verdicts.values().all(|verdict| verdict.ok)
+        self.failed().is_empty()
+    }
+
+    /// What is not, and why.
+    pub fn failed(&self) -> Vec<String> {
+        let conditions = self.verdicts.iter().filter(|(_, verdict)| !verdict.ok);
+        let conditions = conditions.map(|(name, verdict)| format!("{name} ({})", verdict.examples.join("; ")));
+        let newly = self.newly_failed.iter().map(|(name, verdict)| format!("verdict {name} of b: {}", told(verdict)));
+        conditions.chain(newly).collect()
     }
 }
 
@@ -82,7 +99,20 @@ fn row(figure: &str, a: Option<&f64>, b: Option<&f64>) -> Row {
     Row { figure: figure.to_owned(), a: a.copied(), b: b.copied(), ratio, change }
 }
 
-/// Name, commit, machine and parameters, where they are not the same.
+/// A verdict in a few words.
+fn told(verdict: &Verdict) -> String {
+    if verdict.ok {
+        return "ok".to_owned();
+    }
+    let counts = verdict.counts.iter().filter(|(_, n)| **n > 0).map(|(name, n)| format!("{n} {name}"));
+    let why: Vec<_> = counts.chain(verdict.examples.iter().take(MOST_EXAMPLES).cloned()).collect();
+    match why.is_empty() {
+        true => format!("FAILED ({} checked)", verdict.checked),
+        false => format!("FAILED ({})", why.join("; ")),
+    }
+}
+
+/// Name, commit, machine, parameters and verdicts, where they are not the same.
 fn differing(a: &Report, b: &Report) -> Vec<(String, String, String)> {
     let facts = |report: &Report| {
         let mut facts =
@@ -92,6 +122,7 @@ fn differing(a: &Report, b: &Report) -> Vec<(String, String, String)> {
             let value = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
             (format!("parameter {name}"), value)
         }));
+        facts.extend(report.verdicts.iter().map(|(name, verdict)| (format!("verdict {name}"), told(verdict))));
         facts
     };
     let (a, b) = (facts(a), facts(b));
@@ -174,5 +205,39 @@ mod tests {
         let same = Comparison::new(&a, &report(101.0, 1_000.0), &conditions, &names);
         assert!(same.is_ok() && same.differing.is_empty());
         assert!(same.rows.iter().all(|row| row.change == Some("same")), "a percent is noise");
+    }
+
+    #[test]
+    fn a_verdict_that_failed_in_the_second_report_only_fails_the_comparison() {
+        let names = Names { figures: &[], short: &[] };
+        let with = |verdict: Option<bool>| {
+            let mut report = report(100.0, 1_000.0);
+            let verdict = verdict.map(|ok| {
+                let counts = [("lost".to_owned(), u64::from(!ok)), ("altered".to_owned(), 0)].into();
+                let examples = if ok { Vec::new() } else { vec!["lost: veh-00001/7/1".to_owned()] };
+                ("G1".to_owned(), Verdict { ok, checked: 5, counts, examples })
+            });
+            report.verdicts.extend(verdict);
+            report
+        };
+        let conditions = ["trip_p99_ms>+10%".parse().unwrap()];
+        let compare = |a, b| Comparison::new(&with(a), &with(b), &conditions, &names);
+        for a in [None, Some(true)] {
+            let comparison = compare(a, Some(false));
+            assert!(!comparison.is_ok() && comparison.verdicts.values().all(|verdict| verdict.ok));
+            assert_eq!(comparison.failed(), ["verdict G1 of b: FAILED (1 lost; lost: veh-00001/7/1)"]);
+            let before = if a.is_none() { "none" } else { "ok" };
+            let line = format!("differs: verdict G1: {before} | FAILED (1 lost; lost: veh-00001/7/1)\n");
+            assert!(comparison.to_string().contains(&line), "{comparison}");
+        }
+        // It had failed before, or is mended.
+        for (a, b) in
+            [(Some(false), Some(false)), (Some(false), Some(true)), (Some(true), None), (Some(true), Some(true))]
+        {
+            assert!(compare(a, b).is_ok(), "{a:?} {b:?}");
+        }
+        assert!(compare(Some(false), Some(true)).to_string().contains("lost: veh-00001/7/1) | ok\n"));
+        assert!(!compare(Some(false), Some(false)).to_string().contains("differs"), "the same in both");
+        assert_eq!(told(&Verdict::default()), "FAILED (0 checked)");
     }
 }

@@ -6,6 +6,7 @@
 
 mod identity;
 mod nameless;
+mod times;
 mod told;
 
 use std::{
@@ -14,33 +15,29 @@ use std::{
 };
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
 use report::Report;
 use service::Error;
 use telemetry::{
-    Identity, UnixMillis, VehicleId,
+    Identity, VehicleId,
     kafka_topic::{self, header},
 };
 
 use self::{
     identity::{identity, source},
     nameless::Nameless,
+    times::Times,
     told::{fill, text},
 };
-use super::{Cases, Config, Found, kafka, timeline::Timeline};
+use super::{Cases, Config, Found, kafka};
 use crate::{
     by_seq::BySeq,
     ledger::{self, Ledger},
     outbox::Key,
 };
 
-/// Longer times count as a day, ms.
-const LONGEST_MS: u64 = 24 * 3_600_000;
-
 /// What one topic, or two, hold of what a ledger knows.
 pub struct Comparison<'a> {
     ledger: &'a Ledger,
-    late_ms: u64,
     /// Every boot of a vehicle, by its number, of which the ledger has a reading.
     boots: HashSet<(u32, u32)>,
     /// Copies of each reading.
@@ -76,10 +73,6 @@ pub struct Facts {
     pub duplicates: u64,
     /// First copies behind a later reading of the same vehicle, in one partition.
     pub reordered: u64,
-    /// First copies that Kafka has later than allowed.
-    pub late: u64,
-    /// First copies whose timestamp lies before the time at which they were due: clocks disagree.
-    pub early: u64,
     /// Records whose timestamp is the append's (the topic's `message.timestamp.type`), not the producer's.
     pub append_stamped: u64,
     /// Acknowledged readings that are nowhere.
@@ -94,16 +87,14 @@ pub struct Facts {
     pub foreign: u64,
     /// Acknowledged readings.
     pub acknowledged: u64,
-    /// Readings of the ledger that were neither acknowledged nor given up.
+    /// Readings of the ledger that were neither acknowledged nor given up, sent or not.
     pub unacknowledged: u64,
     /// Those among them that are there all the same.
     pub unacknowledged_but_stored: u64,
-    /// Readings that left a full outbox.
+    /// Readings that left a full outbox, sent or not.
     pub given_up: u64,
-    /// From the time at which a reading was due to Kafka's timestamp of its first copy, ms.
-    pub latency_ms: Histogram<u64>,
-    /// The same, over time.
-    timeline: Timeline,
+    /// How long they took.
+    pub times: Times,
 }
 
 impl<'a> Comparison<'a> {
@@ -130,6 +121,8 @@ impl<'a> Comparison<'a> {
                 }
             }
         }
+        // Nothing of it may be there, and what is all the same was invented, not another run's.
+        boots.extend(ledger.unsent.iter().filter_map(|unsent| Some((unsent.vehicle, unsent.boot?))));
         let facts = Facts {
             records: 0,
             found: 0,
@@ -138,8 +131,6 @@ impl<'a> Comparison<'a> {
             refused_acknowledged: Cases::default(),
             duplicates: 0,
             reordered: 0,
-            late: 0,
-            early: 0,
             append_stamped: 0,
             lost: Cases::default(),
             altered: Cases::default(),
@@ -149,10 +140,9 @@ impl<'a> Comparison<'a> {
             unacknowledged: 0,
             unacknowledged_but_stored: 0,
             given_up: 0,
-            latency_ms: Histogram::new_with_bounds(1, LONGEST_MS, 3)?,
-            timeline: Timeline::new(LONGEST_MS)?,
+            times: Times::new(late_ms)?,
         };
-        Ok(Self { ledger, late_ms, boots, copies: BySeq::default(), nameless, latest: HashMap::new(), facts })
+        Ok(Self { ledger, boots, copies: BySeq::default(), nameless, latest: HashMap::new(), facts })
     }
 
     /// Takes in a record; those of a partition in the order of their offsets.
@@ -208,22 +198,13 @@ impl<'a> Comparison<'a> {
         } else {
             *latest = (boot, seq);
         }
-        self.time(sent.scheduled, found.place.timestamp);
+        self.facts.times.found(sent.scheduled, found.place.timestamp, found.append_stamped);
     }
 
     /// Whether that vehicle has sent just this under that name: well-formed, a payload may still name another one, and
     /// be refused for it.
     fn sent(&self, vehicle: &VehicleId, boot: u32, seq: u64, found: &Found<'_>) -> bool {
         self.ledger.get(vehicle.as_str(), Key::Seq { boot, seq }).is_some_and(|sent| sent.hash == found.place.hash)
-    }
-
-    fn time(&mut self, scheduled: UnixMillis, timestamp: UnixMillis) {
-        let after = timestamp.saturating_sub(scheduled);
-        self.facts.early += u64::from(after < 0);
-        let after = u64::try_from(after).unwrap_or(0);
-        self.facts.late += u64::from(after > self.late_ms);
-        self.facts.latency_ms.saturating_record(after);
-        self.facts.timeline.record(scheduled, after);
     }
 
     /// Looks for everything that was acknowledged.
@@ -245,6 +226,9 @@ impl<'a> Comparison<'a> {
             };
             facts.found += u64::from(there);
             facts.refused += u64::from(refused);
+            if !there && !refused {
+                facts.times.missing(sent.scheduled, self.ledger.latest);
+            }
             facts.given_up += u64::from(sent.given_up);
             if sent.acked.is_some() {
                 facts.acknowledged += 1;
@@ -256,6 +240,13 @@ impl<'a> Comparison<'a> {
             } else if !sent.given_up {
                 facts.unacknowledged += 1;
                 facts.unacknowledged_but_stored += u64::from(there);
+            }
+        }
+        for unsent in &self.ledger.unsent {
+            let count = if unsent.given_up { &mut facts.given_up } else { &mut facts.unacknowledged };
+            *count += 1;
+            if let Some(scheduled) = unsent.scheduled {
+                facts.times.missing(scheduled, self.ledger.latest);
             }
         }
         self.facts

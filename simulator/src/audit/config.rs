@@ -26,13 +26,17 @@ pub struct Config {
     /// exists. An acknowledged reading that is well-formed and stands there only is not found: it fails the audit.
     #[arg(long, env = "MOTORCADE_AUDIT_DEAD_LETTER_TOPIC", value_name = "NAME")]
     pub dead_letter_topic: Option<String>,
-    /// A reading is late if Kafka's timestamp is more than this after the time at which it was due, ms.
+    /// A reading is late if Kafka appended it more than this after the time at which it was due, ms, or has not got it
+    /// though it was older than this when the run ended. Latency until in Kafka needs a topic with
+    /// message.timestamp.type=LogAppendTime: where the producer stamps, nobody can tell what was late.
     #[arg(long, env = "MOTORCADE_AUDIT_LATE_MS", value_name = "MS", default_value_t = 1_000)]
     pub late_ms: u64,
     /// Fails the audit if this comes true of a figure of its report: 'duplicated>0'; separated by commas, or several
     /// times. Short names: lost, refused (well-formed, and a dead letter only), altered, invented, foreign (of vehicles
     /// or boots that the ledger does not know: another run's), duplicated, reordered, late, given_up, unacknowledged,
-    /// p50_ms, p90_ms, p99_ms, p999_ms, max_ms (due until in Kafka). A figure that was not measured fails.
+    /// p50_ms, p90_ms, p99_ms, p999_ms, max_ms (due until in Kafka; a reading that is not there counts with the age that
+    /// it had when the run ended). A figure that was not measured fails: late and these times need a topic with
+    /// message.timestamp.type=LogAppendTime; elsewhere there is schedule_to_stamp_p99_ms, due until the producer's stamp.
     #[arg(long, env = "MOTORCADE_AUDIT_FAIL_IF", value_name = "CONDITION", value_delimiter = ',')]
     pub fail_if: Vec<Condition>,
     /// File for the report, JSON.

@@ -47,8 +47,9 @@ const SHORT: [(&str, &str); 15] = [
 
 /// All figures.
 pub(super) fn known() -> Vec<String> {
-    let percentiles = PERCENTILES.iter().map(|(percentile, _)| *percentile).chain(["max"]);
-    let latencies = percentiles.map(|p| format!("schedule_to_kafka_{p}_ms"));
+    let percentiles = || PERCENTILES.iter().map(|(percentile, _)| *percentile).chain(["max"]);
+    let until = |until: &'static str| percentiles().map(move |p| format!("schedule_to_{until}_{p}_ms"));
+    let latencies = until("kafka").chain(until("stamp"));
     FIGURES.iter().map(|name| (*name).to_owned()).chain(latencies).collect()
 }
 

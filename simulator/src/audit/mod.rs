@@ -283,6 +283,9 @@ pub fn compare(stored: &Stored, ledger: &Ledger) -> Report {
         ..Report::default()
     };
     look_for_what_was_sent(stored, ledger, &mut report);
+    let given_up = ledger.unsent.iter().filter(|unsent| unsent.given_up).count() as u64;
+    report.given_up += given_up;
+    report.unacked_at_end += ledger.unsent.len() as u64 - given_up;
     look_at_what_is_stored(stored, ledger, &mut report);
     let bad = [
         &report.lost,

@@ -75,7 +75,12 @@ fn what_was_sent_and_stored_is_fine() {
     let report = compare(&stored, &ledger);
     assert!(report.ok, "{report:?}");
     assert_eq!((report.duplicates, report.reorderings), (1, 1));
-    assert_eq!((report.unacked_at_end, report.unacked_but_stored), (3, 2));
+    assert_eq!((report.unacked_at_end, report.unacked_but_stored, report.given_up), (3, 2, 0));
+    // What was never sent is unacknowledged or given up too.
+    let unsent = |given_up| ledger::Unsent { vehicle: 0, boot: Some(7), scheduled: None, given_up };
+    ledger.unsent = [true, false, false].map(unsent).into();
+    let report = compare(&stored, &ledger);
+    assert_eq!((report.unacked_at_end, report.given_up), (5, 1));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use telemetry::{PayloadHash, UnixMillis, VehicleId};
 
-use super::{Ledger, NEVER, Packed, create};
+use super::{Ledger, NEVER, Packed, Unsent, create};
 use crate::{
     frame::{self, Fields},
     outbox::Key,
@@ -20,12 +20,18 @@ use crate::{
 const VEHICLES: u8 = 16;
 const READINGS: u8 = 17;
 const ACKNOWLEDGED: u8 = 18;
+/// Given up, by earlier versions: without when it was due.
 const LEFT_UNACKNOWLEDGED: u8 = 19;
+const GIVEN_UP: u8 = 20;
+const NEVER_SENT: u8 = 21;
+const ENDED: u8 = 22;
 
 /// Entries leave when so many bytes have come together; a frame holds four times as many.
 const BLOCK: usize = 256 * 1024;
 /// Acknowledgements of successive seqs within so many ms become one range.
 const TOGETHER_MS: u32 = 10;
+/// Readings in one entry of those that were never sent, so that a frame keeps its length.
+const MOST_IN_ENTRY: usize = 4_096;
 
 /// The open file of a worker. Times are ms after `began`.
 #[derive(Debug)]
@@ -36,6 +42,7 @@ pub(crate) struct BatchWriter {
     readings: Vec<u8>,
     acknowledged: Vec<u8>,
     given_up: Vec<u8>,
+    never_sent: Vec<u8>,
     /// Vehicle, first seq, last seq, when.
     open: Option<(u32, u32, u32, u32)>,
 }
@@ -59,7 +66,8 @@ impl BatchWriter {
             });
             file.write_all(&head)?;
         }
-        Ok(Self { file, boot, began, readings: Vec::new(), acknowledged: Vec::new(), given_up: Vec::new(), open: None })
+        let [readings, acknowledged, given_up, never_sent] = [const { Vec::new() }; 4];
+        Ok(Self { file, boot, began, readings, acknowledged, given_up, never_sent, open: None })
     }
 
     /// A reading that was due at `due` and is written to its socket `after` ms later, for the first time.
@@ -92,10 +100,25 @@ impl BatchWriter {
         }
     }
 
-    /// A reading left a full outbox.
-    pub(crate) fn given_up(&mut self, vehicle: u32, seq: u32) -> io::Result<()> {
-        [vehicle, seq].iter().for_each(|n| self.given_up.extend(n.to_le_bytes()));
+    /// A reading that was due at `due` left a full outbox, sent or not.
+    pub(crate) fn given_up(&mut self, vehicle: u32, seq: u32, due: u32) -> io::Result<()> {
+        [vehicle, seq, due].iter().for_each(|n| self.given_up.extend(n.to_le_bytes()));
         if self.given_up.len() >= BLOCK { self.write() } else { Ok(()) }
+    }
+
+    /// The run ends, and these successive readings of a vehicle, from `seq` on, were never sent; `dues`: when each was
+    /// due.
+    pub(crate) fn never_sent(&mut self, vehicle: u32, seq: u32, dues: &[u32]) -> io::Result<()> {
+        let mut seq = seq;
+        for dues in dues.chunks(MOST_IN_ENTRY) {
+            let n = u32::try_from(dues.len()).unwrap_or(u32::MAX);
+            [vehicle, seq, n].iter().chain(dues).for_each(|n| self.never_sent.extend(n.to_le_bytes()));
+            seq += n;
+            if self.never_sent.len() >= BLOCK {
+                self.write()?;
+            }
+        }
+        Ok(())
     }
 
     /// Hands everything to the kernel, readings first.
@@ -106,7 +129,8 @@ impl BatchWriter {
         let all = [
             (READINGS, &mut self.readings),
             (ACKNOWLEDGED, &mut self.acknowledged),
-            (LEFT_UNACKNOWLEDGED, &mut self.given_up),
+            (GIVEN_UP, &mut self.given_up),
+            (NEVER_SENT, &mut self.never_sent),
         ];
         for (kind, entries) in all.into_iter().filter(|(_, entries)| !entries.is_empty()) {
             frame::append(&mut block, |body| {
@@ -120,8 +144,17 @@ impl BatchWriter {
         self.file.write_all(&block)
     }
 
-    pub(crate) fn close(mut self) -> io::Result<()> {
+    /// The run has ended, at `at`.
+    pub(crate) fn close(mut self, at: u32) -> io::Result<()> {
         self.write()?;
+        let mut end = Vec::new();
+        frame::append(&mut end, |body| {
+            body.u8(ENDED);
+            body.u32(self.boot);
+            body.i64(self.began);
+            body.u32(at);
+        });
+        self.file.write_all(&end)?;
         self.file.sync_all()
     }
 }
@@ -144,6 +177,10 @@ impl Batch {
             return Some(());
         }
         let (boot, began) = (fields.u32()?, fields.i64()?);
+        if kind == ENDED {
+            ledger.latest = ledger.latest.max(began + UnixMillis::from(fields.u32()?));
+            return Some(());
+        }
         while !fields.is_empty() {
             let number = *self.numbers.get(usize::try_from(fields.u32()?).ok()?)?;
             let key = |seq: u32| Key::Seq { boot, seq: seq.into() };
@@ -168,7 +205,18 @@ impl Batch {
                     let (to, at) = (fields.u32()?, began + UnixMillis::from(fields.u32()?));
                     (seq..=to).for_each(|seq| ledger.acked(number, key(seq), at));
                 }
-                LEFT_UNACKNOWLEDGED => ledger.given_up(number, key(seq)),
+                LEFT_UNACKNOWLEDGED => ledger.given_up(number, key(seq), None),
+                GIVEN_UP => {
+                    let due = began + UnixMillis::from(fields.u32()?);
+                    ledger.given_up(number, key(seq), Some(due));
+                }
+                NEVER_SENT => {
+                    for _ in 0..fields.u32()? {
+                        let scheduled = Some(began + UnixMillis::from(fields.u32()?));
+                        let unsent = Unsent { vehicle: number, boot: Some(boot), scheduled, given_up: false };
+                        ledger.unsent.push(unsent);
+                    }
+                }
                 _ => return None,
             }
         }
@@ -200,10 +248,9 @@ mod tests {
             }
         }
         writer.sent(0, 1, 0, 0, PayloadHash(1)).unwrap();
-        writer.given_up(0, 1).unwrap();
-        writer.given_up(0, 99).unwrap();
+        writer.given_up(0, 1, 0).unwrap();
         writer.acknowledged(0, 100, 1).unwrap();
-        writer.close().unwrap();
+        writer.close(90_000).unwrap();
         let ledger = ledger::read(dir.path()).unwrap();
         assert_eq!((ledger.len(), ledger.torn_bytes), (20_001, 0));
         for seq in seqs {
@@ -216,6 +263,42 @@ mod tests {
         }
         assert!(ledger.get("veh-00005", Key::Seq { boot: 7, seq: 1 }).unwrap().given_up);
         assert_eq!(ledger.acked_unsent, (vec!["veh-00005/7/100".to_owned()], 1));
+        assert_eq!((ledger.unsent.len(), ledger.latest), (0, BEGAN + 90_000));
+    }
+
+    #[test]
+    fn what_was_never_sent_is_in_the_ledger_with_the_times_at_which_it_was_due() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = writer(dir.path());
+        writer.sent(1, 1, 4, 3, PayloadHash(1)).unwrap();
+        writer.given_up(1, 1, 4).unwrap();
+        writer.given_up(1, 2, 5).unwrap();
+        // More than one entry, and more than a block.
+        let dues: Vec<_> = (0..100_000).collect();
+        writer.never_sent(0, 8, &dues).unwrap();
+        writer.never_sent(1, 3, &[6]).unwrap();
+        writer.write().unwrap();
+        // As earlier versions wrote it.
+        let mut old = Vec::new();
+        frame::append(&mut old, |body| {
+            body.u8(LEFT_UNACKNOWLEDGED);
+            body.u32(7);
+            body.i64(BEGAN);
+            body.u32(1);
+            body.u32(9);
+        });
+        writer.file.write_all(&old).unwrap();
+        let ledger = ledger::read(dir.path()).unwrap();
+        assert_eq!((ledger.len(), ledger.torn_bytes, ledger.latest), (1, 0, BEGAN + 7));
+        let unsent = |vehicle, due: Option<u32>, given_up| {
+            let scheduled = due.map(|due| BEGAN + i64::from(due));
+            Unsent { vehicle, boot: Some(7), scheduled, given_up }
+        };
+        let mut all = vec![unsent(1, Some(5), true)];
+        all.extend(dues.iter().map(|due| unsent(0, Some(*due), false)));
+        all.extend([unsent(1, Some(6), false), unsent(1, None, true)]);
+        assert!(ledger.unsent == all, "{:?}", ledger.unsent.len());
+        assert!(ledger.get("veh-00009", Key::Seq { boot: 7, seq: 1 }).unwrap().given_up);
     }
 
     #[test]

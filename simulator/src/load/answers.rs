@@ -144,7 +144,7 @@ impl Engine {
     }
 
     /// Ms after the time at which the ledger's clock begins.
-    fn ledger_time(&self) -> u32 {
+    pub(super) fn ledger_time(&self) -> u32 {
         let wall = self.time(self.after_start_us().unwrap_or(0));
         u32::try_from(wall - self.plan.began).unwrap_or(0)
     }

@@ -13,7 +13,7 @@ use telemetry::UnixMillis;
 use super::{
     arrivals::Arrivals,
     counts::{Counts, Stage, Stages, count},
-    outbox::{Rules, Settled},
+    outbox::Rules,
     payload::Payloads,
     plan::Plan,
     schedule::Schedule,
@@ -178,14 +178,14 @@ impl Engine {
         self.due(vehicle).is_some_and(|due| due <= self.now_us())
     }
 
-    fn offer(&mut self, vehicle: &mut Vehicle, number: u32, due_us: u64) {
+    pub(super) fn offer(&mut self, vehicle: &mut Vehicle, number: u32, due_us: u64) {
         self.quota -= 1;
         vehicle.made += 1;
         self.counts.last_made_us = self.after_start_us().unwrap_or(0);
-        if let Some(Settled { seq, due_us }) = vehicle.outbox.offer(&mut self.rules, due_us) {
-            let age_us = self.after_start_us().unwrap_or(0).saturating_sub(due_us);
+        if let Some(left) = vehicle.outbox.offer(&mut self.rules, due_us) {
+            let age_us = self.after_start_us().unwrap_or(0).saturating_sub(left.due_us);
             self.stages.record(Stage::Unanswered, age_us);
-            self.enter(|ledger| ledger.given_up(number, seq));
+            self.enter_given_up(number, left);
         }
     }
 

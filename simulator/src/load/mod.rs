@@ -21,6 +21,7 @@ mod counts;
 mod crew;
 mod deadlines;
 mod engine;
+mod entries;
 mod figures;
 mod link;
 mod machine;

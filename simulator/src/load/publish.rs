@@ -77,7 +77,7 @@ impl Engine {
         self.counts.skewed += u64::from(self.plan.troubles.skew_ms(vehicle.place, due_us) != 0);
         if self.ledger.is_some() {
             let hash = PayloadHash::of(&self.payload);
-            let due = u32::try_from(self.time(due_us) - self.plan.began).unwrap_or(u32::MAX);
+            let due = self.due_in_ledger(due_us);
             let after = self.after_start_us().unwrap_or(0).saturating_sub(due_us) / 1_000;
             let after = u32::try_from(after).unwrap_or(u32::MAX - 1);
             self.enter(|ledger| ledger.sent(number, seq, due, after, hash));

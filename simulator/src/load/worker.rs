@@ -118,7 +118,7 @@ impl Worker {
 
     fn run(mut self) -> anyhow::Result<()> {
         let failure = self.drive().err().map(|error| format!("{error:#}"));
-        let closed = self.engine.ledger.take().map_or(Ok(()), BatchWriter::close);
+        let closed = self.engine.close_ledger(&self.vehicles);
         let failure = failure.or_else(|| closed.err().map(|error| format!("the ledger can't be written: {error}")));
         if self.alone {
             return Ok(());

@@ -13,15 +13,13 @@ pub(super) fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts:
     report.parameters.insert("late_ms".into(), config.late_ms.into());
     for (name, value) in [
         ("verified_vehicles", ledger.vehicles().len() as u64),
-        ("verified_readings", ledger.len() as u64),
+        ("verified_readings", verified(ledger)),
         ("kafka_records", facts.records),
         ("found_readings", facts.found),
         ("dead_letter_readings", facts.dead_letters),
         ("refused_readings", facts.refused),
         ("duplicate_records", facts.duplicates),
         ("reordered_readings", facts.reordered),
-        ("late_readings", facts.late),
-        ("early_readings", facts.early),
         ("scattered_vehicles", scattered),
         ("append_stamped_records", facts.append_stamped),
         ("acknowledged_readings", facts.acknowledged),
@@ -36,8 +34,7 @@ pub(super) fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts:
     ] {
         report.count(name, value);
     }
-    report.latency_in_ms("schedule_to_kafka", &facts.latency_ms);
-    report.series.extend(facts.timeline.series());
+    facts.times.fill(report);
     let contradictions = ledger.ambiguous.1 + ledger.acked_unsent.1;
     let cases = [
         ("lost", &facts.lost),
@@ -59,18 +56,17 @@ pub(super) fn fill(report: &mut Report, config: &Config, ledger: &Ledger, facts:
 }
 
 pub(super) fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u64) -> String {
-    let ms = |p: &str| report.figures.get(&format!("schedule_to_kafka_{p}_ms")).copied().unwrap_or(0.0);
     let examples = &report.verdicts["G1"].examples;
-    let stamp = if facts.append_stamped > 0 { "append" } else { "producer" };
+    let late = facts.times.late().map_or_else(|| "late not measured".to_owned(), |late| format!("{late} late"));
     format!(
         "{} vehicles, {} readings in the ledger: {} acknowledged, {} unacknowledged ({} of them stored), {} given up\n\
          {} records in Kafka, {} of other runs: {} readings found, {} refused, {} duplicates, {} reordered, \
-         {} late, \
+         {late}, \
          {scattered} vehicles in several partitions\n\
-         schedule to Kafka ({stamp}'s timestamp), ms: p50 {:.0}  p90 {:.0}  p99 {:.0}  p999 {:.0}  max {:.0}\n\
+         {}\n\
          lost {}, altered {}, invented {}: {}{}{}{}",
         ledger.vehicles().len(),
-        ledger.len(),
+        verified(ledger),
         facts.acknowledged,
         facts.unacknowledged,
         facts.unacknowledged_but_stored,
@@ -81,12 +77,7 @@ pub(super) fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u
         facts.refused,
         facts.duplicates,
         facts.reordered,
-        facts.late,
-        ms("p50"),
-        ms("p90"),
-        ms("p99"),
-        ms("p999"),
-        ms("max"),
+        facts.times.text(report),
         facts.lost.count,
         facts.altered.count,
         facts.invented.count,
@@ -95,6 +86,11 @@ pub(super) fn text(ledger: &Ledger, facts: &Facts, report: &Report, scattered: u
         examples.join("; "),
         conditions(report),
     ) + &torn(ledger)
+}
+
+/// Sent or not.
+fn verified(ledger: &Ledger) -> u64 {
+    (ledger.len() + ledger.unsent.len()) as u64
 }
 
 /// What the ledger lacks. Nobody can tell what stood there.

@@ -1,5 +1,6 @@
 //! One reading in the outbox of a load vehicle, in 24 bytes.
 
+use super::Outbox;
 use crate::outbox::Resent;
 
 /// No time at all.
@@ -74,6 +75,16 @@ impl State {
 
     pub(super) fn because(&mut self, why: Resent) {
         self.0 = (self.0 & !WHY) | ((why as u16) << WHY_SHIFT);
+    }
+}
+
+impl Outbox {
+    /// What was never sent: the seq of the first reading, and when each one was due, µs after the start of the load.
+    /// Readings are first sent in the order of their seqs, so these stand last, without a gap.
+    pub(in crate::load) fn never_sent(&self) -> Option<(u32, impl Iterator<Item = u64>)> {
+        let unsent = self.slots.iter().rev().take_while(|slot| !slot.state.is(SENT_BEFORE)).count();
+        let rest = self.slots.range(self.slots.len() - unsent..);
+        Some((rest.clone().next()?.seq, rest.map(|slot| slot.due_us)))
     }
 }
 
