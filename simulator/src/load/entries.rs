@@ -39,7 +39,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{self, batch::BatchWriter},
-        load::{Config, engine::Start, worker},
+        load::{Config, engine::Start, outbox::Rules},
         vehicle::vehicle_id,
     };
 
@@ -57,7 +57,7 @@ mod tests {
         let arguments = ["load", "--vehicles", "2", "--interval-ms", "10", "--outbox-records", "3"];
         let mut plan = Arguments::parse_from(arguments).config.plan(0, &[], BEGAN);
         plan.manners.window = 1;
-        let rules = worker::rules(&plan);
+        let rules = Rules::of(&plan);
         let vehicle = |place| Vehicle::new(vehicle_id(place + 1), place, place + 1, &rules, &plan.manners, 0);
         let mut vehicles: Vec<_> = [0, 1].map(vehicle).into();
         let ledger = BatchWriter::create(dir.path(), [1, 2].into_iter().map(vehicle_id), plan.boot, BEGAN).unwrap();
