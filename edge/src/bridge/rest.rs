@@ -48,13 +48,14 @@ impl Beat {
 
     /// `arrived`: messages since the last call.
     fn see(&mut self, arrived: u64, now: Instant) {
-        let passed = now.saturating_duration_since(self.last).as_secs_f64();
+        let passed = now.saturating_duration_since(self.last).as_secs_f64() / MEMORY;
         self.last = now;
-        // The exact decay of a burst: nothing is divided by the time that passed, which may be next to nothing.
-        let kept = (-passed / MEMORY).exp();
+        let kept = (-passed).exp();
+        // They came evenly since the last call, and the earlier ones have faded already. After next to no time: all at once.
+        let fresh = if passed > 1e-6 { (1.0 - kept) / passed } else { 1.0 };
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 messages")]
         let arrived = arrived as f64;
-        self.rate = self.rate * kept + arrived / MEMORY;
+        self.rate = self.rate * kept + arrived * fresh / MEMORY;
     }
 
     fn length(&self) -> Duration {
@@ -158,8 +159,9 @@ mod tests {
     fn a_beat_gets_longer_where_little_would_gather_in_it() {
         assert_eq!(at(0), 4 * SHORTEST);
         assert_eq!(at(4_500), 4 * SHORTEST);
-        let middle = at(8_000).as_secs_f64() * 1_000.0;
-        assert!((5.0..6.0).contains(&middle), "{middle} ms");
+        let middle = at(7_000).as_secs_f64() * 1_000.0;
+        assert!((7.1..7.2).contains(&middle), "{middle} ms");
+        assert!((3.5..3.6).contains(&(at(10_000).as_secs_f64() * 1_000.0)));
         assert_eq!(at(20_000), SHORTEST);
     }
 
