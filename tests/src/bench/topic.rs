@@ -1,6 +1,9 @@
 //! The Kafka topics of a bench: made with the append's time in every record, counted, timed and emptied.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rdkafka::{
@@ -148,7 +151,15 @@ fn append_time(consumer: &BaseConsumer, partition: i32, offset: i64) -> Result<i
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(TELEMETRY, partition, Offset::Offset(offset))?;
     consumer.assign(&list)?;
-    let message = consumer.poll(ANSWER).context("no record came")??;
+    let deadline = Instant::now() + ANSWER;
+    let message = loop {
+        match consumer.poll(deadline.saturating_duration_since(Instant::now())).context("no record came")? {
+            Ok(message) => break message,
+            // It may be of a time when Kafka was away, and be told only now.
+            Err(error) if Instant::now() >= deadline => return Err(error.into()),
+            Err(_) => {}
+        }
+    };
     let time = match message.timestamp() {
         rdkafka::Timestamp::LogAppendTime(ms) => Ok(ms),
         other => Err(anyhow!("a record has {other:?} instead of the append's time")),
