@@ -240,7 +240,8 @@ impl<R: Release> Edge<R> {
     fn rest(&mut self, step: &Step, until: Option<Instant>) {
         let now = Instant::now();
         let catching_up = self.spooling.as_ref().is_some_and(Spooling::is_on);
-        let at_work = self.books.tracker.in_hand() > 0 || !self.session.written() || catching_up;
+        let undecoded = self.may_listen() && self.session.has_undecoded();
+        let at_work = self.books.tracker.in_hand() > 0 || !self.session.written() || catching_up || undecoded;
         // What failed waits for what waits for room.
         let failed = self.failed.front().filter(|_| self.waiting.is_empty()).map(|(at, _)| *at);
         let commands = self.downlink.wake_at(now, unix_millis()).filter(|_| self.session.connected());

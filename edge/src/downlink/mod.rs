@@ -92,7 +92,7 @@ impl Downlink {
             lost.for_each(|number| self.open.uncertain(number, now));
         } else {
             drop(lost);
-            self.open.all_gone();
+            self.open.all_gone(now);
         }
         self.flight.connected(receive_maximum);
         if self.reader.is_none() {

@@ -263,13 +263,14 @@ impl Open {
         }
     }
 
-    /// The broker knows no vehicle any more: everything waits for births.
-    pub(crate) fn all_gone(&mut self) {
+    /// The broker knows no vehicle any more: what was published waits for births.
+    pub(crate) fn all_gone(&mut self, now: Instant) {
         self.online.clear();
-        for (_, number) in mem::take(&mut self.due) {
-            if let Some(entry) = self.commands.get_mut(&number) {
-                entry.due_at = None;
-            }
+        self.due.clear();
+        for (number, entry) in &mut self.commands {
+            // What was read meanwhile has never left: its vehicle may have been back before us, and be silent.
+            entry.due_at = (!entry.published_before).then_some(now);
+            self.due.extend(entry.due_at.map(|at| (at, *number)));
         }
     }
 

@@ -20,6 +20,7 @@ struct Life {
     name: Name,
     deadline: i64,
     unanswered: u32,
+    was_published: bool,
     due_at: Option<u64>,
     /// Tells which of two that are due at one moment is first.
     since: usize,
@@ -49,7 +50,14 @@ impl Model {
         self.records.push(Record { place, name, is_open: true });
         let Some(name) = name else { return };
         if !self.lives.iter().any(|life| life.name == name) {
-            self.lives.push(Life { name, deadline, unanswered: 0, due_at: Some(now), since: self.records.len() });
+            self.lives.push(Life {
+                name,
+                deadline,
+                unanswered: 0,
+                was_published: false,
+                due_at: Some(now),
+                since: self.records.len(),
+            });
         }
         self.expire(wall);
     }
@@ -102,6 +110,11 @@ impl Model {
         self.lives.iter_mut().filter(|life| life.name.0 == vehicle).for_each(|life| life.due_at = None);
     }
 
+    pub(super) fn all_gone(&mut self, now: u64) {
+        self.online.clear();
+        self.lives.iter_mut().for_each(|life| life.due_at = (!life.was_published).then_some(now));
+    }
+
     pub(super) fn uncertain(&mut self, name: Name, now: u64) {
         self.lives.iter_mut().filter(|life| life.name == name).for_each(|life| life.due_at = Some(now));
     }
@@ -117,6 +130,7 @@ impl Model {
                 let again_at = now + (pause << life.unanswered.min(16)).min(longest);
                 life.due_at = online.contains(&life.name.0).then_some(again_at);
                 life.unanswered += 1;
+                life.was_published = true;
                 life.name
             })
             .collect()

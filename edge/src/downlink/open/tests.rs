@@ -129,8 +129,8 @@ proptest! {
                     model.gone(whose);
                 }
                 Op::AllGone => {
-                    open.all_gone();
-                    (0..4).for_each(|whose| model.gone(whose));
+                    open.all_gone(now);
+                    model.all_gone(now_ms);
                 }
                 Op::Uncertain(name) => {
                     let number = open.by_name.get(&(Uuid::from_u128(name.1.into()), vehicle(name.0))).copied();
@@ -278,6 +278,10 @@ fn a_command_for_a_vehicle_that_nobody_has_heard_of_is_published_once() {
     open.born("veh-1", start);
     assert_eq!(publish(&mut open, start).len(), 1);
     assert!(open.next_due(start + PAUSE).is_some(), "it is here");
+    // The broker restarts, and a command is read before we are back.
+    open.add(at(0, 1), Some(command((2, 2), i64::MAX)), start, 0);
+    open.all_gone(start);
+    assert_eq!(publish(&mut open, start + LONGEST_PAUSE), [("veh-2".to_owned(), 2)]);
 }
 
 #[test]
