@@ -103,7 +103,12 @@ pub fn of_fleet(figures: &Figures, vehicles: f64, rate: f64) -> Vec<Goal> {
         goal("connections per second while they connect", "ramp_connections_per_s", false, 3_000.0),
         // Readings are due at fixed times: what is missing to the rate is rounding at the ends.
         goal("readings per second that Kafka took while the rate was held", "held_per_s", false, 0.99 * rate),
-        goal("memory of the load per connected vehicle, bytes", "load_memory_per_vehicle_bytes", true, 2_048.0),
+        goal(
+            "most memory of the load per vehicle, beside outboxes, bytes",
+            "load_memory_per_vehicle_bytes",
+            true,
+            2_048.0,
+        ),
         goal("acknowledged readings lost", "lost_readings", true, 0.0),
         goal("readings that vehicles gave up", "given_up_readings", true, 0.0),
         goal("readings left in the vehicles' outboxes", "in_outbox_readings", true, 0.0),

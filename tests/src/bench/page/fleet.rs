@@ -26,7 +26,7 @@ const LINES: [(&str, &str); 20] = [
     ("CPU of the load itself, µs/reading", "load_cpu_us"),
     ("memory of an edge for each vehicle, bytes", "edge_memory_per_vehicle_bytes"),
     ("memory of mosquitto for each vehicle, bytes", "mosquitto_memory_per_vehicle_bytes"),
-    ("memory of the load for each vehicle, bytes", "load_memory_per_vehicle_bytes"),
+    ("most memory of the load for each vehicle, beside outboxes, bytes", "load_memory_per_vehicle_bytes"),
     ("acks for each reading", "acks_per_reading"),
     ("p99.9 from due to Kafka's append, ms", "latency_p999_ms"),
 ];
