@@ -131,7 +131,8 @@ impl Session {
 
     /// Whether something came that was not decoded. The socket may have no news of it any more.
     pub(crate) fn has_undecoded(&mut self) -> bool {
-        matches!(&mut self.link, Link::Up(up) if !up.wire.inbox().is_empty())
+        let Link::Up(up) = &mut self.link else { return false };
+        !up.wire.inbox().is_empty()
     }
 
     /// The number of the connection and its socket, if there is one, for a poll.
