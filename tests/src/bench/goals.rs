@@ -70,24 +70,45 @@ const AIMS: [Aim; 7] = [
         "puback",
         "latency_p99_ms",
         true,
-        10.0,
+        // Below 10: Kafka tells whole milliseconds.
+        9.9,
     ),
     Aim("memory of the edge while Kafka is away at 5,000/s, MB", "outage", "ack", "bridge_peak_mb", true, 60.0),
     Aim("growth of that memory, MB per minute", "outage", "ack", "bridge_growth_mb_per_min", true, 1.0),
 ];
 
+/// The bridge that was the fastest without loss where the goals were set, if it is measured as a peer of this name. A
+/// machine's speed is in both.
+const BESIDE: &str = "telegraf";
+
+/// Goals beside it, by words, row, figure and bound: where they were set it took 41 µs at 5,000/s, and 20 µs at 62,000
+/// messages/s draining a backlog.
+const SHARES: [(&str, &str, &str, bool, f64); 3] = [
+    ("CPU of the edge per message at 5,000/s, as a share of telegraf's", "paced-5000", "bridge_cpu_us", true, 0.37),
+    ("CPU of the edge per message, draining a backlog, as a share of telegraf's", "drain", "bridge_cpu_us", true, 0.3),
+    ("messages per second, draining a backlog, as a multiple of telegraf's", "drain", "throughput_per_s", false, 1.6),
+];
+
 /// The goals of the edge, as these rows have them.
 pub fn of_edge(rows: &[Row]) -> Vec<Goal> {
-    let goal = |Aim(what, row, judge, figure, at_most, bound): &Aim| {
+    let median = |contender: &str, row: &str, judge: &str, figure: &str| {
         let case = rows.iter().find(|measured| {
             let case = &measured.case;
-            (case.contender.as_str(), case.row.as_str(), case.judge.as_str()) == (MOTORCADE, row, judge)
+            (case.contender.as_str(), case.row.as_str(), case.judge.as_str()) == (contender, row, judge)
                 && case.form == "change-200"
         });
-        let measured = case.and_then(|row| row.median(figure));
+        case.and_then(|row| row.median(figure))
+    };
+    let beside = |(what, row, figure, at_most, bound): &(&str, &str, &str, bool, f64)| {
+        let theirs = median(BESIDE, row, "puback", figure).filter(|theirs| *theirs > 0.0)?;
+        let measured = median(MOTORCADE, row, "puback", figure).map(|ours| ours / theirs);
+        Some(Goal { what: (*what).to_owned(), bound: *bound, at_most: *at_most, measured })
+    };
+    let goal = |Aim(what, row, judge, figure, at_most, bound): &Aim| {
+        let measured = median(MOTORCADE, row, judge, figure);
         Goal { what: (*what).to_owned(), bound: *bound, at_most: *at_most, measured }
     };
-    AIMS.iter().map(goal).collect()
+    AIMS.iter().map(goal).chain(SHARES.iter().filter_map(beside)).collect()
 }
 
 /// The goals of the fleet, as these figures have them: so many vehicles, at this rate.
@@ -139,6 +160,29 @@ mod tests {
         }
         let reached: Vec<_> = of_edge(&rounds.rows()).iter().map(Goal::reached).collect();
         assert_eq!(reached, [Some(true), Some(false), Some(false), None, None, None, None]);
+    }
+
+    #[test]
+    fn a_slow_machine_does_not_change_what_is_reached_beside_another_bridge() {
+        let mut rounds = Rounds::default();
+        for (row, contender, us, rate) in [
+            ("paced-5000", MOTORCADE, 30.0, 5_000.0),
+            ("paced-5000", BESIDE, 82.0, 5_000.0),
+            ("drain", MOTORCADE, 13.0, 50_000.0),
+            ("drain", BESIDE, 40.0, 32_000.0),
+        ] {
+            let case = Case {
+                row: row.into(),
+                form: "change-200".into(),
+                judge: "puback".into(),
+                contender: contender.into(),
+            };
+            let figures = [("bridge_cpu_us", us), ("throughput_per_s", rate)];
+            rounds.add(&case, figures.map(|(name, value)| (name.to_owned(), value)).into());
+        }
+        let goals = of_edge(&rounds.rows());
+        let reached: Vec<_> = goals[AIMS.len()..].iter().map(Goal::reached).collect();
+        assert_eq!(reached, [Some(true), Some(false), Some(false)]);
     }
 
     #[test]
