@@ -1,5 +1,6 @@
 //! `make BENCHMARKS.md`: the page out of the reports, with nothing in it that they do not hold.
 
+mod chaos;
 mod edge;
 mod fleet;
 mod table;
@@ -52,9 +53,7 @@ pub fn page(edge: Option<&Read>, fleet: Option<&Read>, chaos: Option<&Read>) -> 
         page.push_str(&fleet::section(fleet));
     }
     if let Some(chaos) = chaos {
-        page.push_str("\n## Chaos\n\n");
-        page.push_str(&circumstances(chaos, "make chaos"));
-        page.push_str(&verdicts(chaos));
+        page.push_str(&chaos::section(chaos));
     }
     page
 }
