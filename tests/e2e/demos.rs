@@ -14,7 +14,7 @@ use serde_json::Value;
 use tests::{
     poll,
     process::{Program, build_executables, executables, run},
-    scenario::room,
+    scenario::{room, whole_room},
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -32,7 +32,7 @@ fn target() -> PathBuf {
 /// Runs it to its end; fails unless every verdict holds. The verdict on alarms.
 async fn alarms(name: &'static str, flags: &[&str]) -> Value {
     build_executables().unwrap();
-    let _room = room().await;
+    let _room = whole_room().await;
     let folder = target().join("e2e").join(name);
     let program = Program::new(name, "demo", ["--folder", folder.to_str().unwrap(), "--report", name]);
     let ended = tokio::time::timeout(AT_MOST, run(&program.with(flags))).await;

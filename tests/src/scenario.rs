@@ -19,12 +19,19 @@ use crate::{
     stack::{Role, Stack},
 };
 
-/// The machine's room: two runs side by side. None takes more than half of two cores, and most of them mostly wait.
-static ROOM: Semaphore = Semaphore::const_new(2);
+/// Runs side by side: most of them mostly wait.
+const SIDE_BY_SIDE: u32 = 2;
+/// The machine's room.
+static ROOM: Semaphore = Semaphore::const_new(SIDE_BY_SIDE as usize);
 
 /// Room for one run.
 pub async fn room() -> SemaphorePermit<'static> {
     ROOM.acquire().await.expect("never closed")
+}
+
+/// Room for one run that trains a model against the clock: nothing runs beside it.
+pub async fn whole_room() -> SemaphorePermit<'static> {
+    ROOM.acquire_many(SIDE_BY_SIDE).await.expect("never closed")
 }
 
 /// Subscribers of every scenario.
