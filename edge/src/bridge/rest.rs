@@ -27,8 +27,8 @@ const PLENTY: usize = 64 * 1024;
 /// Messages that a beat should gather: Kafka gets a request per partition and beat, and a request costs more than
 /// a message.
 const GATHER: f64 = 35.0;
-/// How much longer than the shortest a beat gets for that: at the default of 3.5 ms, 14 ms from 5,000 messages/s down.
-const STRETCH: f64 = 4.0;
+/// How much longer than the shortest a beat gets for that: at the default of 3.5 ms, 7 ms from 7,000 messages/s down.
+const STRETCH: f64 = 2.0;
 /// Over this time the rate of arrivals is smoothed, s.
 const MEMORY: f64 = 0.1;
 
@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_beat_gets_longer_where_little_would_gather_in_it() {
-        assert_eq!(at(0), 4 * SHORTEST);
-        assert_eq!(at(4_500), 4 * SHORTEST);
-        let middle = at(7_000).as_secs_f64() * 1_000.0;
-        assert!((7.1..7.2).contains(&middle), "{middle} ms");
+        assert_eq!(at(0), 2 * SHORTEST);
+        assert_eq!(at(7_000), 2 * SHORTEST);
+        let middle = at(8_000).as_secs_f64() * 1_000.0;
+        assert!((5.4..5.6).contains(&middle), "{middle} ms");
         assert!((3.5..3.6).contains(&(at(10_000).as_secs_f64() * 1_000.0)));
         assert_eq!(at(20_000), SHORTEST);
     }
@@ -172,6 +172,6 @@ mod tests {
         beat.see(10_000, start);
         assert_eq!(beat.length(), SHORTEST);
         beat.see(0, start + Duration::from_secs(1));
-        assert_eq!(beat.length(), 4 * SHORTEST);
+        assert_eq!(beat.length(), 2 * SHORTEST);
     }
 }

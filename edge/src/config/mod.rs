@@ -114,7 +114,7 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_EDGE_COMPRESSION", value_name = "NAME", default_value = "lz4")]
     pub compression: Compression,
     /// While there is work the loop looks at its sockets this often, µs, instead of being woken by each packet: less
-    /// costs CPU, more costs latency. At most 100,000. Up to four times as long where fewer than 35 messages would gather.
+    /// costs CPU, more costs latency. At most 100,000. Up to twice as long where fewer than 35 messages would gather.
     #[arg(long, env = "MOTORCADE_EDGE_BEAT_US", value_name = "US", default_value_t = 3_500)]
     pub beat_us: u32,
     /// How long the start waits for the MQTT broker and for Kafka, each, ms. With --spool Kafka gets 2,000 ms at most: the

@@ -41,7 +41,12 @@ pub(super) async fn live(rig: &mut Rig, planned: &Planned, settings: &Settings) 
         rig.warm(&rig.lead_in(planned.rate, pace)).await?;
     }
     let drain = if planned.judge == Judge::Ack { ACK_DRAIN } else { PUBACK_DRAIN };
-    let load = Load { judge: planned.judge, drain, ..rig.lead_in(planned.rate * times.load_s, pace) };
+    let load = Load {
+        judge: planned.judge,
+        window: speed::window(planned.judge),
+        drain,
+        ..rig.lead_in(planned.rate * times.load_s, pace)
+    };
     let running = rig.load(&load, Some(&rig.ledger())).await?;
     rig.wait_for(1, Duration::from_secs(30)).await.context("the first record")?;
     let began = Instant::now();

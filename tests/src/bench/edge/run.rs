@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::{
     Settings, ceiling, faults, outage,
-    plan::{Kind, Planned, plan},
+    plan::{FAULT_RATE, Kind, Planned, plan},
     speed,
 };
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 
 /// Warms what stays from row to row: Kafka's machine code above all.
 const WARM_UP: u64 = 100_000;
+/// And then at a steady rate, for small batches take other ways, s.
+const WARM_UP_S: u64 = 15;
 
 /// Measures everything that `settings` ask for and writes the report.
 ///
@@ -37,6 +39,9 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
     let mut rig = Rig::start(&settings.folder, &settings.programs, settings.seed).await?;
     let edge = rig.launch_ready(&Contender::Motorcade, &[]).await?;
     rig.warm(&rig.lead_in(if settings.quick { WARM_UP / 5 } else { WARM_UP }, Pace::Blast)).await?;
+    if !settings.quick {
+        rig.warm(&rig.lead_in(FAULT_RATE * WARM_UP_S, Pace::Rate(FAULT_RATE))).await?;
+    }
     crate::bench::rig::end(edge, nix::sys::signal::Signal::SIGTERM).await?;
 
     let (mut rounds, mut failed) = (Rounds::default(), Vec::new());

@@ -34,7 +34,18 @@ pub(super) fn load_of(rig: &Rig, planned: &Planned, settings: &Settings) -> Load
         Pace::Blast => settings.messages,
     };
     let drain = if planned.judge == Judge::Ack { DRAIN } else { ARRIVE_WITHIN };
-    Load { form: planned.form.to_owned(), judge: planned.judge, drain, ..rig.lead_in(messages, pace) }
+    let load = Load { form: planned.form.to_owned(), judge: planned.judge, drain, ..rig.lead_in(messages, pace) };
+    // A blast is as fast as the windows allow: a large one would only show how long a queue can get.
+    Load { window: if pace == Pace::Blast { load.window } else { window(planned.judge) }, ..load }
+}
+
+/// How many readings a vehicle may have unacknowledged. Our own acks come for many readings at once, and after a fault
+/// for more: with less than vehicles have by default, latency would be of waiting for them.
+pub(super) fn window(judge: Judge) -> u32 {
+    match judge {
+        Judge::Ack => 1_000,
+        Judge::Puback => 100,
+    }
 }
 
 /// Paced and blast: readings come while the bridge runs.

@@ -201,8 +201,7 @@ fn faults(rows: &[Row]) -> Option<String> {
                  when it was killed is gone for every bridge, and *own acks* shows what Motorcade's acknowledgement is \
                  for. Repeats are harmless: every reading has an identity. mosquitto 2.0 puts a whole window of a backlog in \
                  flight for every PUBACK that it takes, and writes before it takes the next: a bridge that reads fast is \
-                 sent far more than its receive maximum, and all of that again after it was killed. Vehicles of these rows \
-                 have a window of 100 readings: where they wait for our own acks after a fault, latencies are of that wait.\n\n";
+                 sent far more than its receive maximum, and all of that again after it was killed.\n\n";
     not_empty(table).map(|table| format!("{words}{table}"))
 }
 
