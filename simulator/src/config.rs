@@ -92,6 +92,9 @@ pub struct Config {
     /// With --faults prevalence: the largest share of all vehicle-hours in which there is a fault [default: 0.01].
     #[arg(long, env = "MOTORCADE_SIMULATOR_FAULT_SHARE", value_name = "X")]
     pub fault_share: Option<f64>,
+    /// How large faults get, against the sizes that `faults` lists; at most 4 [default: 1].
+    #[arg(long, env = "MOTORCADE_SIMULATOR_FAULT_SEVERITY", value_name = "X")]
+    pub fault_severity: Option<f64>,
     /// When faults begin at the earliest, simulated ms after the start [default: 0].
     #[arg(long, env = "MOTORCADE_SIMULATOR_FAULTS_FROM_MS", value_name = "MS")]
     pub faults_from_ms: Option<u64>,
@@ -218,6 +221,10 @@ impl Config {
         if !(share > 0.0 && share <= 0.5) {
             return usage("fault-share", format!("{share} is not above 0 and at most 0.5"));
         }
+        let severity = self.fault_severity.unwrap_or(1.0);
+        if !(0.01..=4.0).contains(&severity) {
+            return usage("fault-severity", format!("{severity} is not between 0.01 and 4"));
+        }
         if self.faults() == Faults::Demo && self.world() != World::default() {
             let detail = "demo is for electric vehicles of the classic cycle; take prevalence".to_owned();
             return usage("faults", detail);
@@ -253,6 +260,7 @@ impl Config {
         let (some, prevalence) = (self.faults() != Faults::None, self.faults() == Faults::Prevalence);
         [
             (self.fault_share.is_some(), prevalence, "fault-share", "prevalence"),
+            (self.fault_severity.is_some(), some, "fault-severity", "demo or prevalence"),
             (self.faults_from_ms.is_some(), some, "faults-from-ms", "demo or prevalence"),
             (self.faults_for_ms.is_some(), some, "faults-for-ms", "demo or prevalence"),
         ]
@@ -269,6 +277,12 @@ impl Config {
     /// The largest share of all vehicle-hours in which there is a fault.
     pub(crate) fn fault_share(&self) -> f64 {
         self.fault_share.unwrap_or(0.01)
+    }
+
+    /// How large faults get, percent of the table's sizes.
+    pub(crate) fn fault_percent(&self) -> u16 {
+        // Checked to be at most 4.
+        (self.fault_severity.unwrap_or(1.0) * 100.0).round() as u16
     }
 
     /// When faults begin at the earliest, simulated ms after the start.
@@ -318,77 +332,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Arguments {
-        #[command(flatten)]
-        config: Config,
-    }
-
-    fn verdict(arguments: &[&str]) -> Result<(), String> {
-        let parsed =
-            Arguments::try_parse_from(["simulator"].iter().chain(arguments)).map_err(|error| error.to_string())?;
-        parsed.config.validate().map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn what_can_not_be_used_is_refused_with_the_name_of_the_flag() {
-        assert_eq!(verdict(&[]), Ok(()));
-        assert_eq!(verdict(&["--drivetrain", "mixed", "--cycle", "wltp", "--faults", "prevalence"]), Ok(()));
-        let error = verdict(&["--drivetrain", "combustion", "--faults", "demo"]).unwrap_err();
-        assert!(error.contains("--faults"), "{error}");
-        assert_eq!(verdict(&["--start", "2025-10-09T08:53:20Z", "--speed", "60", "--encoding", "protobuf"]), Ok(()));
-        for (flag, value) in [
-            ("--mqtt", "localhost"),
-            ("--mqtt", "mqtt://localhost:1883"),
-            ("--mqtt", "::1:1883"),
-            ("--vehicles", "0"),
-            ("--speed", "NaN"),
-            ("--speed", "0"),
-            ("--start", "4102444799999"),
-            ("--start", "1000"),
-            ("--start", "yesterday"),
-            ("--encoding", "xml"),
-            ("--window", "0"),
-            ("--interval-ms", "0"),
-            ("--probe-max-ms", "5"),
-            ("--faults", "many"),
-            ("--drivetrain", "steam"),
-            ("--cycle", "nedc"),
-            ("--mqtt-password-file", "/nowhere/{vehicle}"),
-        ] {
-            let error = verdict(&[flag, value]).unwrap_err();
-            assert!(error.contains(flag), "{flag} {value}: {error}");
-        }
-        for share in ["0", "NaN"] {
-            let error = verdict(&["--faults", "prevalence", "--fault-share", share]).unwrap_err();
-            assert!(error.contains("--fault-share"), "{share}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_flag_that_says_nothing_is_refused_with_what_it_needs() {
-        for (arguments, flag, needs) in [
-            (&["--fault-share", "0.1"][..], "--fault-share", "--faults prevalence"),
-            (&["--faults", "demo", "--fault-share", "0.1"], "--fault-share", "--faults prevalence"),
-            (&["--faults-from-ms", "5"], "--faults-from-ms", "--faults demo or prevalence"),
-            (&["--faults-for-ms", "5"], "--faults-for-ms", "--faults demo or prevalence"),
-        ] {
-            let error = verdict(arguments).unwrap_err();
-            assert!(error.contains(&format!("{flag}: says nothing without {needs}")), "{arguments:?}: {error}");
-        }
-        // What belongs to them is there, or turned off on purpose; and an empty truth is one.
-        for arguments in [
-            &["--faults", "prevalence", "--fault-share", "0.1", "--faults-from-ms", "5", "--faults-for-ms", "5"][..],
-            &["--faults", "demo", "--faults-from-ms", "5", "--faults-for-ms", "5"],
-            &["--faults", "none", "--fault-share", "0.1", "--faults-from-ms", "5", "--faults-for-ms", "5"],
-            &["--truth", "truth.jsonl"],
-        ] {
-            assert_eq!(verdict(arguments), Ok(()), "{arguments:?}");
-        }
-    }
-}
+mod tests;

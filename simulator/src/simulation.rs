@@ -141,7 +141,7 @@ fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
     let from = start.saturating_add(ms(config.faults_from_ms()));
     let to = from.saturating_add(ms(config.faults_for_ms()));
     let fleet = FleetSeed { seed: config.seed, start };
-    match config.faults() {
+    let plan = match config.faults() {
         Faults::None => FaultPlan::none(),
         Faults::Demo => FaultPlan::demo(fleet, config.indices(), from, to),
         Faults::Prevalence => FaultPlan::prevalence(&Prevalence {
@@ -151,7 +151,8 @@ fn plan(config: &Config, start: UnixMillis) -> FaultPlan {
             span: from..to,
             share: config.fault_share(),
         }),
-    }
+    };
+    plan.sized(config.fault_percent())
 }
 
 fn target(config: &Config, credentials: &Arc<Credentials>, vehicle: VehicleId, boot: u32) -> Result<Target, Error> {

@@ -54,7 +54,8 @@ impl Truth {
     /// The line of one fault in a fleet of a world.
     pub fn of(fault: &Fault, world: World) -> Self {
         let severity = fault.kind.severity();
-        let (largest, unit) = severity.effect.magnitude();
+        let (of_table, unit) = severity.effect.magnitude();
+        let largest = of_table * fault.size();
         let corners = fault.corners().into_iter();
         let course =
             corners.map(|fault::Corner { time, strength }| Corner { time, strength, magnitude: strength * largest });
@@ -67,9 +68,9 @@ impl Truth {
             to: fault.to,
             full_from: fault.full_from(),
             severity: match fault.course {
-                Course::Onset => severity.text.to_owned(),
-                // It takes its own time, not that of the table.
-                Course::Episode { .. } => format!("{largest} {unit}"),
+                Course::Onset if fault.percent == 100 => severity.text.to_owned(),
+                // It takes its own time, or has its own size, not that of the table.
+                _ => format!("{largest} {unit}"),
             },
             course: course.collect(),
             unit: unit.to_owned(),

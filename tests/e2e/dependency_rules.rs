@@ -8,6 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("detector", &["telemetry"]),
+    ("evaluation", &[]),
     ("service", &[]),
     ("report", &[]),
     ("motorcade-edge", &["telemetry", "service"]),
@@ -47,7 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must stay pure: nothing that opens a socket or runs a task.
-const PURE: &[&str] = &["telemetry", "detector"];
+const PURE: &[&str] = &["telemetry", "detector", "evaluation"];
 const IMPURE: &[&str] = &["tokio", "rdkafka", "rumqttc", "mongodb", "axum", "tokio-tungstenite", "reqwest"];
 
 /// Each vendor's crate stays in these crates.

@@ -84,10 +84,18 @@ impl Effects {
         for fault in faults {
             let strength = fault.strength(time);
             if strength > 0.0 {
-                sum.add(fault.kind.severity().effect, strength);
+                sum.add(fault.kind.severity().effect, strength * fault.size());
             }
         }
-        sum
+        sum.possible()
+    }
+
+    /// Nothing loses more than all of it, whatever the size of a fault; of heat something always finds its way.
+    fn possible(mut self) -> Self {
+        for share in [&mut self.radiator, &mut self.jacket, &mut self.coolant, &mut self.alternator, &mut self.speed] {
+            *share = share.max(0.02);
+        }
+        self
     }
 
     /// Share of the coolant's flow that is left: below three quarters of the coolant the pump draws air.

@@ -216,10 +216,17 @@ pub struct Fault {
     pub to: UnixMillis,
     /// How it grows and heals between the two.
     pub course: Course,
+    /// How large it gets, percent of the size in its kind's row of the table.
+    pub percent: u16,
 }
 
 impl Fault {
-    /// How strong it is at a moment, 0 (not there) to 1.
+    /// What it does at its full strength, against the table's row: 1 is as large.
+    pub fn size(&self) -> f64 {
+        f64::from(self.percent) / 100.0
+    }
+
+    /// How strong it is at a moment, 0 (not there) to 1, whatever its size.
     pub fn strength(&self, time: UnixMillis) -> f64 {
         let age_ms = time.saturating_sub(self.from);
         self.course.strength(self.kind.severity().onset, age_ms, self.to.saturating_sub(self.from))

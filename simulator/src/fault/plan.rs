@@ -55,9 +55,16 @@ impl FaultPlan {
             let share = f64::from(below(&mut draws, 1 << 20)) / f64::from(1 << 20);
             let begin = from + ((at as f64 + share) * slot) as i64;
             let kind = FaultKind::DEMO[at % FaultKind::DEMO.len()];
-            faults.push(Fault { kind, vehicle_index, from: begin, to, course: Course::Onset });
+            faults.push(Fault { kind, vehicle_index, from: begin, to, course: Course::Onset, percent: 100 });
         }
         Self::of(faults)
+    }
+
+    /// The same faults at the same times, each this much (percent) of the size in the table.
+    #[must_use]
+    pub fn sized(mut self, percent: u16) -> Self {
+        self.faults.iter_mut().for_each(|fault| fault.percent = percent);
+        self
     }
 
     /// All faults, ascending by vehicle.

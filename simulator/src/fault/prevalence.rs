@@ -162,7 +162,14 @@ impl Planned {
             Bursts { period_ms, on_ms: (period_ms / 6).max(1) }
         });
         let course = Course::Episode { grow_ms: part(habit.grow), heal_ms: part(habit.heal), bursts };
-        self.faults.push(Fault { kind: habit.kind, vehicle_index, from: when.start, to: when.end, course });
+        self.faults.push(Fault {
+            kind: habit.kind,
+            vehicle_index,
+            from: when.start,
+            to: when.end,
+            course,
+            percent: 100,
+        });
         self.taken.entry(vehicle_index).or_default().push(when);
     }
 

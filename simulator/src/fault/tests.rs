@@ -33,7 +33,7 @@ fn faults_grow_or_come_and_go() {
 fn a_fault_of_no_age_and_no_fault_are_healthy() {
     assert_eq!(Effects::at(&[], 0), Effects::default());
     for kind in FaultKind::ALL {
-        let fault = Fault { kind, vehicle_index: 1, from: 0, to: i64::MAX, course: Course::Onset };
+        let fault = Fault { kind, vehicle_index: 1, from: 0, to: i64::MAX, course: Course::Onset, percent: 100 };
         assert_eq!(Effects::at(&[fault], -1), Effects::default(), "{kind}");
         let full = Effects::at(&[fault], kind.severity().onset.full_after_ms() * 10);
         let intermittent = matches!(kind.severity().onset, Onset::Intermittent { .. });
@@ -44,7 +44,7 @@ fn a_fault_of_no_age_and_no_fault_are_healthy() {
 #[test]
 fn faults_are_half_open_and_of_their_vehicle() {
     let course = Course::Episode { grow_ms: 0, heal_ms: 0, bursts: None };
-    let fault = Fault { kind: FaultKind::BrakeDrag, vehicle_index: 7, from: 1_000, to: 2_000, course };
+    let fault = Fault { kind: FaultKind::BrakeDrag, vehicle_index: 7, from: 1_000, to: 2_000, course, percent: 100 };
     assert_eq!([999, 1_000, 1_999, 2_000].map(|time| fault.strength(time)), [0.0, 1.0, 1.0, 0.0]);
     let later = Fault { from: 5_000, to: 6_000, ..fault };
     let plan = FaultPlan::of(vec![later, fault, Fault { vehicle_index: 3, ..fault }]);

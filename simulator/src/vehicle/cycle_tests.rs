@@ -168,6 +168,7 @@ fn the_physics_does_not_depend_on_when_it_is_read() {
         from: NOON + 600_000,
         to: NOON + 7_200_000,
         course: crate::fault::Course::Episode { grow_ms: 3_000_000, heal_ms: 900_000, bursts: None },
+        percent: 100,
     };
     for drivetrains in [Drivetrains::Electric, Drivetrains::Combustion] {
         for faults in

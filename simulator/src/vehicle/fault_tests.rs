@@ -25,7 +25,7 @@ fn vehicle(index: u32, world: World) -> Vehicle {
 /// A fault that grows within 10 min, stays until the third hour, and heals.
 fn episode(kind: FaultKind, vehicle_index: u32, bursts: Option<Bursts>) -> Fault {
     let course = Course::Episode { grow_ms: 600_000, heal_ms: 300_000, bursts };
-    Fault { kind, vehicle_index, from: START, to: START + 3 * HOUR_MS, course }
+    Fault { kind, vehicle_index, from: START, to: START + 3 * HOUR_MS, course, percent: 100 }
 }
 
 /// The signals that ever differ between a vehicle with these faults and its healthy twin, with the largest

@@ -147,7 +147,14 @@ fn sizes() -> Vec<Size> {
         let full = kind.severity().onset;
         let broken: Vec<_> = (1001..=1000 + JUDGED)
             .map(|index| {
-                let fault = Fault { kind, vehicle_index: index, from: START, to: i64::MAX, course: Course::Onset };
+                let fault = Fault {
+                    kind,
+                    vehicle_index: index,
+                    from: START,
+                    to: i64::MAX,
+                    course: Course::Onset,
+                    percent: 100,
+                };
                 drive(11, index, steps, &[fault])
             })
             .collect();

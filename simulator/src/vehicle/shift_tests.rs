@@ -103,7 +103,7 @@ fn shifts(drivetrain: Drivetrain) -> Vec<Shift> {
     let mut shifts = Vec::new();
     for kind in FaultKind::WORKSHOP.into_iter().filter(|kind| kind.befalls(world(drivetrain).model(1))) {
         let course = Course::Episode { grow_ms: 0, heal_ms: 0, bursts: None };
-        let fault = |vehicle_index| Fault { kind, vehicle_index, from: START, to: i64::MAX, course };
+        let fault = |vehicle_index| Fault { kind, vehicle_index, from: START, to: i64::MAX, course, percent: 100 };
         let broken: Vec<_> =
             (FIRST_JUDGED..FIRST_JUDGED + JUDGED).map(|index| drive(drivetrain, index, &[fault(index)])).collect();
         let mut signals = kind.severity().signals.to_vec();

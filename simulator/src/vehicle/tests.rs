@@ -156,7 +156,8 @@ fn a_fault_moves_its_signals_and_leaves_the_unrelated_ones_alone() {
         let mut healthy = Vehicle::new(fleet(2), index);
         let mut broken = healthy.clone();
         let mut moved = BTreeSet::new();
-        let fault = Fault { kind, vehicle_index: index, from: START, to: i64::MAX, course: Course::Onset };
+        let fault =
+            Fault { kind, vehicle_index: index, from: START, to: i64::MAX, course: Course::Onset, percent: 100 };
         for n in 1..=180 {
             let time = START + n * 10_000;
             let expected = healthy.step(time, &[]);

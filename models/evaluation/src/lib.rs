@@ -1,0 +1,53 @@
+//! How good a detector is, judged from scores and labels alone. Pure.
+//!
+//! - [`average_precision`]: the area under the curve of precision over recall, reading by reading;
+//! - [`vus_pr`]: the same with labels that fade out around each event, averaged over how far they do;
+//! - [`events`]: which events were found, how soon, and how many alarms were false;
+//! - [`rate_interval`]: what a count of alarms says about their rate.
+//!
+//! There is no point-adjusted F1 here: under it random scores look excellent (Kim et al., AAAI 2022).
+
+mod curve;
+pub mod events;
+mod interval;
+mod volume;
+
+pub use curve::average_precision;
+pub use interval::{Interval, rate_interval};
+pub use volume::vus_pr;
+
+/// One vehicle's scores and labels, reading by reading.
+#[derive(Debug, Clone, Copy)]
+pub struct Series<'a> {
+    /// Larger is more anomalous. NaN: not scored, which counts as the least of all scores.
+    pub scores: &'a [f32],
+    /// Whether something was wrong at that reading; as many as scores.
+    pub labels: &'a [bool],
+}
+
+impl Series<'_> {
+    /// Runs of wrong readings, first to last.
+    fn runs(&self) -> Vec<std::ops::RangeInclusive<usize>> {
+        let mut runs = Vec::new();
+        let mut from = None;
+        for (at, wrong) in self.labels.iter().enumerate() {
+            match (from, wrong) {
+                (None, true) => from = Some(at),
+                (Some(first), false) => {
+                    runs.push(first..=at - 1);
+                    from = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(first) = from {
+            runs.push(first..=self.labels.len() - 1);
+        }
+        runs
+    }
+}
+
+/// A score with its place in the order: NaN below everything.
+fn ordered(score: f32) -> f32 {
+    if score.is_nan() { f32::NEG_INFINITY } else { score }
+}
