@@ -1,3 +1,5 @@
+//! Flags: what is refused, and with which words.
+
 use clap::Parser;
 
 use super::*;
