@@ -221,7 +221,7 @@ impl Config {
         if !(share > 0.0 && share <= 0.5) {
             return usage("fault-share", format!("{share} is not above 0 and at most 0.5"));
         }
-        let severity = self.fault_severity.unwrap_or(1.0);
+        let severity = self.fault_severity();
         if !(0.01..=4.0).contains(&severity) {
             return usage("fault-severity", format!("{severity} is not between 0.01 and 4"));
         }
@@ -279,10 +279,15 @@ impl Config {
         self.fault_share.unwrap_or(0.01)
     }
 
-    /// How large faults get, percent of the table's sizes.
+    /// How large faults get, against the table's sizes.
+    fn fault_severity(&self) -> f64 {
+        self.fault_severity.unwrap_or(1.0)
+    }
+
+    /// The same in percent.
     pub(crate) fn fault_percent(&self) -> u16 {
         // Checked to be at most 4.
-        (self.fault_severity.unwrap_or(1.0) * 100.0).round() as u16
+        (self.fault_severity() * 100.0).round() as u16
     }
 
     /// When faults begin at the earliest, simulated ms after the start.

@@ -16,6 +16,8 @@
 //! Close codes: 4000–4499 come again (4001 shutdown, 4002 silent, 4008 slow), 4500–4999 don't (4501 token, 4502
 //! malformed).
 
+mod client;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -31,15 +33,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cloud_log::History;
-use serde::Deserialize;
 use serde_json::json;
-use telemetry::{
-    event::{AlertEvent, AlertId},
-    kafka_topic::ALERTS,
-};
+use telemetry::{event::AlertEvent, kafka_topic::ALERTS};
 use tokio::sync::watch;
-use uuid::Uuid;
 
+use self::client::{From, FromClient, Named};
 use crate::{
     auth,
     commands::{self, Bucket, CommandRequest},
@@ -59,46 +57,6 @@ const CHUNK: usize = 64;
 const SNAPSHOT_PAGE: usize = 100;
 /// Commands of one connection: per second, and in a burst.
 const COMMANDS: (f64, f64) = (20.0, 40.0);
-
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum FromClient {
-    Hello {
-        #[serde(default)]
-        token: Option<String>,
-        #[serde(default)]
-        from: From,
-        #[serde(default)]
-        epoch: Option<String>,
-    },
-    Command {
-        id: Uuid,
-        alert: AlertId,
-        action: String,
-        actor: String,
-        #[serde(default)]
-        note: Option<String>,
-        #[serde(default)]
-        outcome: Option<String>,
-    },
-    Pong,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(untagged)]
-enum From {
-    Offset(i64),
-    Named(Named),
-    #[default]
-    Nothing,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Named {
-    Snapshot,
-    Head,
-}
 
 /// Why a connection ended.
 enum End {
@@ -388,27 +346,6 @@ impl Connection {
                 // A client that takes nothing does not take this either.
                 tokio::time::timeout(Duration::from_secs(1), self.socket.send(frame)).await.ok();
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hello_names_where_to_begin() {
-        for (text, expected) in [
-            (r#"{"type":"hello"}"#, From::Nothing),
-            (r#"{"type":"hello","from":"snapshot"}"#, From::Named(Named::Snapshot)),
-            (r#"{"type":"hello","from":"head"}"#, From::Named(Named::Head)),
-            (r#"{"type":"hello","from":41}"#, From::Offset(41)),
-        ] {
-            let Ok(FromClient::Hello { from, .. }) = serde_json::from_str(text) else { panic!("{text}") };
-            assert_eq!(from, expected);
-        }
-        for bad in [r#"{"type":"hello","from":"middle"}"#, r#"{"type":"what"}"#, "{}"] {
-            assert!(serde_json::from_str::<FromClient>(bad).is_err(), "{bad}");
         }
     }
 }
