@@ -15,7 +15,7 @@ SERVICES = target/debug/services
 
 .DEFAULT_GOAL := help
 .PHONY: help deps lean-deps build services services-stop services-status demo chaos bench-programs bench-edge bench-fleet \
-	BENCHMARKS.md test lint clean
+	bench-detection BENCHMARKS.md test lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([A-Za-z.-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -56,6 +56,11 @@ bench-edge: bench-programs ## the edge beside other bridges (FLAGS="--peer NAME=
 
 bench-fleet: bench-programs ## 100,000 vehicles, 10,000 readings/s for ten minutes, every one looked for (FLAGS=--help)
 	@target/debug/bench fleet $(FLAGS)
+
+# libtorch is told of the processor before it loads, and each worker computes on one thread.
+bench-detection: lean-deps ## every kind of detector on a simulated fleet, beside simpler ones (FLAGS=--help)
+	cargo build --release -p detection
+	@ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 target/release/detection $(FLAGS)
 
 BENCHMARKS.md: ## write the page out of the last reports
 	@cargo build -q -p tests --bin bench

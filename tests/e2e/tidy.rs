@@ -105,7 +105,7 @@ fn a_vague_name_is_noticed() {
 const READERS: [(&str, &str); 4] = [
     ("tests/", "tests and services take a browser, a JDK and folders from the machine that they run on"),
     ("cloud/motorcade/src/arithmetic.rs", "libtorch takes its settings from the environment, before it is loaded"),
-    ("models/detector/src/detect.rs", "the model card records the arithmetic that libtorch was told to use"),
+    ("models/detector/src/detector.rs", "the model card records the arithmetic that libtorch was told to use"),
     ("cloud/motorcade/src/alerts/mod.rs", "NO_COLOR is every terminal program's convention, not a setting of ours"),
 ];
 

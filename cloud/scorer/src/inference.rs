@@ -1,17 +1,16 @@
 //! The inference thread: libtorch's tensors never leave it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
-use detector::{Detector, Judgement, Query};
+use detector::{Detector, Layout};
 use tokio::sync::{mpsc, oneshot};
 
-/// Windows that are judged at once.
-pub(crate) const MICRO_BATCH: usize = 256;
+use crate::judging::{Judged, Tracks, Work, judge};
 
 enum Order {
-    Load { version: String, artifact: Vec<u8>, reply: oneshot::Sender<Result<()>> },
-    Score { version: String, queries: Vec<Query>, reply: oneshot::Sender<Result<Vec<Option<Judgement>>>> },
+    Load { version: String, artifact: Vec<u8>, reply: oneshot::Sender<Result<Arc<Layout>>> },
+    Judge { work: Vec<Work>, tracks: Tracks, reply: oneshot::Sender<Result<(Vec<Judged>, Tracks)>> },
 }
 
 /// Judges windows on a thread of its own.
@@ -30,20 +29,15 @@ impl Inference {
                 match order {
                     Order::Load { version, artifact, reply } => {
                         let loaded = load(&version, &artifact).map(|detector| {
+                            let layout = Arc::clone(detector.layout());
                             detectors.insert(version, detector);
+                            layout
                         });
                         reply.send(loaded).ok();
                     }
-                    Order::Score { version, queries, reply } => {
-                        let detector = detectors.get(&version).ok_or_else(|| anyhow!("{version} is not loaded"));
-                        let judged = detector.and_then(|detector| {
-                            let mut all = Vec::with_capacity(queries.len());
-                            for batch in queries.chunks(MICRO_BATCH) {
-                                all.extend(detector.score(batch)?);
-                            }
-                            Ok(all)
-                        });
-                        reply.send(judged).ok();
+                    Order::Judge { work, mut tracks, reply } => {
+                        let judged = judge(&detectors, &work, &mut tracks);
+                        reply.send(judged.map(|judged| (judged, tracks))).ok();
                     }
                 }
             }
@@ -52,16 +46,16 @@ impl Inference {
         Ok(Self { orders })
     }
 
-    /// Loads and checks an artefact.
-    pub(crate) async fn load(&self, version: String, artifact: Vec<u8>) -> Result<()> {
+    /// Loads and checks an artefact; its layout.
+    pub(crate) async fn load(&self, version: String, artifact: Vec<u8>) -> Result<Arc<Layout>> {
         let (reply, answer) = oneshot::channel();
         self.ask(Order::Load { version, artifact, reply }, answer).await
     }
 
-    /// Judges windows with a loaded version, in their order.
-    pub(crate) async fn score(&self, version: String, queries: Vec<Query>) -> Result<Vec<Option<Judgement>>> {
+    /// Judges readings, each vehicle's in their order, and gives the tracks back.
+    pub(crate) async fn judge(&self, work: Vec<Work>, tracks: Tracks) -> Result<(Vec<Judged>, Tracks)> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Order::Score { version, queries, reply }, answer).await
+        self.ask(Order::Judge { work, tracks, reply }, answer).await
     }
 
     async fn ask<T>(&self, order: Order, answer: oneshot::Receiver<Result<T>>) -> Result<T> {

@@ -5,6 +5,7 @@
 //! every bit. Output is at least once: after a kill the same scores come again, bit for bit.
 
 mod inference;
+mod judging;
 mod lane;
 mod metrics;
 mod models;

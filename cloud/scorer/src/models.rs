@@ -1,12 +1,14 @@
 //! The scorer's view of `models` and `model-events`: which version is wanted, which scores where.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use cloud_log::{KafkaConfig, OutRecord, Producer, Tail, TailFrom};
+use detector::Layout;
 use service::Error;
 use telemetry::{
     event::ModelEvent,
@@ -26,7 +28,9 @@ pub(crate) struct Models {
     alias: String,
     registry: Registry,
     pub(crate) timeline: Timeline,
-    loaded: HashSet<String>,
+    loaded: HashMap<String, Arc<Layout>>,
+    /// Of windows that no model is there for.
+    layout: Arc<Layout>,
     refused: HashSet<String>,
 }
 
@@ -40,7 +44,8 @@ impl Models {
             alias: alias.to_owned(),
             registry: Registry::default(),
             timeline: Timeline::default(),
-            loaded: HashSet::new(),
+            loaded: HashMap::new(),
+            layout: Arc::new(Layout::default()),
             refused: HashSet::new(),
         };
         // Nothing may be scored before everything that was decided earlier is known.
@@ -69,7 +74,7 @@ impl Models {
 
     /// Whether a version is loaded, now or from before.
     pub(crate) async fn load(&mut self, version: &str, inference: &Inference) -> Result<bool> {
-        if self.loaded.contains(version) {
+        if self.loaded.contains_key(version) {
             return Ok(true);
         }
         // The alias comes after the artefact, but on its own it says nothing: wait for it.
@@ -78,9 +83,9 @@ impl Models {
             return Ok(false);
         }
         match inference.load(version.to_owned(), artifact.to_vec()).await {
-            Ok(()) => {
+            Ok(layout) => {
                 tracing::info!(version, "model loaded");
-                self.loaded.insert(version.to_owned());
+                self.loaded.insert(version.to_owned(), layout);
                 Ok(true)
             }
             Err(error) => {
@@ -90,6 +95,25 @@ impl Models {
                 Ok(false)
             }
         }
+    }
+
+    /// Loads what scores a partition from an offset on.
+    pub(crate) async fn load_from(&mut self, partition: i32, offset: i64, inference: &Inference) -> Result<()> {
+        for version in self.timeline.from(partition, offset) {
+            self.load(&version, inference).await?;
+        }
+        Ok(())
+    }
+
+    /// The layout of the model that scores an offset, or the catalogue's.
+    pub(crate) fn layout_at(&self, partition: i32, offset: i64) -> Arc<Layout> {
+        let of_version = self.timeline.at(partition, offset).and_then(|version| self.loaded.get(version));
+        Arc::clone(of_version.unwrap_or(&self.layout))
+    }
+
+    /// Every layout that windows may have; the catalogue's first.
+    pub(crate) fn layouts(&self) -> Vec<Arc<Layout>> {
+        std::iter::once(&self.layout).chain(self.loaded.values()).cloned().collect()
     }
 
     /// Publishes where a version begins on partitions that have no point for it yet, and reads them back: the

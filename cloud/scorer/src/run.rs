@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     inference::Inference,
+    judging::{Judged, Tracks, Work},
     lane::{Aside, Job, Lane},
     metrics,
     models::Models,
@@ -104,8 +105,10 @@ impl Scorer {
             self.ends.extend(taken.filter_map(|partition| Some((*partition, marks.get(partition)?.1))));
         }
         for (_, partition, offset) in &batch.assigned {
+            self.models.load_from(*partition, *offset, &self.inference).await?;
+            let layouts = self.models.layouts();
             let vehicles =
-                state::restore(&self.config.kafka, *partition).await.context("restore the scorer's state")?;
+                state::restore(&self.config.kafka, &layouts, *partition).await.context("restore the scorer's state")?;
             tracing::info!(partition, offset, vehicles = vehicles.len(), "partition taken over");
             let lane = Lane::new(*partition, *offset, self.config.lateness_ms, vehicles);
             // They were received by another process; here they come in with the state.
@@ -148,6 +151,9 @@ impl Scorer {
 
     async fn take(&mut self, batch: &Batch) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
+        for (partition, lane) in &self.lanes {
+            self.models.load_from(*partition, lane.next, &self.inference).await?;
+        }
         for record in &batch.records {
             let Some(lane) = self.lanes.get_mut(&record.partition) else {
                 tracing::warn!(record.partition, "a record of a partition that is not ours");
@@ -155,7 +161,8 @@ impl Scorer {
             };
             self.tally.received += 1;
             metrics::received(1);
-            match lane.take(record, &mut jobs) {
+            let models = &self.models;
+            match lane.take(record, &|offset| models.layout_at(record.partition, offset), &mut jobs) {
                 Ok(()) => {}
                 Err(Aside::Dropped(Dropped::Duplicate)) => self.discard("duplicate", 1),
                 Err(Aside::Dropped(Dropped::Late)) => self.discard("late", 1),
@@ -170,41 +177,50 @@ impl Scorer {
         Ok(jobs)
     }
 
-    /// Judges in micro-batches, one model at a time, and sends.
+    /// Judges in micro-batches and sends.
     async fn score(&mut self, jobs: Vec<Job>) -> Result<()> {
-        let mut by_model: BTreeMap<String, Vec<Job>> = BTreeMap::new();
+        let (mut asked, mut work, mut tracks) = (Vec::with_capacity(jobs.len()), Vec::new(), Tracks::new());
         let (mut warming_up, mut no_model) = (0, 0);
-        for job in jobs {
+        for mut job in jobs {
             let version = self.models.timeline.at(job.source.partition, job.source.offset);
-            match (version, &job.query) {
+            match (version, job.query.take()) {
                 (None, _) => no_model += 1,
                 (Some(_), None) => warming_up += 1,
-                (Some(version), Some(_)) => by_model.entry(version.to_owned()).or_default().push(job),
+                (Some(version), Some(query)) => {
+                    work.push(Work { version: version.to_owned(), vehicle: job.vehicle.clone(), query });
+                    asked.push(job);
+                }
             }
+        }
+        for lane in self.lanes.values_mut() {
+            lane.lend(work.iter().map(|work| &work.vehicle), &mut tracks);
+        }
+        let versions: Vec<String> = work.iter().map(|work| work.version.clone()).collect();
+        let (judged, mut tracks) = self.inference.judge(work, tracks).await?;
+        for lane in self.lanes.values_mut() {
+            lane.take_back(&mut tracks);
+        }
+        for ((job, version), judged) in asked.into_iter().zip(versions).zip(judged) {
+            let judgement = match judged {
+                Judged::Judgement(judgement) => judgement,
+                Judged::WarmingUp => {
+                    warming_up += 1;
+                    continue;
+                }
+                Judged::NoModel => {
+                    no_model += 1;
+                    continue;
+                }
+            };
+            let (key, ingest) = (job.vehicle.as_str().as_bytes().to_vec(), job.ingest);
+            let score = job.score(&version, judgement);
+            let headers = vec![(header::CONTENT_TYPE.to_owned(), b"application/json".to_vec())];
+            let out = OutRecord::new(SCORES, key, serde_json::to_vec(&score)?);
+            self.producer.send(OutRecord { headers, ..out }).await?;
+            self.unconfirmed.push(ingest);
         }
         self.discard("no_model", no_model);
         self.discard("warming_up", warming_up);
-        for (version, jobs) in by_model {
-            if !self.models.load(&version, &self.inference).await? {
-                tracing::error!(version, windows = jobs.len(), "the model of a switch point can't be loaded");
-                self.discard("no_model", jobs.len() as u64);
-                continue;
-            }
-            let queries = jobs.iter().filter_map(|job| job.query.clone()).collect();
-            let judgements = self.inference.score(version.clone(), queries).await?;
-            for (job, judgement) in jobs.into_iter().zip(judgements) {
-                let Some(judgement) = judgement else {
-                    self.discard("warming_up", 1);
-                    continue;
-                };
-                let (key, ingest) = (job.vehicle.as_str().as_bytes().to_vec(), job.ingest);
-                let score = job.score(&version, judgement);
-                let headers = vec![(header::CONTENT_TYPE.to_owned(), b"application/json".to_vec())];
-                let out = OutRecord::new(SCORES, key, serde_json::to_vec(&score)?);
-                self.producer.send(OutRecord { headers, ..out }).await?;
-                self.unconfirmed.push(ingest);
-            }
-        }
         Ok(())
     }
 

@@ -1,13 +1,13 @@
-//! `scorer-state`: a vehicle's order and window as bytes, and their recovery.
+//! `scorer-state`: a vehicle's order, window and track as bytes, and their recovery.
 //!
 //! Of several states of a vehicle the one with the highest covered offset wins, not the last: a killed process
 //! may write late.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use cloud_log::{History, KafkaConfig, OutRecord};
-use detector::Window;
+use detector::{Layout, Track, Window};
 use telemetry::{Encoding, VehicleId, kafka_topic::SCORER_STATE};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     order::{Order, Placed},
 };
 
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// A vehicle's state.
 pub(crate) fn encode(vehicle: &Vehicle, covered: i64) -> Result<Vec<u8>> {
@@ -37,11 +37,12 @@ pub(crate) fn encode(vehicle: &Vehicle, covered: i64) -> Result<Vec<u8>> {
         put_bytes(&mut bytes, &telemetry::encode(&placed.record, Encoding::Protobuf)?)?;
     }
     put_bytes(&mut bytes, &vehicle.window.to_bytes())?;
+    put_bytes(&mut bytes, &vehicle.track.to_bytes())?;
     Ok(bytes)
 }
 
-/// The state that [`encode`] wrote.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Vehicle> {
+/// The state that [`encode`] wrote. A window of a layout that is not among these begins anew.
+pub(crate) fn decode(layouts: &[Arc<Layout>], bytes: &[u8]) -> Result<Vehicle> {
     let mut rest = bytes;
     let [form, present] = take(&mut rest)?;
     if form != FORM {
@@ -61,11 +62,15 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vehicle> {
         let record = telemetry::decode(take_bytes(&mut rest)?, Encoding::Protobuf, None)?;
         order.waiting.insert((record.boot, record.seq), Placed { record, time, offset });
     }
-    let window = Window::from_bytes(take_bytes(&mut rest)?)?;
+    let window = take_bytes(&mut rest)?;
+    let id = Window::layout_id(window)?;
+    let layout = layouts.iter().find(|layout| layout.id() == id).or(layouts.first()).context("no layout at all")?;
+    let window = Window::from_bytes(Arc::clone(layout), window)?;
+    let track = Track::from_bytes(take_bytes(&mut rest)?)?;
     if !rest.is_empty() {
         bail!("{} bytes too many", rest.len());
     }
-    Ok(Vehicle { order, window, covered, dirty: false })
+    Ok(Vehicle { order, window, track, covered, dirty: false })
 }
 
 /// States of all vehicles that changed; they cover everything below the lane's next offset.
@@ -82,7 +87,11 @@ pub(crate) fn changed(lane: &mut Lane) -> Result<Vec<OutRecord>> {
 }
 
 /// The vehicles of a partition as they were last written.
-pub(crate) async fn restore(kafka: &KafkaConfig, partition: i32) -> Result<HashMap<VehicleId, Vehicle>> {
+pub(crate) async fn restore(
+    kafka: &KafkaConfig,
+    layouts: &[Arc<Layout>],
+    partition: i32,
+) -> Result<HashMap<VehicleId, Vehicle>> {
     let marks = History::watermarks(kafka, SCORER_STATE).await?;
     let (low, high) = *marks.get(&partition).with_context(|| format!("{SCORER_STATE} has no partition {partition}"))?;
     let mut vehicles: HashMap<VehicleId, Vehicle> = HashMap::new();
@@ -91,7 +100,8 @@ pub(crate) async fn restore(kafka: &KafkaConfig, partition: i32) -> Result<HashM
         for record in records {
             let (Some(key), Some(payload)) = (&record.key, &record.payload) else { continue };
             let id = VehicleId::parse(std::str::from_utf8(key)?)?;
-            let found = decode(payload).with_context(|| format!("{SCORER_STATE}/{partition}/{}", record.offset))?;
+            let found =
+                decode(layouts, payload).with_context(|| format!("{SCORER_STATE}/{partition}/{}", record.offset))?;
             if vehicles.get(&id).is_none_or(|held| found.covered > held.covered) {
                 vehicles.insert(id, found);
             }

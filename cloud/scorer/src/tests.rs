@@ -1,8 +1,12 @@
 //! The scorer's state survives as bytes, and a lane restored in the middle goes on with the same bits.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 use cloud_log::InRecord;
+use detector::Layout;
 use telemetry::{Encoding, Kind, Record, Signals, Value, VehicleId, signal};
 
 use crate::{
@@ -49,6 +53,15 @@ fn log() -> Vec<InRecord> {
     (0_i64..).zip(places).map(|(offset, (vehicle, seq))| record(offset, vehicle, seq)).collect()
 }
 
+fn layouts() -> Vec<Arc<Layout>> {
+    vec![catalogued(0)]
+}
+
+fn catalogued(_: i64) -> Arc<Layout> {
+    static LAYOUT: LazyLock<Arc<Layout>> = LazyLock::new(|| Arc::new(Layout::default()));
+    Arc::clone(&LAYOUT)
+}
+
 fn shape(jobs: &[Job]) -> Vec<(String, u64, i64, bool)> {
     jobs.iter().map(|j| (j.vehicle.to_string(), j.seq, j.source.offset, j.query.is_some())).collect()
 }
@@ -60,7 +73,7 @@ fn a_lane_restored_at_any_offset_goes_on_the_same() {
     let mut expected = Vec::new();
     let mut asides = 0;
     for record in &log {
-        asides += u64::from(whole.take(record, &mut expected).is_err());
+        asides += u64::from(whole.take(record, &catalogued, &mut expected).is_err());
     }
     assert_eq!(log.len() as u64, expected.len() as u64 + asides + whole.waiting());
     assert!(expected.iter().any(|job| job.query.is_some()));
@@ -68,16 +81,15 @@ fn a_lane_restored_at_any_offset_goes_on_the_same() {
         let mut first = Lane::new(2, 0, 60_000, HashMap::new());
         let mut jobs = Vec::new();
         for record in &log[..cut] {
-            first.take(record, &mut jobs).ok();
+            first.take(record, &catalogued, &mut jobs).ok();
         }
-        let vehicles = first
-            .vehicles
-            .iter()
-            .map(|(id, vehicle)| (id.clone(), state::decode(&state::encode(vehicle, first.next).unwrap()).unwrap()));
+        let vehicles = first.vehicles.iter().map(|(id, vehicle)| {
+            (id.clone(), state::decode(&layouts(), &state::encode(vehicle, first.next).unwrap()).unwrap())
+        });
         // The commit may lie far behind the state: everything comes again.
         let mut second = Lane::new(2, 0, 60_000, vehicles.collect());
         for (at, record) in log.iter().enumerate() {
-            let taken = second.take(record, &mut jobs);
+            let taken = second.take(record, &catalogued, &mut jobs);
             let known =
                 first.vehicles.contains_key(&VehicleId::parse(if at % 2 == 0 { "veh-a" } else { "veh-b" }).unwrap());
             assert_eq!(matches!(taken, Err(Aside::Covered)), at < cut && known, "cut {cut}, record {at}");
@@ -93,22 +105,22 @@ fn a_lane_restored_at_any_offset_goes_on_the_same() {
 fn what_is_put_aside_is_named() {
     let mut lane = Lane::new(2, 0, 60_000, HashMap::new());
     let mut jobs = Vec::new();
-    lane.take(&record(0, "veh-a", 1), &mut jobs).unwrap();
-    let again = lane.take(&record(1, "veh-a", 1), &mut jobs);
+    lane.take(&record(0, "veh-a", 1), &catalogued, &mut jobs).unwrap();
+    let again = lane.take(&record(1, "veh-a", 1), &catalogued, &mut jobs);
     assert!(matches!(again, Err(Aside::Dropped(Dropped::Duplicate))));
     let mut broken = record(2, "veh-a", 2);
     broken.payload = Some(b"{}".to_vec());
-    assert!(matches!(lane.take(&broken, &mut jobs), Err(Aside::Unreadable(_))));
+    assert!(matches!(lane.take(&broken, &catalogued, &mut jobs), Err(Aside::Unreadable(_))));
     assert_eq!((jobs.len(), lane.next), (1, 3));
 }
 
 #[test]
 fn a_state_cut_short_is_refused() {
     let mut lane = Lane::new(2, 0, 60_000, HashMap::new());
-    lane.take(&record(0, "veh-a", 5), &mut Vec::new()).unwrap();
+    lane.take(&record(0, "veh-a", 5), &catalogued, &mut Vec::new()).unwrap();
     let bytes = state::encode(lane.vehicles.values().next().unwrap(), 1).unwrap();
-    assert_eq!(state::decode(&bytes).unwrap().order.waiting.len(), 1);
+    assert_eq!(state::decode(&layouts(), &bytes).unwrap().order.waiting.len(), 1);
     for end in 0..bytes.len() {
-        assert!(state::decode(&bytes[..end]).is_err(), "{end}");
+        assert!(state::decode(&layouts(), &bytes[..end]).is_err(), "{end}");
     }
 }

@@ -36,6 +36,14 @@ impl Timeline {
         points.max_by_key(|(from, _)| *from).map(|(_, version)| version.as_str())
     }
 
+    /// The versions that score from this offset on.
+    pub(crate) fn from(&self, partition: i32, offset: i64) -> Vec<String> {
+        let now = self.at(partition, offset).map(str::to_owned);
+        let points = self.points.get(&partition).map_or(&[][..], Vec::as_slice);
+        let later = points.iter().filter(|(from, _)| *from > offset).map(|(_, version)| version.clone());
+        now.into_iter().chain(later).collect()
+    }
+
     /// The first offset at which an owner of the partition may let a new version begin. `next` is the first offset
     /// that it has not read, `end` the end of the partition as it was when the owner took it over.
     ///

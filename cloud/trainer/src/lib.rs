@@ -13,6 +13,7 @@ pub mod tools;
 use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Duration};
 
 use cloud_log::{KafkaConfig, Producer, Tail, TailFrom};
+use detector::{History, Kind};
 use service::{Error, Tally};
 use telemetry::{UnixMillis, kafka_topic};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,9 @@ use crate::replay::{Range, Replayed};
 /// How a model is fitted; shared by the role and `models train`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Fitting {
+    /// What to train: robust-z, pca, autoencoder or leave-one-out.
+    #[arg(long, env = "MOTORCADE_TRAINER_DETECTOR", default_value_t = Kind::LeaveOneOut)]
+    pub detector: Kind,
     /// Everything random follows from it.
     #[arg(long, env = "MOTORCADE_TRAINER_SEED", default_value_t = 1)]
     pub seed: u64,
@@ -31,6 +35,9 @@ pub struct Fitting {
     /// Steps of the optimiser, each over 256 windows.
     #[arg(long, env = "MOTORCADE_TRAINER_STEPS", default_value_t = 4_000)]
     pub steps: u32,
+    /// Windows that the network is fitted on, at most.
+    #[arg(long, env = "MOTORCADE_TRAINER_SAMPLE", default_value_t = 1_000_000)]
+    pub sample: usize,
     /// Most records held while training; of more, the newest of each partition count.
     #[arg(long, env = "MOTORCADE_TRAINER_MAX_RECORDS", default_value_t = 400_000)]
     pub max_records: u64,
@@ -54,6 +61,9 @@ impl Fitting {
         if self.steps < 10 {
             return Err(Error::Usage { flag: "steps", detail: "must be at least 10".into() });
         }
+        if self.sample < 1_000 {
+            return Err(Error::Usage { flag: "sample", detail: "must be at least 1000".into() });
+        }
         if self.alias.is_empty() || self.alias.contains('/') {
             return Err(Error::Usage { flag: "alias", detail: format!("{:?} is no name", self.alias) });
         }
@@ -62,7 +72,9 @@ impl Fitting {
 
     fn options(&self) -> detector::Options {
         detector::Options {
+            kind: self.detector,
             seed: self.seed,
+            sample: self.sample,
             budget_per_1000_h: self.alarm_budget,
             steps: self.steps,
             ..detector::Options::default()
@@ -231,7 +243,7 @@ pub async fn fit(replayed: Replayed, fitting: &Fitting) -> Result<Trained, Error
     let (options, path, settings) = (fitting.options(), fitting.report.clone(), fitting.clone());
     let task = tokio::task::spawn_blocking(move || {
         let started = std::time::SystemTime::now();
-        let (records, vehicles) = (replayed.history.records(), replayed.history.vehicles());
+        let (records, vehicles) = (replayed.history.records(), replayed.history.vehicles().len());
         tracing::info!(records, vehicles, "training");
         let result = detector::train(&replayed.history, &options);
         let seconds = started.elapsed().unwrap_or_default().as_secs_f64();

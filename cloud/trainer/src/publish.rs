@@ -29,7 +29,7 @@ pub async fn publish(
     let card = serde_json::to_value(&trained.card).map_err(anyhow::Error::from)?;
     let version = ModelVersion {
         version: trained.version.clone(),
-        detector: detector::NAME.to_owned(),
+        detector: trained.card.detector.to_string(),
         artifact: artifact::hash(&trained.artifact),
         card,
         time,

@@ -2,13 +2,16 @@
 //!
 //! Readings are put in order of (boot, seq) per vehicle and duplicates dropped, whatever the log's order.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 use cloud_log::{InRecord, KafkaConfig};
-use detector::{History, Span};
+use detector::{Layout, Recorded, Span, layout::STEP_MS};
 use service::{Error, Tally};
 use telemetry::{
-    Encoding, Invalid, PayloadHash, Record, UnixMillis, VehicleId, kafka_topic, kafka_topic::header, signal::Signals,
+    Encoding, Invalid, PayloadHash, Record, UnixMillis, Value, VehicleId, kafka_topic, kafka_topic::header,
     time::window_time,
 };
 
@@ -48,10 +51,10 @@ pub fn read(record: &InRecord) -> Result<Reading, Invalid> {
 }
 
 /// History and what became of the records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Replayed {
     /// To learn from.
-    pub history: History,
+    pub history: Recorded,
     /// Records read from Kafka.
     pub received: u64,
     /// Records put aside, by reason.
@@ -98,7 +101,7 @@ impl Collector {
         if !within.contains(&reading.time) {
             return self.discard("out_of_range");
         }
-        keep_catalogued(&mut reading.record);
+        reading.record.position = None;
         let own = self.readings.entry(reading.record.vehicle.clone()).or_default();
         match own.entry((reading.record.boot, reading.record.seq)) {
             Entry::Occupied(_) => self.discard("duplicate"),
@@ -117,8 +120,19 @@ impl Collector {
     }
 
     /// The history.
-    pub fn finish(self) -> Replayed {
-        let mut history = History::new();
+    ///
+    /// # Errors
+    /// If the readings name too many signals that the catalogue lacks.
+    pub fn finish(self) -> Result<Replayed, detector::Error> {
+        let mut foreign = BTreeSet::new();
+        let readings = || self.readings.values().flat_map(BTreeMap::values);
+        for (path, value) in readings().flat_map(|reading| reading.record.signals.unknown()) {
+            if matches!(value, Value::Number(_)) && !foreign.contains(path) {
+                foreign.insert(path.to_owned());
+            }
+        }
+        let layout = Layout::new(foreign, step_ms(self.readings.values()))?;
+        let mut history = Recorded::new(Arc::new(layout));
         for reading in self.readings.into_values().flat_map(BTreeMap::into_values) {
             history.push(&reading.record, reading.time);
         }
@@ -126,20 +140,25 @@ impl Collector {
             let hash = PayloadHash(chain.hash).to_string();
             history.note_span(Span { partition, from: chain.from, to: chain.to, count: chain.count, hash });
         }
-        Replayed { history, received: self.received, discarded: self.discarded }
+        Ok(Replayed { history, received: self.received, discarded: self.discarded })
     }
 }
 
-/// Unknown signals and positions are not learnt from; a replay must fit into memory.
-fn keep_catalogued(record: &mut Record) {
-    record.position = None;
-    if record.signals.unknown().len() > 0 {
-        let mut kept = Signals::new();
-        for (number, value) in record.signals.known() {
-            kept.insert(number, value.clone()).ok();
-        }
-        record.signals = kept;
+/// How far apart the readings of a vehicle usually are, in two digits, ms: a little more or less must not make another
+/// layout.
+fn step_ms<'a>(vehicles: impl Iterator<Item = &'a BTreeMap<(u32, u64), Reading>>) -> i64 {
+    let mut gaps: Vec<i64> = Vec::new();
+    for readings in vehicles {
+        let times = readings.values().map(|reading| reading.time);
+        gaps.extend(times.clone().zip(times.skip(1)).map(|(a, b)| b - a).filter(|gap| *gap > 0));
     }
+    let middle = gaps.len() / 2;
+    if gaps.is_empty() {
+        return STEP_MS;
+    }
+    let (_, median, _) = gaps.select_nth_unstable(middle);
+    let unit = 10_i64.pow(median.ilog10().saturating_sub(1));
+    (*median + unit / 2) / unit * unit
 }
 
 /// Replays. Of more than `max_records` records the newest of each partition count.
@@ -162,6 +181,7 @@ pub async fn replay(kafka: &KafkaConfig, range: &Range, max_records: u64) -> Res
         tokio::task::yield_now().await;
     }
     let replayed = tokio::task::spawn_blocking(|| collector.finish()).await.map_err(anyhow::Error::from)?;
+    let replayed = replayed.map_err(|error| Error::VerdictFailed(error.to_string()))?;
     crate::metrics::replayed(replayed.received, replayed.history.records());
     for (reason, n) in &replayed.discarded {
         crate::metrics::discarded(reason, *n);
@@ -186,7 +206,7 @@ fn bound(offsets: &mut BTreeMap<i32, std::ops::Range<i64>>, max_records: u64) {
 mod tests {
     use std::sync::Arc;
 
-    use telemetry::{Kind, Value, signal};
+    use telemetry::{Kind, Signals, signal};
 
     use super::*;
 
@@ -224,7 +244,7 @@ mod tests {
         let mut broken = record(5, 9, start);
         broken.payload = Some(b"{".to_vec());
         collector.take(&broken, &(start..start + 4));
-        let replayed = collector.finish();
+        let replayed = collector.finish().unwrap();
         let mut tally = Tally::default();
         replayed.count_into(&mut tally);
         assert!(tally.balances(), "{tally:?}");

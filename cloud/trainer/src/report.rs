@@ -3,7 +3,7 @@
 use std::{path::Path, time::SystemTime};
 
 use anyhow::Context;
-use detector::Detector;
+use detector::{Detector, History};
 use serde_json::json;
 use service::Error;
 
@@ -23,7 +23,7 @@ pub(crate) fn write(
     let mut figures = json!({
         "training_s": seconds,
         "training_records": records,
-        "training_vehicles": replayed.history.vehicles(),
+        "training_vehicles": replayed.history.vehicles().len(),
         "replayed_records": replayed.received,
     });
     let (mut version, mut card, mut refused) = (None, None, None);
@@ -47,7 +47,7 @@ pub(crate) fn write(
         },
         "started": started,
         "duration_s": seconds,
-        "parameters": {"seed": fitting.seed, "steps": fitting.steps, "alarm_budget_per_1000_h": fitting.alarm_budget},
+        "parameters": {"detector": fitting.detector, "sample": fitting.sample, "seed": fitting.seed, "steps": fitting.steps, "alarm_budget_per_1000_h": fitting.alarm_budget},
         "figures": figures,
         "verdicts": {"calibration": {"ok": refused.is_none(), "checked": records, "refused": refused}},
         "version": version,

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
-use crate::{Card, Error, NAME, features};
+use telemetry::PayloadHash;
+
+use crate::{Card, Error, layout::Layout, track, window};
 
 /// Form of the artefact that this code writes and reads.
-pub const FORM: u32 = 1;
+pub const FORM: u32 = 2;
 const CARD: &str = "card";
 
-/// A tensor of 8- or 4-byte numbers, as little-endian bytes.
+/// A tensor, as little-endian bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tensor {
     dtype: Dtype,
@@ -57,9 +59,13 @@ impl Artifact {
         self.tensors.insert(name.to_owned(), Tensor { dtype: Dtype::F32, shape: shape.to_vec(), bytes });
     }
 
-    pub(crate) fn put_f64(&mut self, name: &str, numbers: &[f64]) {
+    pub(crate) fn put_i16(&mut self, name: &str, shape: &[usize], numbers: &[i16]) {
         let bytes = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-        self.tensors.insert(name.to_owned(), Tensor { dtype: Dtype::F64, shape: vec![numbers.len()], bytes });
+        self.tensors.insert(name.to_owned(), Tensor { dtype: Dtype::I16, shape: shape.to_vec(), bytes });
+    }
+
+    pub(crate) fn put_u8(&mut self, name: &str, shape: &[usize], numbers: Vec<u8>) {
+        self.tensors.insert(name.to_owned(), Tensor { dtype: Dtype::U8, shape: shape.to_vec(), bytes: numbers });
     }
 
     pub(crate) fn put_u64(&mut self, name: &str, numbers: &[u64]) {
@@ -71,32 +77,31 @@ impl Artifact {
         &self,
         name: &str,
         dtype: Dtype,
-    ) -> Result<(&[usize], impl Iterator<Item = [u8; N]>), Error> {
+        shape: Option<&[usize]>,
+    ) -> Result<impl Iterator<Item = [u8; N]>, Error> {
         let tensor = self.tensors.get(name).ok_or_else(|| Error::Malformed(format!("no tensor {name}")))?;
-        if tensor.dtype != dtype {
-            return Err(Error::Malformed(format!("tensor {name} is {:?} instead of {dtype:?}", tensor.dtype)));
+        if tensor.dtype != dtype || shape.is_some_and(|shape| tensor.shape != shape) {
+            let (found, wanted) = (&tensor.shape, shape.unwrap_or(&tensor.shape));
+            let text = format!("tensor {name} is {:?} {found:?} instead of {dtype:?} {wanted:?}", tensor.dtype);
+            return Err(Error::Malformed(text));
         }
-        Ok((&tensor.shape, tensor.bytes.as_chunks::<N>().0.iter().copied()))
+        Ok(tensor.bytes.as_chunks::<N>().0.iter().copied())
     }
 
     pub(crate) fn f32(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        let (found, numbers) = self.get(name, Dtype::F32)?;
-        if found != shape {
-            return Err(Error::Malformed(format!("tensor {name} is {found:?} instead of {shape:?}")));
-        }
-        Ok(numbers.map(f32::from_le_bytes).collect())
+        Ok(self.get(name, Dtype::F32, Some(shape))?.map(f32::from_le_bytes).collect())
     }
 
-    pub(crate) fn values(&self, name: &str) -> Result<features::Values, Error> {
-        let (found, numbers) = self.get(name, Dtype::F64)?;
-        let numbers: Vec<f64> = numbers.map(f64::from_le_bytes).collect();
-        numbers
-            .try_into()
-            .map_err(|_| Error::Malformed(format!("tensor {name} is {found:?}, not one number per signal")))
+    pub(crate) fn i16(&self, name: &str, shape: &[usize]) -> Result<Vec<i16>, Error> {
+        Ok(self.get(name, Dtype::I16, Some(shape))?.map(i16::from_le_bytes).collect())
+    }
+
+    pub(crate) fn u8(&self, name: &str, shape: &[usize]) -> Result<Vec<u8>, Error> {
+        Ok(self.get(name, Dtype::U8, Some(shape))?.map(|[byte]| byte).collect())
     }
 
     pub(crate) fn u64(&self, name: &str) -> Result<Vec<u64>, Error> {
-        Ok(self.get(name, Dtype::U64)?.1.map(u64::from_le_bytes).collect())
+        Ok(self.get(name, Dtype::U64, None)?.map(u64::from_le_bytes).collect())
     }
 
     /// The bytes; the same content gives the same bytes.
@@ -119,14 +124,12 @@ impl Artifact {
         let card = metadata.metadata().as_ref().and_then(|entries| entries.get(CARD));
         let card = card.ok_or_else(|| Error::Malformed("no card".into()))?;
         let card: Card = serde_json::from_str(card).map_err(|error| malformed(&error))?;
-        if card.detector != NAME || card.form != FORM {
-            return Err(Error::Malformed(format!(
-                "{} of form {}, not {NAME} of form {FORM}",
-                card.detector, card.form
-            )));
+        if card.form != FORM {
+            return Err(Error::Malformed(format!("form {}, this program reads form {FORM}", card.form)));
         }
-        if card.schema != features::schema_id() {
-            return Err(Error::Schema { artefact: card.schema, program: features::schema_id() });
+        let program = schema_id(&Layout::read(&card.layout)?);
+        if card.schema != program {
+            return Err(Error::Schema { artefact: card.schema, program });
         }
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| malformed(&error))?.tensors();
         let tensors = tensors.into_iter().map(|(name, view)| {
@@ -139,8 +142,15 @@ impl Artifact {
     /// The version that these bytes are published under.
     pub fn version(&self, bytes: &[u8]) -> String {
         let hash = hash(bytes);
-        format!("{NAME}-{}-{}", self.card.to_time, &hash[..8])
+        format!("{}-{}-{}", self.card.detector, self.card.to_time, &hash[..8])
     }
+}
+
+/// The identity of the features that this program computes for a layout.
+pub(crate) fn schema_id(layout: &Layout) -> String {
+    let numbers = [window::FINE, window::COARSE, window::HORIZON, track::HORIZON];
+    let text = format!("{} {numbers:?} {} {}", layout.id(), window::FEATURES, track::STATISTICS);
+    PayloadHash::of(text.as_bytes()).to_string()
 }
 
 /// SHA-256 of bytes, hexadecimal: the artefact's address in the registry.

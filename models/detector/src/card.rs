@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use telemetry::UnixMillis;
 
+use crate::{Kind, layout::Written};
+
 /// A range of one partition of `telemetry` that was learnt from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
@@ -21,9 +23,9 @@ pub struct Span {
 /// What is known of one input signal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CardSignal {
-    /// VSS path.
+    /// VSS path, or a foreign one.
     pub path: String,
-    /// Unit.
+    /// Unit; empty where there is none or it is not known.
     pub unit: String,
     /// Whether it is judged or only context.
     pub judged: bool,
@@ -31,56 +33,68 @@ pub struct CardSignal {
     pub center: f64,
     /// Spread of the scaler, in the unit.
     pub spread: f64,
-    /// Typical distance of the reconstruction from the reading, in the unit.
-    pub residual: f64,
-    /// Share of the variance that the reconstruction explains while the signal itself is hidden, on readings
-    /// after the training part.
+    /// Share of the variance that the expectation from the other signals explains, on readings after the training
+    /// part.
     pub explained: f64,
-    /// The averaged deviation, in spreads of the vehicle, that is a score of 1.
-    pub limit: f64,
+    /// Inner bounds of ten bins that each held a tenth of the training part's values, in the unit: what drift is
+    /// measured against (PSI).
+    pub deciles: Vec<f64>,
 }
 
-/// How the threshold was set, and how it held.
+/// How the limit was set, and how it held.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Promised alarms per 1,000 vehicle-hours of healthy driving.
     pub budget_per_1000_h: f64,
-    /// Vehicle-hours that set the threshold.
-    pub threshold_hours: f64,
+    /// Alarms of a vehicle that are less than this apart count once, ms.
+    pub merge_ms: i64,
+    /// Vehicle-hours that set the limit.
+    pub limit_hours: f64,
+    /// Alarms in these hours.
+    pub limit_alarms: u64,
+    /// −log₁₀ of the probability that is a score of 1.
+    pub limit: f64,
+    /// What other budgets would have given: alarms per 1,000 vehicle-hours, and the score that is their limit.
+    pub other_budgets: Vec<(f64, f64)>,
     /// Vehicle-hours held out from that, later in event time.
     pub held_out_hours: f64,
-    /// Runs of blocks of readings with a score of 1 or more in the held-out hours.
+    /// Alarms in the held-out hours.
     pub held_out_alarms: u64,
     /// The largest number of alarms that the gate lets pass: twice the budget, or what chance makes of the budget in
     /// so few hours (99 %).
     pub allowed_alarms: u64,
-    /// Held-out blocks of readings above the score that 5 % of the blocks exceeded which set the threshold. Alarms are
-    /// too rare to count in a few hours; this shows in as few whether scores have grown since.
+    /// The rate of the held-out hours.
+    pub realised_per_1000_h: f64,
+    /// Held-out blocks above the level that 5 % of the blocks exceeded which set the limit. Alarms are too rare to
+    /// count in a few hours; this shows in as few whether levels have grown since.
     pub tail_blocks: u64,
     /// The largest such number that the gate lets pass, by the same rule.
     pub allowed_tail_blocks: u64,
-    /// The same as a rate.
-    pub realised_per_1000_h: f64,
+    /// Mean negative logarithm of the likelihood of a signal's value on held-out readings, in units of the signals'
+    /// own spread over all of history (Student-t, 4 degrees of freedom, head A).
+    pub held_out_loss: f64,
+    /// The same for expecting each signal's centre with its spread.
+    pub trivial_loss: f64,
 }
 
 /// The card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Card {
-    /// The detector's name.
-    pub detector: String,
+    /// The kind of detector.
+    pub detector: Kind,
     /// Form of the artefact.
     pub form: u32,
-    /// Identity of the features.
+    /// Identity of the features: layout and window.
     pub schema: String,
+    /// What the layout is made of.
+    pub layout: Written,
     /// The input signals.
     pub signals: Vec<CardSignal>,
-    /// Readings that the network sees at once.
-    pub steps: usize,
-    /// Residuals averaged into one judgement.
-    pub block: usize,
-    /// L: records of a vehicle that a score depends on.
-    pub memory: usize,
-    /// Shape of the network.
+    /// L: a score depends on readings of the vehicle that are at most so much older, in event time, ms …
+    pub memory_ms: i64,
+    /// … and on so many records before these, whose values may be carried.
+    pub memory_records: u64,
+    /// For people: shape of the network.
     pub network: String,
     /// What was learnt from.
     pub spans: Vec<Span>,
@@ -88,28 +102,26 @@ pub struct Card {
     pub from_time: UnixMillis,
     /// Event time of the last record, ms.
     pub to_time: UnixMillis,
+    /// The training part ends here, ms.
+    pub train_until: UnixMillis,
+    /// The part that set the limit ends here, ms; the rest is held out.
+    pub limit_until: UnixMillis,
     /// Records taken in.
     pub records: u64,
-    /// Windows judged while calibrating.
-    pub windows: u64,
     /// Vehicles.
     pub vehicles: u64,
     /// Vehicles with a baseline of their own.
     pub baselines: u64,
-    /// Parts of the event time: network and first baselines, threshold, held out.
-    pub split: [f64; 3],
+    /// Windows that the network was fitted on.
+    pub sample: u64,
     /// Steps of the optimiser.
     pub training_steps: u64,
-    /// Loss over the first and the last tenth of the training.
+    /// Loss over the first and the last tenth of the training; 0 for kinds without an optimiser.
     pub loss: [f64; 2],
-    /// Loss of always expecting the centre with the signal's own spread.
-    pub trivial_loss: f64,
-    /// The threshold.
+    /// The limit.
     pub calibration: Calibration,
     /// Seed of everything random.
     pub seed: u64,
-    /// SHA-256 of the network's outputs for fixed inputs.
-    pub golden: String,
     /// `ATEN_CPU_CAPABILITY` while training; same bits only within one class.
     pub cpu_capability: String,
     /// Versions of what computed it.

@@ -8,34 +8,43 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Detector, Error, History, Options,
-    detect::Eyes,
-    fit::{self, Parts},
     network::Network,
+    train::{self, Survey},
 };
 
-/// Shuffles all weights inside each tensor, then sets baselines and threshold anew on this history to the same
-/// budget. The gate is left out: such a model would not pass it.
+/// Shuffles all weights inside each tensor, then sets baselines and limit anew on this history to the same budget.
+/// The gate is left out: such a model would not pass it.
 ///
 /// # Errors
 /// As [`crate::train`], less its refusals.
-pub fn shuffled(detector: &Detector, history: &History, options: &Options, seed: u64) -> Result<Detector, Error> {
+pub fn shuffled(detector: &Detector, history: &dyn History, options: &Options, seed: u64) -> Result<Detector, Error> {
     let mut draws = ChaCha8Rng::seed_from_u64(seed);
-    let mut weights = detector.eyes.network.weights()?;
-    for numbers in weights.values_mut() {
+    let (scaler, network) = detector.parts();
+    let mut weights = network.weights()?;
+    for (_, numbers) in weights.values_mut() {
         for at in (1..numbers.len()).rev() {
             numbers.swap(at, draws.random_range(0..=at));
         }
     }
-    let eyes = Eyes { scaler: detector.eyes.scaler.clone(), network: Network::of(&weights)? };
-    let parts = Parts::of(history, options)?;
     let card = detector.card();
-    fit::calibrate(history, &parts, &eyes, options, (card.loss, card.trivial_loss))
+    let options = Options { kind: card.detector, ..options.clone() };
+    let network = Network::of(card.detector, scaler.len(), &weights)?;
+    let survey = Survey::of(history, options.threads)?;
+    let parts = survey.part(&options)?;
+    train::finish(
+        history,
+        &survey,
+        parts,
+        (scaler, &network),
+        &options,
+        (card.sample, card.training_steps as u32, card.loss),
+    )
 }
 
 /// Trains without the gate: to look at a model that was refused.
 ///
 /// # Errors
 /// As [`crate::train`], less its refusals.
-pub fn ungated(history: &History, options: &Options) -> Result<Detector, Error> {
-    fit::learn(history, options)
+pub fn ungated(history: &dyn History, options: &Options) -> Result<Detector, Error> {
+    train::learn(history, options)
 }

@@ -14,15 +14,15 @@ pub enum Error {
         /// Schema id of this program.
         program: String,
     },
-    /// The network gives other bits than it gave when it was saved.
+    /// The network computes something else here than where it was made.
     #[error(
-        "artefact: the golden vector gives {got} instead of {expected}; made with CPU capability {made_with}, running with {running_with}"
+        "artefact: the golden vector is off by {off:e}, {allowed:e} allowed; made with CPU capability {made_with}, running with {running_with}"
     )]
     Golden {
-        /// Recorded hash of the outputs.
-        expected: String,
-        /// Hash of the outputs here.
-        got: String,
+        /// A difference that is too large, in scaled units.
+        off: f32,
+        /// Largest difference that is allowed.
+        allowed: f32,
         /// CPU capability when it was made.
         made_with: String,
         /// CPU capability here.

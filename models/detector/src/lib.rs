@@ -1,49 +1,66 @@
-//! The anomaly detector: features, scaler, network, threshold, artefact.
+//! The anomaly detector: layout, window, network, track, judgement, artefact.
 //!
 //! Four public verbs: [`train`] · [`Detector::score`] · [`Detector::save`] · [`Detector::load`]. Trainer, scorer,
-//! verification and tests all call these, so that training and serving can't drift apart.
+//! verification and tests all call these, so that training and serving can't drift apart. Four [`Kind`]s of detector
+//! stand behind the same verbs; they differ only in what they expect of a signal.
 //!
-//! The detector is a masked, windowed autoencoder: a reading's signals go in with one signal hidden, and that
-//! signal is reconstructed from the others with its own spread. What a vehicle measured is compared with what the
-//! rest of it lets one expect; the residuals of a block of readings are averaged and held against what that same
-//! vehicle showed in training.
+//! ```text
+//! Record ─▶ Window ─▶ Query ─▶ network ─▶ Residual ─▶ Track ─▶ Judge ─▶ Judgement
+//!           (raw, of no model)  (in batches)          (of one model)
+//! ```
 //!
-//! A score is a pure function of the last [`features::MEMORY`] readings of a vehicle and of the artefact's bytes.
-//! Without the feature `torch` the crate still reads artefacts and their cards ([`artifact`], [`card`]).
+//! A judgement is a pure function of the vehicle's readings over the last [`memory_ms`] of event time, with the
+//! [`window::CARRY`] records before them, and of the artefact's bytes. Without the feature `torch` the crate still
+//! reads artefacts and their cards ([`artifact`], [`card`]), and keeps windows.
+
+// Without libtorch nothing is judged: what does that then only has to compile.
+#![cfg_attr(not(feature = "torch"), allow(dead_code))]
 
 pub mod artifact;
-#[cfg(feature = "torch")]
-mod calibration;
 pub mod card;
 mod error;
-pub mod features;
-#[cfg(feature = "torch")]
-mod scaler;
+pub mod history;
+mod kind;
+pub mod layout;
+mod track;
+pub mod window;
 
+mod baseline;
 #[cfg(feature = "torch")]
 pub mod control;
 #[cfg(feature = "torch")]
-mod detect;
-#[cfg(feature = "torch")]
-mod fit;
-#[cfg(feature = "torch")]
-mod history;
+mod detector;
+mod family;
+mod judge;
 #[cfg(feature = "torch")]
 mod network;
+mod residual;
+mod scaler;
+mod tail;
 #[cfg(feature = "torch")]
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "torch")]
+mod train;
 
 pub use card::{Card, Span};
 pub use error::Error;
-pub use features::{Query, Window};
+pub use history::{History, Recorded};
+pub use judge::Judgement;
+pub use kind::Kind;
+pub use layout::{Layout, Values};
+pub use residual::Residual;
+pub use track::Track;
+pub use window::{Query, Reading, Window};
 
 #[cfg(feature = "torch")]
 pub use {
-    detect::{Detector, Judgement},
-    fit::{Options, train},
-    history::History,
+    detector::{Detector, Question},
+    train::{Options, Split, train},
 };
 
-/// The detector's name: the first part of a version, the middle part of an alert's id.
-pub const NAME: &str = "autoencoder";
+/// L: a judgement depends on readings that are at most so much older, in event time, ms. Readings before a window's
+/// horizon, itself before a track's.
+pub fn memory_ms(layout: &Layout) -> i64 {
+    (track::HORIZON + window::HORIZON) * layout.step_ms()
+}

@@ -1,54 +1,107 @@
-//! The robust scaler: median and spread per signal, learnt from the training part alone.
+//! The robust scaler: which places of a layout a model uses, and their centre and spread, learnt from the training
+//! part alone. Pure.
 
-use crate::features::{COUNT, Values};
+use crate::{
+    layout::Layout,
+    window::{FEATURES, Query, VALUES},
+};
 
 /// Scaled values are held within ± this.
-const CLIP: f64 = 8.0;
+pub(crate) const CLIP: f32 = 8.0;
+/// A place is used if it was known in so many of the values that were looked at.
+const LEAST_VALUES: usize = 64;
 
-/// Centre and spread of every signal, in physical units.
+/// Places with centre and spread, in physical units.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scaler {
-    pub(crate) center: Values,
-    pub(crate) spread: Values,
+    /// Places of the layout that are inputs, ascending.
+    pub(crate) inputs: Vec<u16>,
+    pub(crate) center: Vec<f32>,
+    pub(crate) spread: Vec<f32>,
+    /// One over the spread: a product takes less time than a quotient.
+    per_spread: Vec<f32>,
+    /// Features that are used; the others are 0.
+    pub(crate) used: usize,
+    /// The input of each place of the layout.
+    input_of: Vec<Option<u16>>,
 }
 
 impl Scaler {
-    pub(crate) fn fit<'a>(rows: &(impl Iterator<Item = &'a Values> + Clone)) -> Self {
-        let mut scaler = Self { center: [0.0; COUNT], spread: [1.0; COUNT] };
-        for at in 0..COUNT {
-            let mut column: Vec<f64> = rows.clone().map(|row| row[at]).filter(|value| !value.is_nan()).collect();
-            if column.is_empty() {
-                continue;
-            }
-            let [least, low, middle, high, most] = quantiles(&mut column, [0.001, 0.1, 0.5, 0.9, 0.999]);
-            // A signal that rests most of the time (a brake) has no such range; its rare values then count.
-            let range = (high - low) / 2.563;
-            let extent = (most - least) / 12.0;
-            let spread = range.max(extent);
-            scaler.center[at] = middle;
-            scaler.spread[at] = if spread > 1e-9 { spread } else { 1.0 };
+    /// Learns from values by place; NaN must not be in them.
+    pub(crate) fn fit(layout: &Layout, columns: &mut [Vec<f32>], used: usize) -> Self {
+        let (mut inputs, mut center, mut spread) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, column) in columns.iter_mut().enumerate().filter(|(_, column)| column.len() >= LEAST_VALUES) {
+            let [least, low, middle, high, most] = quantiles(column, [0.001, 0.1, 0.5, 0.9, 0.999]);
+            // A signal that rests most of the time (a brake) has no such range; its rare values then count. 2.563:
+            // from the 10 % to the 90 % quantile of a normal distribution, in standard deviations.
+            let found = ((high - low) / 2.563).max((most - least) / 12.0);
+            // One that never changed: a hundredth of its value is news.
+            let resting = (middle.abs() * 0.01).max(1e-3);
+            inputs.push(at as u16);
+            center.push(middle);
+            spread.push(if found > middle.abs() * 1e-6 + 1e-9 { found } else { resting });
         }
-        scaler
+        Self::of(layout.len(), inputs, (center, spread), used)
+    }
+
+    pub(crate) fn of(places: usize, inputs: Vec<u16>, (center, spread): (Vec<f32>, Vec<f32>), used: usize) -> Self {
+        let mut input_of = vec![None; places];
+        for (input, at) in inputs.iter().enumerate() {
+            if let Some(place) = input_of.get_mut(usize::from(*at)) {
+                *place = Some(input as u16);
+            }
+        }
+        let per_spread = spread.iter().map(|spread| 1.0 / spread).collect();
+        Self { inputs, center, spread, per_spread, used, input_of }
+    }
+
+    /// Number of inputs.
+    pub(crate) fn len(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// The input of a place.
+    pub(crate) fn input(&self, at: u16) -> Option<usize> {
+        self.input_of.get(usize::from(at)).copied().flatten().map(usize::from)
     }
 
     /// Scaled and clipped; NaN stays NaN.
-    pub(crate) fn scale(&self, at: usize, value: f64) -> f64 {
-        ((value - self.center[at]) / self.spread[at]).clamp(-CLIP, CLIP)
+    pub(crate) fn scale(&self, input: usize, value: f32) -> f32 {
+        ((value - self.center[input]) * self.per_spread[input]).clamp(-CLIP, CLIP)
     }
 
-    /// Back to the physical unit.
-    pub(crate) fn unscale(&self, at: usize, scaled: f64) -> f64 {
-        scaled * self.spread[at] + self.center[at]
+    /// How many signals of a query are inputs.
+    pub(crate) fn count(&self, query: &Query) -> usize {
+        query.at.iter().filter(|at| self.input(**at).is_some()).count()
+    }
+
+    /// Inputs of a query and their scaled features, in ascending order: NaN where a value is not known.
+    pub(crate) fn scaled<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = (usize, usize, [f32; FEATURES])> + 'a {
+        query.at.iter().enumerate().filter_map(move |(n, at)| {
+            let input = self.input(*at)?;
+            let raw = &query.features[n * FEATURES..(n + 1) * FEATURES];
+            Some((
+                n,
+                input,
+                std::array::from_fn(|feature| if feature < self.used { self.scale(input, raw[feature]) } else { 0.0 }),
+            ))
+        })
     }
 }
 
-/// Quantiles by nearest rank; sorts the column. NaN must not be in it.
-pub(crate) fn quantiles<const N: usize>(column: &mut [f64], at: [f64; N]) -> [f64; N] {
-    column.sort_unstable_by(f64::total_cmp);
-    at.map(|q| column.get(((column.len().saturating_sub(1)) as f64 * q).round() as usize).copied().unwrap_or(f64::NAN))
+/// Whether the values before the current one are all known: only then a signal can be held against its own past.
+pub(crate) fn has_past(features: &[f32; FEATURES]) -> bool {
+    features[1..VALUES].iter().all(|value| !value.is_nan())
 }
 
-pub(crate) fn median(column: &mut [f64]) -> f64 {
+/// Quantiles by nearest rank; sorts the column. NaN must not be in it; NaN comes out of an empty one.
+pub(crate) fn quantiles<const N: usize>(column: &mut [f32], at: [f64; N]) -> [f32; N] {
+    column.sort_unstable_by(f32::total_cmp);
+    at.map(|q| column.get(((column.len().saturating_sub(1)) as f64 * q).round() as usize).copied().unwrap_or(f32::NAN))
+}
+
+/// The median, or NaN of an empty column.
+pub(crate) fn median(column: &mut [f32]) -> f32 {
     quantiles(column, [0.5])[0]
 }
 
@@ -58,14 +111,19 @@ mod tests {
 
     #[test]
     fn an_outlier_does_not_move_the_scale_and_nan_stays_nan() {
-        let rows: Vec<Values> =
-            (0..=1000).map(|n| [if n == 7 { 5_000.0 } else { f64::from(n) / 10.0 }; COUNT]).collect();
-        let scaler = Scaler::fit(&rows.iter());
+        let layout = Layout::default();
+        let mut columns = vec![Vec::new(); layout.len()];
+        columns[3] = (0..=1000_u16).map(|n| if n == 7 { 5_000.0 } else { f32::from(n) / 10.0 }).collect();
+        columns[5] = vec![40.0; 100];
+        columns[6] = vec![1.0; LEAST_VALUES - 1];
+        let scaler = Scaler::fit(&layout, &mut columns, FEATURES);
+        assert_eq!(scaler.inputs, [3, 5]);
         assert!((scaler.center[0] - 50.0).abs() < 1.0, "{}", scaler.center[0]);
         // 80 % of an even spread over 100, in standard deviations of a normal distribution.
         assert!((scaler.spread[0] - 31.2).abs() < 1.0, "{}", scaler.spread[0]);
-        assert!(scaler.scale(0, f64::NAN).is_nan());
+        assert!(scaler.scale(0, f32::NAN).is_nan());
         assert_eq!(scaler.scale(0, 1e9), CLIP);
-        assert!((scaler.unscale(3, scaler.scale(3, 60.0)) - 60.0).abs() < 1e-9);
+        assert!((scaler.spread[1] - 0.4).abs() < 1e-6, "a signal that never changed");
+        assert_eq!((scaler.input(3), scaler.input(5), scaler.input(6)), (Some(0), Some(1), None));
     }
 }

@@ -3,6 +3,7 @@
 //! - [`average_precision`]: the area under the curve of precision over recall, reading by reading;
 //! - [`vus_pr`]: the same with labels that fade out around each event, averaged over how far they do;
 //! - [`events`]: which events were found, how soon, and how many alarms were false;
+//! - [`limit_for`]: the limit that keeps to a budget of alarms;
 //! - [`rate_interval`]: what a count of alarms says about their rate.
 //!
 //! There is no point-adjusted F1 here: under it random scores look excellent (Kim et al., AAAI 2022).
@@ -10,10 +11,12 @@
 mod curve;
 pub mod events;
 mod interval;
+mod limit;
 mod volume;
 
 pub use curve::average_precision;
 pub use interval::{Interval, rate_interval};
+pub use limit::{Peak, heights, limit_for};
 pub use volume::vus_pr;
 
 /// One vehicle's scores and labels, reading by reading.

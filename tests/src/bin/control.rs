@@ -1,10 +1,10 @@
 //! Makes the models that scenarios need and the trainer would not publish: see [`tests::control`].
 
-use std::{path::PathBuf, process::ExitCode, time::SystemTime};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::SystemTime};
 
 use anyhow::{Context, Result};
 use cloud_log::{KafkaConfig, Producer};
-use detector::{Detector, History, Options};
+use detector::{Detector, Layout, Options, Recorded};
 use scorer::verify::{VerifyArgs, verify};
 use service::{Error, Outcome};
 use simulator::vehicle::{FleetSeed, Vehicle, vehicle_id};
@@ -123,7 +123,7 @@ fn fixture(cache: &PathBuf) -> Result<Trained> {
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
     let start = i64::try_from(now)? - i64::from(READINGS) * INTERVAL_MS;
-    let mut history = History::new();
+    let mut history = Recorded::new(Arc::new(Layout::default()));
     for index in 1..=VEHICLES {
         let mut vehicle = Vehicle::new(FleetSeed { seed: SEED, start }, index);
         for n in 0..READINGS {

@@ -204,7 +204,8 @@ fn set_roles(settings: &Settings, stack: &mut Stack) {
     // Acks by time are wall time: a vehicle that sends sixty times as fast fills its window sixty times as fast.
     stack.set(Role::Edge, ["--ack-min-ms", "1000", "--ack-max-ms", "5000"]);
     stack.set(Role::Scorer, ["--lateness-ms".to_owned(), lateness.to_string()]);
-    stack.set(Role::Trainer, ["--history-ms".to_owned(), timeline.history_ms.to_string()]);
+    // The fleet does not wait for the model: a small history is soon learnt.
+    stack.set(Role::Trainer, ["--history-ms", &timeline.history_ms.to_string(), "--steps", "1500"]);
     stack.set(Role::Gateway, ["--listen".to_owned(), settings.listen.clone()]);
 }
 

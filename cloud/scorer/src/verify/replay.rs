@@ -3,16 +3,17 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Range,
+    sync::Arc,
 };
 
 use anyhow::Result;
 use cloud_log::InRecord;
-use detector::{Detector, Judgement, Query, features::MEMORY};
+use detector::{Detector, Layout};
 use serde::Serialize;
-use telemetry::{VehicleId, event::Source};
+use telemetry::{UnixMillis, VehicleId, event::Source};
 
 use crate::{
-    inference::MICRO_BATCH,
+    judging::{Judged, MICRO_BATCH, Tracks, Work, judge},
     lane::{Job, Lane},
     timeline::Timeline,
 };
@@ -45,14 +46,39 @@ pub struct Report {
     pub examples: Vec<String>,
 }
 
-/// Judges windows with the version that is asked for; none where that version is not at hand.
+/// How far back a score reaches: L.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// In event time, ms.
+    pub(crate) ms: i64,
+    /// In records before that.
+    pub(crate) records: u64,
+}
+
+/// Judges readings as the live scorer does.
 pub(crate) trait Judge {
-    fn judge(&self, version: &str, queries: &[Query]) -> Result<Option<Vec<Option<Judgement>>>>;
+    fn judge(&self, work: &[Work], tracks: &mut Tracks) -> Result<Vec<Judged>>;
+
+    /// The layout of a version; none where that version is not at hand.
+    fn layout(&self, version: &str) -> Option<Arc<Layout>>;
+
+    /// L of the model that reaches back furthest.
+    fn memory(&self) -> Memory;
 }
 
 impl Judge for HashMap<String, Detector> {
-    fn judge(&self, version: &str, queries: &[Query]) -> Result<Option<Vec<Option<Judgement>>>> {
-        Ok(self.get(version).map(|detector| detector.score(queries)).transpose()?)
+    fn judge(&self, work: &[Work], tracks: &mut Tracks) -> Result<Vec<Judged>> {
+        judge(self, work, tracks)
+    }
+
+    fn layout(&self, version: &str) -> Option<Arc<Layout>> {
+        self.get(version).map(|detector| Arc::clone(detector.layout()))
+    }
+
+    fn memory(&self) -> Memory {
+        let cards = || self.values().map(Detector::card);
+        let ms = cards().map(|card| card.memory_ms).max().unwrap_or_default();
+        Memory { ms, records: cards().map(|card| card.memory_records).max().unwrap_or_default() }
     }
 }
 
@@ -68,23 +94,26 @@ pub(crate) struct Part {
 /// From where on each vehicle of a partition is judged, whose first records retention has removed.
 ///
 /// The replay begins in the middle of every vehicle, so its first windows lack what the live ones had. A score is a
-/// function of the vehicle's last L readings; a vehicle is therefore judged from its first record behind the one with
-/// which L of its readings were released.
-#[derive(Debug, Default)]
+/// function of the vehicle's readings over L; a vehicle is therefore judged from its first record behind the one with
+/// which readings over so long, and so many before them, were released.
+#[derive(Debug)]
 struct LeadIn {
-    released: HashMap<VehicleId, usize>,
+    memory: Memory,
+    released: HashMap<VehicleId, (u64, UnixMillis)>,
     judged_from: HashMap<VehicleId, i64>,
 }
 
 impl LeadIn {
-    /// A reading was released by the record at this offset.
-    fn released(&mut self, vehicle: &VehicleId, by: i64) {
+    /// A reading of this window time was released by the record at this offset.
+    fn released(&mut self, vehicle: &VehicleId, time: UnixMillis, by: i64) {
         if self.judged_from.contains_key(vehicle) {
             return;
         }
-        let released = self.released.entry(vehicle.clone()).or_default();
-        *released += 1;
-        if *released >= MEMORY {
+        let (count, since) = self.released.entry(vehicle.clone()).or_insert((0, time));
+        *count += 1;
+        if *count <= self.memory.records {
+            *since = time;
+        } else if time - *since > self.memory.ms {
             self.judged_from.insert(vehicle.clone(), by + 1);
         }
     }
@@ -108,6 +137,17 @@ impl Partition {
     }
 }
 
+/// What is to be done with a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// It has to be there.
+    Yes,
+    /// It may be there.
+    Perhaps,
+    /// It lies outside of what is judged, but has a part in what follows.
+    No,
+}
+
 /// Published payloads of one reading.
 #[derive(Debug)]
 struct Published {
@@ -120,23 +160,27 @@ struct Published {
 pub(crate) struct Verifier<J> {
     timeline: Timeline,
     judge: J,
+    /// Of windows that no model is there for.
+    layout: Arc<Layout>,
     /// By partition and offset of the reading.
     published: BTreeMap<(i32, i64), Published>,
     partitions: BTreeMap<i32, Partition>,
-    /// Windows to compare, and whether their scores have to be there.
-    waiting: Vec<(Job, bool)>,
+    /// Readings to judge, and what is to be done with their scores.
+    waiting: Vec<(Job, Due)>,
     report: Report,
 }
 
 impl<J: Judge> Verifier<J> {
     pub(crate) fn new(parts: BTreeMap<i32, Part>, lateness_ms: i64, timeline: Timeline, judge: J) -> Self {
+        let memory = judge.memory();
         let partitions = parts.into_iter().map(|(partition, Part { low, range })| {
             let lane = Lane::new(partition, low, lateness_ms, HashMap::new());
-            (partition, Partition { lane, range, lead_in: (low > 0).then(LeadIn::default) })
+            let lead_in = || LeadIn { memory, released: HashMap::new(), judged_from: HashMap::new() };
+            (partition, Partition { lane, range, lead_in: (low > 0).then(lead_in) })
         });
         let partitions = partitions.collect();
         let (published, waiting, report) = (BTreeMap::new(), Vec::new(), Report::default());
-        Self { timeline, judge, published, partitions, waiting, report }
+        Self { timeline, judge, layout: Arc::new(Layout::default()), published, partitions, waiting, report }
     }
 
     /// Takes a published score; all of them come before the first record of `telemetry`.
@@ -153,60 +197,74 @@ impl<J: Judge> Verifier<J> {
     pub(crate) fn feed(&mut self, record: &InRecord) -> Result<()> {
         let Some(partition) = self.partitions.get_mut(&record.partition) else { return Ok(()) };
         let mut jobs = Vec::new();
+        let layout_at = |offset: i64| {
+            let version = self.timeline.at(record.partition, offset);
+            version.and_then(|version| self.judge.layout(version)).unwrap_or_else(|| Arc::clone(&self.layout))
+        };
         // What live scoring puts aside is put aside here too.
-        partition.lane.take(record, &mut jobs).ok();
+        partition.lane.take(record, &layout_at, &mut jobs).ok();
         if let Some(lead_in) = &mut partition.lead_in {
             for job in &jobs {
-                lead_in.released(&job.vehicle, record.offset);
+                lead_in.released(&job.vehicle, job.time, record.offset);
             }
         }
         // A reading that a record behind the range let go may not have been scored yet.
-        let due = record.offset < partition.range.end;
+        let due = if record.offset < partition.range.end { Due::Yes } else { Due::Perhaps };
         let partition = &*partition;
-        let wanted = jobs.into_iter().filter(|job| {
+        for job in jobs.into_iter().filter(|job| job.query.is_some()) {
             let offset = job.source.offset;
-            job.query.is_some() && partition.range.contains(&offset) && partition.is_judged(&job.vehicle, offset)
-        });
-        self.waiting.extend(wanted.map(|job| (job, due)));
+            let judged = partition.range.contains(&offset) && partition.is_judged(&job.vehicle, offset);
+            self.waiting.push((job, if judged { due } else { Due::No }));
+        }
         if self.waiting.len() >= MICRO_BATCH { self.compare() } else { Ok(()) }
     }
 
     fn compare(&mut self) -> Result<()> {
-        let mut by_model: BTreeMap<String, Vec<(Job, bool)>> = BTreeMap::new();
-        for (job, due) in self.waiting.drain(..) {
-            match self.timeline.at(job.source.partition, job.source.offset) {
-                Some(version) => by_model.entry(version.to_owned()).or_default().push((job, due)),
-                None => self.report.no_model += u64::from(due),
+        let (mut asked, mut work, mut tracks) = (Vec::new(), Vec::new(), Tracks::new());
+        for (mut job, due) in std::mem::take(&mut self.waiting) {
+            match (self.timeline.at(job.source.partition, job.source.offset), job.query.take()) {
+                (Some(version), Some(query)) => {
+                    work.push(Work { version: version.to_owned(), vehicle: job.vehicle.clone(), query });
+                    asked.push((job, due));
+                }
+                _ => self.report.no_model += u64::from(due == Due::Yes),
             }
         }
-        for (version, jobs) in by_model {
-            let queries: Vec<_> = jobs.iter().filter_map(|(job, _)| job.query.clone()).collect();
-            let Some(judgements) = self.judge.judge(&version, &queries)? else {
-                // No score was published with this version: all of these are missing.
-                for (job, _) in jobs.iter().filter(|(_, due)| *due) {
-                    self.report.missing += 1;
-                    self.name((job.source.partition, job.source.offset));
-                }
-                continue;
-            };
-            for ((job, due), judgement) in jobs.into_iter().zip(judgements) {
-                let Some(judgement) = judgement else { continue };
-                let place = (job.source.partition, job.source.offset);
-                let expected = serde_json::to_vec(&job.score(&version, judgement))?;
-                let Some(Published { payloads, .. }) = self.published.remove(&place) else {
-                    if due {
+        for partition in self.partitions.values_mut() {
+            partition.lane.lend(work.iter().map(|work| &work.vehicle), &mut tracks);
+        }
+        let judged = self.judge.judge(&work, &mut tracks)?;
+        for partition in self.partitions.values_mut() {
+            partition.lane.take_back(&mut tracks);
+        }
+        for (((job, due), Work { version, .. }), judged) in asked.into_iter().zip(work).zip(judged) {
+            let place = (job.source.partition, job.source.offset);
+            let judgement = match (due, judged) {
+                (Due::No, _) | (_, Judged::WarmingUp) => continue,
+                (_, Judged::Judgement(judgement)) => judgement,
+                (due, Judged::NoModel) => {
+                    // No score was published with this version.
+                    if due == Due::Yes {
                         self.report.missing += 1;
                         self.name(place);
                     }
                     continue;
-                };
-                self.report.checked += payloads.len() as u64;
-                self.report.repeated += payloads.len() as u64 - 1;
-                let differing = payloads.iter().filter(|payload| **payload != expected).count() as u64;
-                self.report.differing += differing;
-                if differing > 0 {
+                }
+            };
+            let expected = serde_json::to_vec(&job.score(&version, judgement))?;
+            let Some(Published { payloads, .. }) = self.published.remove(&place) else {
+                if due == Due::Yes {
+                    self.report.missing += 1;
                     self.name(place);
                 }
+                continue;
+            };
+            self.report.checked += payloads.len() as u64;
+            self.report.repeated += payloads.len() as u64 - 1;
+            let differing = payloads.iter().filter(|payload| **payload != expected).count() as u64;
+            self.report.differing += differing;
+            if differing > 0 {
+                self.name(place);
             }
         }
         Ok(())

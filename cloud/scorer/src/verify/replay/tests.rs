@@ -6,26 +6,40 @@ use std::{
 };
 
 use cloud_log::InRecord;
-use detector::{Judgement, Query, features::MEMORY};
+use detector::{Judgement, window};
 use telemetry::event::{ModelEvent, Score, Verdict};
 
 use super::*;
 use crate::tests::record;
 
 const LATENESS_MS: i64 = 60_000;
+/// Of a window at a step of 10 s, with what may be carried before it.
+const MEMORY: Memory = Memory { ms: window::HORIZON * 10_000, records: window::CARRY as u64 };
 
 /// Judges by a hash of everything in the window, so that each reading in it counts.
 struct Stub;
 
 impl Judge for Stub {
-    fn judge(&self, version: &str, queries: &[Query]) -> Result<Option<Vec<Option<Judgement>>>> {
-        let judgements = queries.iter().map(|query| {
+    fn judge(&self, work: &[Work], _: &mut Tracks) -> Result<Vec<Judged>> {
+        let judged = work.iter().map(|work| {
+            if work.version != "a" {
+                return Judged::NoModel;
+            }
             let mut hasher = DefaultHasher::new();
-            format!("{query:?}").hash(&mut hasher);
+            format!("{:?}", work.query).hash(&mut hasher);
             let score = f64::from((hasher.finish() >> 40) as u32);
-            Some(Judgement { score, verdict: Verdict::Normal, contributions: Vec::new() })
+            let (verdict, contributions) = (Verdict::Normal, Vec::new());
+            Judged::Judgement(Judgement { score, verdict, contributions, family: None, statistic: "largest" })
         });
-        Ok((version == "a").then(|| judgements.collect()))
+        Ok(judged.collect())
+    }
+
+    fn layout(&self, _: &str) -> Option<Arc<Layout>> {
+        None
+    }
+
+    fn memory(&self) -> Memory {
+        MEMORY
     }
 }
 
@@ -53,16 +67,25 @@ fn log(readings: u64) -> Vec<InRecord> {
 
 /// What a live scorer publishes.
 fn scores(log: &[InRecord]) -> BTreeMap<i64, Score> {
+    let layout = Arc::new(Layout::default());
     let mut lane = Lane::new(2, 0, LATENESS_MS, HashMap::new());
     let mut jobs = Vec::new();
     for record in log {
-        lane.take(record, &mut jobs).unwrap();
+        lane.take(record, &|_| Arc::clone(&layout), &mut jobs).unwrap();
     }
-    jobs.retain(|job| job.query.is_some());
-    let queries: Vec<_> = jobs.iter().filter_map(|job| job.query.clone()).collect();
-    let judgements = Stub.judge("a", &queries).unwrap().unwrap();
-    let scores = jobs.into_iter().zip(judgements);
-    scores.map(|(job, judgement)| (job.source.offset, job.score("a", judgement.unwrap()))).collect()
+    let work: Vec<Work> = jobs
+        .iter()
+        .map(|job| {
+            let (vehicle, query) = (job.vehicle.clone(), job.query.clone().unwrap());
+            Work { version: "a".into(), vehicle, query }
+        })
+        .collect();
+    let judged = Stub.judge(&work, &mut Tracks::new()).unwrap();
+    let scores = jobs.into_iter().zip(judged).map(|(job, judged)| match judged {
+        Judged::Judgement(judgement) => (job.source.offset, job.score("a", judgement)),
+        other => panic!("{other:?}"),
+    });
+    scores.collect()
 }
 
 fn verified(log: &[InRecord], scores: &BTreeMap<i64, Score>, range: Range<i64>, version: &str) -> Report {
@@ -87,13 +110,13 @@ fn every_bit_is_checked() {
     assert!(report.ok && report.checked == scores.len() as u64, "{report:?}");
     let score = scores.get_mut(&150).unwrap();
     score.score = f64::from_bits(score.score.to_bits() ^ 1);
-    let report = verified(&log, &scores, all.clone(), "a");
+    let report = verified(&log, &scores, all, "a");
     assert_eq!((report.ok, report.differing, &*report.examples), (false, 1, &["2/150".to_owned()][..]));
     let mut moved = scores.remove(&150).unwrap();
-    // A place in the warm-up: nothing is scored there.
-    moved.source.offset = 3;
-    scores.insert(3, moved);
-    let report = verified(&log, &scores, all, "a");
+    // A place behind the end of the log: nothing is scored there.
+    moved.source.offset = 203;
+    scores.insert(203, moved);
+    let report = verified(&log, &scores, 0..204, "a");
     assert_eq!((report.ok, report.missing, report.extra), (false, 1, 1));
 }
 
@@ -129,17 +152,18 @@ fn windows_before_the_first_switch_point_are_counted() {
 
 #[test]
 fn a_log_without_its_beginning_is_judged_behind_the_lead_in() {
-    let readings = 3 * MEMORY as u64;
+    let lead_in = (window::HORIZON as u64) + MEMORY.records;
+    let readings = 2 * lead_in;
     let whole = log(readings);
     let scores = scores(&whole);
     let end = whole.len() as i64;
-    for cut in [1, 7, 8, 9, 10, 41] {
+    for cut in [1, 8, 41] {
         let report = verified(&whole[cut..], &scores, cut as i64..end, "a");
         assert!(report.ok, "cut {cut}: {report:?}");
         // Two vehicles, each with its lead-in and what waited until the missing beginning was given up.
-        let least = 2 * MEMORY as u64 - 20;
+        let least = 2 * lead_in - 20;
         assert!((least..=least + 60).contains(&report.unjudged), "cut {cut}: {report:?}");
-        assert!(report.checked > readings, "cut {cut}: {report:?}");
+        assert!(report.checked > readings - 100, "cut {cut}: {report:?}");
     }
     // A difference behind the lead-in is found all the same.
     let mut scores = scores;

@@ -1,0 +1,192 @@
+//! From deviations to a judgement: baselines, tails, limit, hysteresis, contributions. Pure.
+
+use telemetry::event::{Contribution, Verdict};
+
+use crate::{
+    baseline::{Baseline, Baselines},
+    family,
+    layout::{Layout, Role},
+    residual::Residual,
+    scaler::Scaler,
+    tail::{Level, Tail},
+    track::{CUSUM, MEANS, NAMES, RUN, Raw, STATISTICS, Track},
+    window::Query,
+};
+
+/// Contributions that a judgement names.
+const CONTRIBUTIONS: usize = 3;
+/// A verdict stays anomalous down to this share of the limit …
+const HOLD: f64 = 0.7;
+/// … for so many steps after the score last reached it.
+const HOLD_STEPS: i64 = 360;
+
+/// The judgement of one reading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// ≥ 0; 1 is the limit. In ten-thousandths.
+    pub score: f64,
+    /// Anomalous from a score of 1 on, and for a while as long as it does not fall much below that.
+    pub verdict: Verdict,
+    /// The signals that deviate most, largest first.
+    pub contributions: Vec<Contribution>,
+    /// Where to look first; none while the verdict is normal.
+    pub family: Option<&'static str>,
+    /// What of the first contribution is improbable, for people: a mean, a drift, a frozen value.
+    pub statistic: &'static str,
+}
+
+/// What a model knows about health.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judge {
+    pub(crate) baselines: Baselines,
+    /// By input of the model; of signals that are context only, all unknown.
+    pub(crate) tails: Vec<[Tail; STATISTICS]>,
+    /// The level that is a score of 1.
+    pub(crate) limit: f32,
+}
+
+/// A judge made ready to judge often.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Bench {
+    judge: Judge,
+    /// By input; none for context.
+    levels: Vec<Option<[Level; STATISTICS]>>,
+}
+
+/// The most improbable statistic of a signal.
+#[derive(Debug, Clone, Copy)]
+struct Worst {
+    /// Index among the residual's signals.
+    at: usize,
+    statistic: usize,
+    level: f32,
+}
+
+impl Bench {
+    pub(crate) fn new(judge: Judge) -> Self {
+        let of = |tails: &[Tail; STATISTICS]| {
+            let known = tails.iter().any(|tail| !tail.from.is_nan());
+            known.then(|| std::array::from_fn(|at| Level::of(&tails[at])))
+        };
+        let levels = judge.tails.iter().map(of).collect();
+        Self { judge, levels }
+    }
+
+    pub(crate) fn baselines(&self, key: u64) -> &[Baseline] {
+        self.judge.baselines.of(key)
+    }
+
+    fn worst<'a>(
+        &'a self,
+        baselines: &'a [Baseline],
+        residual: &'a Residual,
+        raw: &'a [Raw],
+    ) -> impl Iterator<Item = Worst> + 'a {
+        residual.signals.iter().zip(raw).enumerate().filter_map(move |(at, ((_, input, _), raw))| {
+            let input = usize::from(*input);
+            let levels = self.levels[input].as_ref()?;
+            let mut worst = Worst { at, statistic: 0, level: f32::NAN };
+            for (statistic, (value, tail)) in baselines[input].compare(raw).into_iter().zip(levels).enumerate() {
+                let level = tail.of_value(value);
+                if !(level <= worst.level || level.is_nan()) {
+                    worst = Worst { at, statistic, level };
+                }
+            }
+            (!worst.level.is_nan()).then_some(worst)
+        })
+    }
+
+    /// Judges a reading whose residual the track has just taken in. None where too little is known.
+    pub(crate) fn judge(
+        &self,
+        (layout, scaler): (&Layout, &Scaler),
+        baselines: &[Baseline],
+        track: &mut Track,
+        (query, residual, raw): (&Query, &Residual, &[Raw]),
+    ) -> Option<Judgement> {
+        let mut top: [Option<Worst>; CONTRIBUTIONS] = [None; CONTRIBUTIONS];
+        for worst in self.worst(baselines, residual, raw) {
+            let place = top.iter().position(|held| held.is_none_or(|held| held.level < worst.level));
+            if let Some(place) = place {
+                top[place..].rotate_right(1);
+                top[place] = Some(worst);
+            }
+        }
+        let first = top[0]?;
+        let score = self.score(first.level);
+        let hold_ms = HOLD_STEPS * layout.step_ms();
+        if score >= 1.0 {
+            track.alarmed = Some(query.time);
+        }
+        let held = track.alarmed.is_some_and(|alarmed| query.time - alarmed <= hold_ms);
+        let anomalous = score >= 1.0 || (held && score >= HOLD);
+        let contributions = top.iter().flatten().map(|worst| {
+            let (n, input, heads) = residual.signals[worst.at];
+            let (n, input) = (usize::from(n), usize::from(input));
+            let observed = query.value(query.at[n]).unwrap_or(f32::NAN);
+            let baseline = &baselines[input];
+            // By how many of its spreads the reading is off, by the statistic that says so.
+            let off = match worst.statistic {
+                CUSUM => Some(raw[worst.at].means[0][MEANS - 1] - baseline.center[0]),
+                // What stands still is expected to move; where to, head A says.
+                RUN => Some(heads[0].deviation),
+                statistic => {
+                    let (head, length) = (statistic / (1 + MEANS), statistic % (1 + MEANS));
+                    Some(if length == 0 {
+                        heads[head].deviation
+                    } else {
+                        raw[worst.at].means[head][length - 1] - baseline.center[head]
+                    })
+                }
+            };
+            let head = usize::from((1 + MEANS..2 * (1 + MEANS)).contains(&worst.statistic));
+            let off = off.filter(|off| !off.is_nan()).unwrap_or_default() * heads[head].spread * scaler.spread[input];
+            let digits = digits(scaler.spread[input]);
+            Contribution {
+                signal: layout.places()[usize::from(query.at[n])].path.clone(),
+                score: self.score(worst.level),
+                expected: round(f64::from(observed - off), digits),
+                observed: round(f64::from(observed), digits),
+            }
+        });
+        let contributions: Vec<Contribution> = contributions.collect();
+        let family = anomalous.then(|| match first.statistic {
+            RUN => family::SENSOR,
+            _ => contributions.first().map_or(family::SENSOR, |first| family::of(&first.signal)),
+        });
+        let verdict = if anomalous { Verdict::Anomalous } else { Verdict::Normal };
+        Some(Judgement { score, verdict, contributions, family, statistic: NAMES[first.statistic] })
+    }
+
+    fn score(&self, level: f32) -> f64 {
+        round(f64::from(level / self.judge.limit), 4)
+    }
+}
+
+/// Whether a place is judged.
+pub(crate) fn is_judged(layout: &Layout, at: u16) -> bool {
+    layout.places().get(usize::from(at)).is_some_and(|place| place.role == Role::Judged)
+}
+
+/// Digits behind the point that show a thousandth of a spread.
+fn digits(spread: f32) -> i32 {
+    (3.0 - spread.max(1e-9).log10().floor()).clamp(0.0, 12.0) as i32
+}
+
+/// Short to write, and beyond the last bits of a processor's arithmetic.
+fn round(value: f64, digits: i32) -> f64 {
+    let parts = 10_f64.powi(digits);
+    (value * parts).round() / parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rounded_to_a_thousandth_of_a_spread() {
+        assert_eq!((digits(31.2), digits(0.02), digits(2_000.0)), (2, 5, 0));
+        assert_eq!(round(12.345_678, digits(31.2)), 12.35);
+        assert_eq!(round(-0.123_456, 4), -0.1235);
+    }
+}

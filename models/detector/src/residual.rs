@@ -1,0 +1,33 @@
+//! What a network makes of a reading: expectation and deviation of every signal. Pure.
+
+/// One deviation counts at most so many spreads.
+pub(crate) const MOST_DEVIATION: f32 = 12.0;
+
+/// Bounds of the logarithm of a spread.
+pub(crate) const LOG_SPREAD: (f32, f32) = (-5.0, 2.0);
+
+/// What is expected of one signal, scaled, and how far the reading is from that.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Head {
+    pub(crate) expected: f32,
+    pub(crate) spread: f32,
+    /// (observed − expected) / spread, held within ± [`MOST_DEVIATION`]; NaN where this head says nothing.
+    pub(crate) deviation: f32,
+}
+
+/// What a network makes of a query: for each of its places that is an input, in their order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Residual {
+    /// Index in the query, input of the model, head A and head B.
+    pub(crate) signals: Vec<(u16, u16, [Head; 2])>,
+}
+
+/// Both heads from a signal's scaled value and the four numbers that the network gives for it.
+pub(crate) fn heads(scaled: f32, out: &[f32], own_past: bool) -> [Head; 2] {
+    let head = |at: usize, says: bool| {
+        let (expected, spread) = (out[2 * at], out[2 * at + 1].clamp(LOG_SPREAD.0, LOG_SPREAD.1).exp());
+        let deviation = ((scaled - expected) / spread).clamp(-MOST_DEVIATION, MOST_DEVIATION);
+        Head { expected, spread, deviation: if says { deviation } else { f32::NAN } }
+    };
+    [head(0, true), head(1, own_past)]
+}

@@ -1,0 +1,127 @@
+//! The tail of a statistic: how improbable a large value is in a healthy vehicle (peaks over a threshold). Pure.
+
+/// Values above this share of all make the tail, where there are enough of them.
+const SHARE: f64 = 0.02;
+/// So many values make a tail; of few, a larger share of them.
+const ENOUGH: f64 = 30.0;
+/// The tail is never more than this share.
+const MOST_SHARE: f64 = 0.1;
+/// Fewer values say nothing about a tail.
+pub(crate) const LEAST_VALUES: u64 = 120;
+
+/// A generalised Pareto tail above a threshold; `from` is NaN where nothing is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Tail {
+    /// The threshold.
+    pub(crate) from: f32,
+    /// Share of the values above it.
+    pub(crate) share: f32,
+    pub(crate) scale: f32,
+    pub(crate) shape: f32,
+}
+
+impl Tail {
+    /// Nothing is known: no value is improbable.
+    pub(crate) const NONE: Self = Self { from: f32::NAN, share: 1.0, scale: 1.0, shape: 0.0 };
+
+    /// Fits the largest of `count` values, of which these are all that lie above some bound.
+    ///
+    /// Moments, with the shape held within 0 to 0.5: heavier tails than exponential, never a bounded one.
+    pub(crate) fn fit(count: u64, largest: &mut [f32]) -> Self {
+        if count < LEAST_VALUES || largest.is_empty() {
+            return Self::NONE;
+        }
+        let share = (ENOUGH / count as f64).clamp(SHARE, MOST_SHARE);
+        largest.sort_unstable_by(|a, b| b.total_cmp(a));
+        let wanted = ((share * count as f64) as usize).clamp(1, largest.len());
+        let from = largest[wanted - 1];
+        let excesses: Vec<f64> =
+            largest.iter().take_while(|value| **value > from).map(|v| f64::from(v - from)).collect();
+        if excesses.len() < 2 {
+            // All alike: anything clearly larger is new.
+            let scale = (from.abs() * 0.05).max(1e-3);
+            return Self { from, share: (wanted as f64 / count as f64) as f32, scale, shape: 0.0 };
+        }
+        let mean = excesses.iter().sum::<f64>() / excesses.len() as f64;
+        let variance = excesses.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (excesses.len() - 1) as f64;
+        let shape = (0.5 * (1.0 - mean * mean / variance.max(1e-12))).clamp(0.0, 0.5);
+        let scale = (mean * (1.0 - shape)).max(1e-6);
+        let share = (excesses.len() as f64 / count as f64) as f32;
+        Self { from, share, scale: scale as f32, shape: shape as f32 }
+    }
+
+    /// −log₁₀ of the share.
+    pub(crate) fn at_threshold(&self) -> f32 {
+        -self.share.log10()
+    }
+
+    /// −log₁₀ of the probability that a healthy vehicle shows this value or a larger one; below the threshold a
+    /// straight line towards it, which only keeps the order. NaN where nothing is known.
+    pub(crate) fn level(&self, value: f32) -> f32 {
+        Level::of(self).of_value(value)
+    }
+}
+
+/// A tail made ready to be asked often.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Level {
+    from: f32,
+    at_threshold: f32,
+    /// The level of 1 below the threshold.
+    slope: f32,
+    shape: f32,
+    /// Parts of the scale.
+    per_scale: f32,
+}
+
+impl Level {
+    pub(crate) fn of(tail: &Tail) -> Self {
+        let at_threshold = tail.at_threshold();
+        let slope = at_threshold / tail.from.max(1e-6);
+        Self { from: tail.from, at_threshold, slope, shape: tail.shape, per_scale: 1.0 / tail.scale }
+    }
+
+    /// See [`Tail::level`].
+    pub(crate) fn of_value(&self, value: f32) -> f32 {
+        if value <= self.from {
+            return (value * self.slope).clamp(0.0, self.at_threshold);
+        }
+        let excess = (value - self.from) * self.per_scale;
+        let beyond = if self.shape < 1e-6 { excess } else { (self.shape * excess).ln_1p() / self.shape };
+        self.at_threshold + beyond * std::f32::consts::LOG10_E
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exponential_tail_is_extended() {
+        // Quantiles of the exponential distribution with mean 1: P(X > x) = exp(-x).
+        let mut values: Vec<f32> = (0..10_000_u16).map(|n| -((f32::from(n) + 0.5) / 10_000.0).ln()).collect();
+        let tail = Tail::fit(10_000, &mut values);
+        for x in [4.5_f32, 6.0, 9.0, 12.0] {
+            let (found, exact) = (tail.level(x), x * std::f32::consts::LOG10_E);
+            assert!((found - exact).abs() < 0.4, "{x}: {found} for {exact}");
+        }
+        assert!(tail.level(1.0) < tail.level(2.0), "the order below the threshold");
+        assert_eq!(tail.level(-1.0), 0.0);
+    }
+
+    #[test]
+    fn the_largest_values_are_enough() {
+        let mut all: Vec<f32> = (0..5_000_u16).map(|n| (f32::from(n) * 0.7548).fract().powi(3)).collect();
+        let mut largest: Vec<f32> = all.iter().copied().filter(|v| *v > 0.5).collect();
+        assert_eq!(Tail::fit(5_000, &mut all), Tail::fit(5_000, &mut largest));
+    }
+
+    #[test]
+    fn too_few_values_or_none_know_nothing_and_equal_ones_are_no_trouble() {
+        assert!(Tail::fit(LEAST_VALUES - 1, &mut [1.0; 119]).from.is_nan());
+        assert!(Tail::fit(1_000, &mut []).from.is_nan());
+        assert!(Tail::NONE.level(5.0).is_nan());
+        let tail = Tail::fit(1_000, &mut [2.0; 900]);
+        assert!(tail.level(2.0).is_finite() && tail.level(3.0) > 4.0, "{tail:?}");
+    }
+}

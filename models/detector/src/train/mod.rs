@@ -1,0 +1,167 @@
+//! Training: what the history holds, a sample of it, the network, baselines, tails, limit, and the gate.
+
+mod calibrate;
+mod fit;
+mod gate;
+mod sample;
+mod survey;
+mod tails;
+mod walk;
+
+use telemetry::UnixMillis;
+
+use crate::{
+    Card, Detector, Error, History, Kind, Layout,
+    artifact::{self, Artifact, FORM},
+    card::CardSignal,
+    detector::{cpu_capability, shape, write_eyes, write_judge},
+    judge::is_judged,
+    memory_ms,
+    network::Network,
+    scaler::Scaler,
+    window::CARRY,
+};
+
+pub(crate) use self::survey::Survey;
+use self::{calibrate::Calibrated, survey::Parts};
+
+/// How history is parted in event time: the network and first baselines, the limit, and what is held out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Split {
+    /// Ends of the first two parts, as shares of the readings.
+    Shares([f64; 2]),
+    /// Ends of the first two parts, ms.
+    Times([UnixMillis; 2]),
+}
+
+/// How to train.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// What to train.
+    pub kind: Kind,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Promised alarms per 1,000 vehicle-hours of healthy driving.
+    pub budget_per_1000_h: f64,
+    /// Alarms of a vehicle that are less than so many steps apart count once.
+    pub merge_steps: i64,
+    /// Windows that the network is fitted on, at most.
+    pub sample: usize,
+    /// Steps of the optimiser, each over 256 windows.
+    pub steps: u32,
+    /// Fewest readings to learn from.
+    pub min_readings: u64,
+    /// Fewest vehicles to learn from.
+    pub min_vehicles: usize,
+    /// How history is parted.
+    pub split: Split,
+    /// Threads. They do not change the result.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            kind: Kind::LeaveOneOut,
+            seed: 1,
+            budget_per_1000_h: 20.0,
+            merge_steps: 2_160,
+            sample: 1_000_000,
+            steps: 4_000,
+            min_readings: 3_000,
+            min_vehicles: 5,
+            split: Split::Shares([0.5, 0.92]),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// Learns from history. The same history and options give the same artefact, on the same class of CPU.
+///
+/// # Errors
+/// [`Error::TooLittle`], or [`Error::Refused`] if the model fails its own calibration.
+pub fn train(history: &dyn History, options: &Options) -> Result<Detector, Error> {
+    let detector = learn(history, options)?;
+    gate::check(detector.card())?;
+    Ok(detector)
+}
+
+/// Learns and calibrates, whatever comes of it.
+pub(crate) fn learn(history: &dyn History, options: &Options) -> Result<Detector, Error> {
+    let survey = Survey::of(history, options.threads)?;
+    let parts = survey.part(options)?;
+    let scaler = survey.scaler(history.layout(), parts);
+    if scaler.len() < 2 {
+        let text = format!("{} numeric signals with enough values; at least 2 are needed", scaler.len());
+        return Err(Error::TooLittle(text));
+    }
+    let sample = sample::draw(history, &survey, parts, &scaler, options)?;
+    let fitted = fit::fit(&sample, scaler.len(), options)?;
+    let windows = sample.len() as u64;
+    drop(sample);
+    finish(history, &survey, parts, (&scaler, &fitted.network), options, (windows, fitted.steps, fitted.loss))
+}
+
+/// Baselines, tails, limit and card for a scaler and a network, and from them the artefact. Passes no judgement.
+pub(crate) fn finish(
+    history: &dyn History,
+    survey: &Survey,
+    parts: Parts,
+    (scaler, network): (&Scaler, &Network),
+    options: &Options,
+    (sample, steps, loss): (u64, u32, [f64; 2]),
+) -> Result<Detector, Error> {
+    let weights = network.weights()?;
+    let Calibrated { judge, calibration, explained } =
+        calibrate::calibrate(history, survey, parts, (scaler, &weights), options)?;
+    let layout = history.layout();
+    let card = Card {
+        detector: options.kind,
+        form: FORM,
+        schema: artifact::schema_id(layout),
+        layout: layout.write(),
+        signals: signals(layout, survey, parts, scaler, &explained),
+        memory_ms: memory_ms(layout),
+        memory_records: u64::from(CARRY),
+        network: shape(options.kind, scaler.len()),
+        spans: history.spans().to_vec(),
+        from_time: survey.from,
+        to_time: survey.to,
+        train_until: parts.train,
+        limit_until: parts.limit,
+        records: survey.readings,
+        vehicles: history.vehicles().len() as u64,
+        baselines: judge.baselines.vehicles.len() as u64,
+        sample,
+        training_steps: u64::from(steps),
+        loss,
+        calibration,
+        seed: options.seed,
+        cpu_capability: cpu_capability(),
+        versions: vec![format!("detector {}", env!("CARGO_PKG_VERSION")), "tch 0.26".into(), "libtorch 2.13".into()],
+    };
+    let mut artifact = Artifact::new(card);
+    write_eyes(&mut artifact, scaler, network)?;
+    write_judge(&mut artifact, &judge);
+    // What was saved is what scores: the trainer uses the very bytes that it publishes.
+    Detector::load(&artifact.to_bytes()?)
+}
+
+fn signals(layout: &Layout, survey: &Survey, parts: Parts, scaler: &Scaler, explained: &[f64]) -> Vec<CardSignal> {
+    let mut columns = survey.columns(layout, parts);
+    let signal = |(input, at): (usize, &u16)| {
+        let place = &layout.places()[usize::from(*at)];
+        let tenths = std::array::from_fn::<f64, 9, _>(|n| (n + 1) as f64 / 10.0);
+        let deciles = crate::scaler::quantiles(&mut columns[usize::from(*at)], tenths);
+        CardSignal {
+            path: place.path.clone(),
+            unit: place.unit.to_owned(),
+            judged: is_judged(layout, *at),
+            center: f64::from(scaler.center[input]),
+            spread: f64::from(scaler.spread[input]),
+            explained: explained[input],
+            deciles: deciles.map(f64::from).to_vec(),
+        }
+    };
+    scaler.inputs.iter().enumerate().map(signal).collect()
+}

@@ -1,0 +1,363 @@
+//! The window of a vehicle's last readings: raw numbers, sums over blocks of event time, what repeats.
+//!
+//! Readings come in order of (boot, seq). Time decides what is near: sums stand in blocks of [`FINE`] and [`COARSE`]
+//! steps that begin at multiples of their length, so nothing depends on where a replay began, and what is older
+//! than [`HORIZON`] steps has no part. What a `change` record leaves out is carried from the last record that named
+//! it, at most [`CARRY`] records back.
+
+use std::sync::Arc;
+
+use telemetry::{Kind, Record, UnixMillis};
+
+use crate::layout::{Layout, Values};
+
+mod bytes;
+pub(crate) use bytes::take;
+#[cfg(test)]
+mod tests;
+
+/// Steps of a fine block: at 0.1 Hz a minute.
+pub const FINE: i64 = 6;
+/// Steps of a coarse block: at 0.1 Hz ten minutes.
+pub const COARSE: i64 = 60;
+/// Fine blocks that are kept, the current one with them.
+pub(crate) const FINE_BLOCKS: usize = 5;
+/// Coarse blocks that are kept, the current one with them.
+pub(crate) const COARSE_BLOCKS: usize = 12;
+/// What is older than so many steps has no part in a window.
+pub const HORIZON: i64 = COARSE * COARSE_BLOCKS as i64;
+/// Last values that are kept one by one.
+pub(crate) const RECENT: usize = 6;
+/// Records for which a value that is not repeated stays known.
+pub const CARRY: u8 = 60;
+/// Readings further apart than so many tenths of a step do not follow each other.
+const FOLLOWS_TENTHS: i64 = 25;
+
+/// What a query says of a signal: its value, the three before it, and means over the last 6, 30, 180 and 720 steps.
+pub(crate) const FEATURES: usize = 8;
+/// Steps that its means reach back.
+pub(crate) const MEANS: [i64; FEATURES - VALUES] = [6, 30, 180, 720];
+/// Of these, single values.
+pub(crate) const VALUES: usize = 4;
+
+/// One reading as a window takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// See [`telemetry::Identity::boot`].
+    pub boot: u32,
+    /// See [`telemetry::Identity::seq`].
+    pub seq: u64,
+    /// Window time ([`telemetry::time::window_time`]), ms.
+    pub time: UnixMillis,
+    /// Whole state or change.
+    pub kind: Kind,
+    /// Places of the values in the layout.
+    pub at: &'a [u16],
+    /// The values.
+    pub numbers: &'a [f32],
+}
+
+impl<'a> Reading<'a> {
+    /// A record's reading; `values` is where [`Layout::extract`] put its numbers.
+    pub fn of(record: &Record, time: UnixMillis, values: &'a Values) -> Self {
+        let Record { boot, seq, kind, .. } = *record;
+        Self { boot, seq, time, kind, at: &values.at, numbers: &values.numbers }
+    }
+}
+
+/// What is to be judged: what is known of a vehicle at one reading, in physical units.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Query {
+    /// Window time as the window counts it: it never goes back, ms.
+    pub(crate) time: UnixMillis,
+    /// Places that are known now, ascending.
+    pub(crate) at: Vec<u16>,
+    /// [`FEATURES`] for each of them; NaN where unknown.
+    pub(crate) features: Vec<f32>,
+    /// For each of them: readings of a lively vehicle in which it kept the very same value.
+    pub(crate) runs: Vec<u16>,
+}
+
+impl Query {
+    /// The window time that counts, ms.
+    pub fn time(&self) -> UnixMillis {
+        self.time
+    }
+
+    /// The value of a place, where it is known.
+    pub(crate) fn value(&self, at: u16) -> Option<f32> {
+        self.at.binary_search(&at).ok().map(|n| self.features[n * FEATURES])
+    }
+}
+
+/// Sum and number of values in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Block {
+    sum: f32,
+    count: u16,
+}
+
+impl Block {
+    fn add(&mut self, value: f32) {
+        self.sum += value;
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self { sum: self.sum + other.sum, count: self.count.saturating_add(other.count) }
+    }
+
+    fn mean(self, otherwise: f32) -> f32 {
+        if self.count == 0 { otherwise } else { self.sum / f32::from(self.count) }
+    }
+}
+
+/// What is kept of one signal.
+#[derive(Debug, Clone, PartialEq)]
+struct Channel {
+    /// The value known now, or NaN.
+    known: f32,
+    /// Records since it was named.
+    age: u8,
+    /// The last values, newest first.
+    recent: [f32; RECENT],
+    fine: [Block; FINE_BLOCKS],
+    coarse: [Block; COARSE_BLOCKS],
+    /// Coarse blocks in which the value changed, a bit each.
+    changed: u16,
+    /// Lively readings in the current coarse block since the value changed in it.
+    still: u16,
+    /// Sums of all blocks but the current one: 4 fine ones, 2 and 11 coarse ones. Follow from the blocks.
+    before: [Block; 3],
+}
+
+impl Channel {
+    const EMPTY: Self = Self {
+        known: f32::NAN,
+        age: 0,
+        recent: [f32::NAN; RECENT],
+        fine: [Block { sum: 0.0, count: 0 }; FINE_BLOCKS],
+        coarse: [Block { sum: 0.0, count: 0 }; COARSE_BLOCKS],
+        changed: 0,
+        still: 0,
+        before: [Block { sum: 0.0, count: 0 }; 3],
+    };
+}
+
+/// The last readings of one vehicle.
+#[derive(Debug, Clone)]
+pub struct Window {
+    layout: Arc<Layout>,
+    last: Option<(u32, u64)>,
+    time: UnixMillis,
+    channels: Vec<Channel>,
+    /// Lively readings in each coarse block: those in which at least a third of the known signals changed.
+    lively: [u16; COARSE_BLOCKS],
+}
+
+impl Window {
+    /// An empty window.
+    pub fn new(layout: Arc<Layout>) -> Self {
+        let channels = vec![Channel::EMPTY; layout.len()];
+        Self { layout, last: None, time: 0, channels, lively: [0; COARSE_BLOCKS] }
+    }
+
+    /// Boot and sequence of the last reading taken in.
+    pub fn last(&self) -> Option<(u32, u64)> {
+        self.last
+    }
+
+    /// The layout.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Takes the vehicle's next reading in; says what is known then. None if nothing is.
+    pub fn advance(&mut self, reading: &Reading<'_>) -> Option<Query> {
+        let follows = self.last.is_some_and(|(boot, seq)| boot == reading.boot && reading.seq == seq.wrapping_add(1));
+        if !follows {
+            // What was missed may have said otherwise.
+            self.channels.iter_mut().for_each(|channel| channel.known = f32::NAN);
+        }
+        let near = self.last.is_some() && self.pass(reading.time);
+        self.last = Some((reading.boot, reading.seq));
+        self.name(reading);
+        self.sum_up(near)
+    }
+
+    /// Lets time go on; whether the reading follows the last one closely.
+    fn pass(&mut self, time: UnixMillis) -> bool {
+        let step = self.layout.step_ms();
+        if time < self.time - COARSE * step {
+            // The clock was set back further than readings come out of order: what was summed up has no date.
+            let known: Vec<(f32, u8)> = self.channels.iter().map(|channel| (channel.known, channel.age)).collect();
+            *self = Self { last: self.last, ..Self::new(Arc::clone(&self.layout)) };
+            for (channel, (known, age)) in self.channels.iter_mut().zip(known) {
+                (channel.known, channel.age) = (known, age);
+            }
+            self.time = time;
+            return false;
+        }
+        let time = time.max(self.time);
+        let near = (time - self.time) * 10 <= step * FOLLOWS_TENTHS;
+        let (fine, coarse) = (blocks(self.time, time, FINE * step), blocks(self.time, time, COARSE * step));
+        if coarse.passed > 0 {
+            let gone = coarse.gone(COARSE_BLOCKS);
+            for at in gone.clone() {
+                self.lively[at] = 0;
+            }
+            for channel in &mut self.channels {
+                for at in gone.clone() {
+                    channel.coarse[at] = Block::default();
+                    channel.changed &= !(1 << at);
+                }
+                channel.still = 0;
+            }
+        }
+        if fine.passed > 0 {
+            for channel in &mut self.channels {
+                for at in fine.gone(FINE_BLOCKS) {
+                    channel.fine[at] = Block::default();
+                }
+            }
+        }
+        self.time = time;
+        if fine.passed > 0 || coarse.passed > 0 {
+            self.sum_before();
+        }
+        near
+    }
+
+    /// The sums of all blocks but the current ones.
+    fn sum_before(&mut self) {
+        let step = self.layout.step_ms();
+        let (fine, coarse) = (self.time.div_euclid(FINE * step), self.time.div_euclid(COARSE * step));
+        let index = |block: i64, of: usize| block.rem_euclid(of as i64) as usize;
+        for channel in &mut self.channels {
+            let older = |blocks: &[Block], now: i64, from: i64, to: i64| {
+                (from..=to).fold(Block::default(), |sum, back| sum.with(blocks[index(now - back, blocks.len())]))
+            };
+            let near = older(&channel.coarse, coarse, 1, 2);
+            channel.before = [
+                older(&channel.fine, fine, 1, FINE_BLOCKS as i64 - 1),
+                near,
+                near.with(older(&channel.coarse, coarse, 3, COARSE_BLOCKS as i64 - 1)),
+            ];
+        }
+    }
+
+    /// Notes what the reading names, and what it leaves out.
+    fn name(&mut self, reading: &Reading<'_>) {
+        match reading.kind {
+            Kind::Full => self.channels.iter_mut().for_each(|channel| channel.known = f32::NAN),
+            Kind::Change => {
+                for channel in &mut self.channels {
+                    if channel.age >= CARRY {
+                        channel.known = f32::NAN;
+                    } else {
+                        channel.age += 1;
+                    }
+                }
+            }
+        }
+        for (at, number) in reading.at.iter().zip(reading.numbers).filter(|(_, number)| number.is_finite()) {
+            if let Some(channel) = self.channels.get_mut(usize::from(*at)) {
+                (channel.known, channel.age) = (*number, 0);
+            }
+        }
+    }
+
+    /// Adds what is known to sums and last values, and says all of it.
+    fn sum_up(&mut self, near: bool) -> Option<Query> {
+        let step = self.layout.step_ms();
+        let fine = self.time.div_euclid(FINE * step).rem_euclid(FINE_BLOCKS as i64) as usize;
+        let coarse = self.time.div_euclid(COARSE * step).rem_euclid(COARSE_BLOCKS as i64) as usize;
+        let (mut known, mut changed) = (0_usize, 0_usize);
+        for channel in &mut self.channels {
+            channel.recent.copy_within(0..RECENT - 1, 1);
+            channel.recent[0] = channel.known;
+            if !near {
+                channel.recent[1..].fill(f32::NAN);
+            }
+            if channel.known.is_nan() {
+                continue;
+            }
+            known += 1;
+            changed += usize::from(channel.recent[0] != channel.recent[1]);
+            channel.fine[fine].add(channel.known);
+            channel.coarse[coarse].add(channel.known);
+        }
+        if known == 0 {
+            return None;
+        }
+        let lively = near && changed * 3 >= known;
+        self.lively[coarse] = self.lively[coarse].saturating_add(u16::from(lively));
+        let mut query = Query {
+            time: self.time,
+            at: Vec::with_capacity(known),
+            features: Vec::with_capacity(known * FEATURES),
+            runs: Vec::with_capacity(known),
+        };
+        for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| !channel.known.is_nan()) {
+            if near && channel.recent[0] == channel.recent[1] {
+                channel.still = channel.still.saturating_add(u16::from(lively));
+            } else {
+                channel.changed |= 1 << coarse;
+                channel.still = 0;
+            }
+            let now = channel.known;
+            let (mut sum, mut count) = (0.0, 0.0);
+            for value in channel.recent {
+                let there = !value.is_nan();
+                sum += if there { value } else { 0.0 };
+                count += if there { 1.0 } else { 0.0 };
+            }
+            query.at.push(at as u16);
+            query.features.extend_from_slice(&channel.recent[..VALUES]);
+            query.features.extend([
+                sum / count,
+                channel.before[0].with(channel.fine[fine]).mean(now),
+                channel.before[1].with(channel.coarse[coarse]).mean(now),
+                channel.before[2].with(channel.coarse[coarse]).mean(now),
+            ]);
+            query.runs.push(run(channel, &self.lively, coarse));
+        }
+        Some(query)
+    }
+}
+
+/// Lively readings since the value last changed, back to the oldest coarse block at most.
+fn run(channel: &Channel, lively: &[u16; COARSE_BLOCKS], now: usize) -> u16 {
+    let mut run = channel.still;
+    if channel.changed & (1 << now) != 0 {
+        return run;
+    }
+    for back in 1..COARSE_BLOCKS {
+        let at = (now + COARSE_BLOCKS - back) % COARSE_BLOCKS;
+        // An empty block: the value was not there.
+        if channel.changed & (1 << at) != 0 || channel.coarse[at].count == 0 {
+            break;
+        }
+        run = run.saturating_add(lively[at]);
+    }
+    run
+}
+
+/// Blocks between two moments.
+struct Passed {
+    passed: i64,
+    now: i64,
+}
+
+fn blocks(from: UnixMillis, to: UnixMillis, length_ms: i64) -> Passed {
+    let now = to.div_euclid(length_ms);
+    Passed { passed: now - from.div_euclid(length_ms), now }
+}
+
+impl Passed {
+    /// Places, in a ring of so many, of the blocks that begin anew.
+    fn gone(&self, ring: usize) -> impl Iterator<Item = usize> + Clone + use<> {
+        let (now, ring) = (self.now, ring as i64);
+        (now - self.passed.min(ring) + 1..=now).map(move |block| block.rem_euclid(ring) as usize)
+    }
+}

@@ -1,0 +1,106 @@
+//! The limit that keeps to a budget of alarms.
+
+/// So many alarms say where a limit lies; of fewer, the tail of their heights says the rest.
+const ENOUGH: f64 = 10.0;
+/// Halvings: far below the last bit of what matters.
+const HALVINGS: u32 = 40;
+/// The least that the heights of alarms are believed to spread, as a share of the limit.
+const LEAST_SPREAD: f64 = 0.02;
+
+/// The largest score of a while of one vehicle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peak {
+    /// The vehicle, by any number.
+    pub vehicle: u32,
+    /// When, ms since the epoch.
+    pub time: i64,
+    /// The score. NaN: not scored.
+    pub score: f32,
+}
+
+/// The heights of the alarms at a limit, where alarms of a vehicle that are at most `merge_ms` apart count once. Peaks lie
+/// together by vehicle, ascending by time.
+pub fn heights(peaks: &[Peak], limit: f32, merge_ms: i64) -> Vec<f32> {
+    let mut heights: Vec<f32> = Vec::new();
+    let mut last: Option<(u32, i64)> = None;
+    for peak in peaks.iter().filter(|peak| peak.score >= limit) {
+        match (last, heights.last_mut()) {
+            (Some((vehicle, time)), Some(height)) if vehicle == peak.vehicle && peak.time - time <= merge_ms => {
+                *height = height.max(peak.score);
+            }
+            _ => heights.push(peak.score),
+        }
+        last = Some((peak.vehicle, peak.time));
+    }
+    heights
+}
+
+/// The limit at which peaks give so many alarms: the highest such limit, for where almost everything is above, alarms
+/// merge and get fewer again. If no limit gives so many, the one that gives most. Where so many are too few to count, heights are taken to fall off exponentially behind
+/// the ten highest alarms. `None` without any score.
+pub fn limit_for(peaks: &[Peak], wanted: f64, merge_ms: i64) -> Option<f32> {
+    let mut scores: Vec<f32> = peaks.iter().map(|peak| peak.score).filter(|score| score.is_finite()).collect();
+    scores.sort_unstable_by(|a, b| b.total_cmp(a));
+    let mut high = scores.first()?.next_up();
+    let counted = wanted.max(ENOUGH);
+    let count = |limit: f32| heights(peaks, limit, merge_ms).len() as f64;
+    // Twice as many peaks each time, until these are too many alarms.
+    let ranks = std::iter::successors(Some(1_usize), |rank| Some(rank * 2)).take_while(|rank| *rank < scores.len());
+    let (mut low, mut most) = (None, 0.0);
+    for rank in ranks {
+        let found = count(scores[rank]);
+        if found > counted {
+            low = Some(scores[rank]);
+            break;
+        }
+        if found > most {
+            (high, most) = (scores[rank], found);
+        }
+    }
+    if let Some(mut low) = low {
+        for _ in 0..HALVINGS {
+            let middle = f32::midpoint(low, high);
+            if count(middle) > counted { low = middle } else { high = middle }
+        }
+    }
+    let above = heights(peaks, high, merge_ms);
+    if above.is_empty() || wanted >= ENOUGH {
+        return Some(high);
+    }
+    let mean = above.iter().map(|height| f64::from(height - high)).sum::<f64>() / above.len() as f64;
+    let spread = mean.max(LEAST_SPREAD * f64::from(high.abs()));
+    Some(high + (spread * (above.len() as f64 / wanted.max(1e-6)).ln().max(0.0)) as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peaks(of: &[(u32, i64, f32)]) -> Vec<Peak> {
+        of.iter().map(|(vehicle, time, score)| Peak { vehicle: *vehicle, time: *time, score: *score }).collect()
+    }
+
+    #[test]
+    fn alarms_close_together_count_once_per_vehicle() {
+        let peaks = peaks(&[(0, 0, 3.0), (0, 10, 5.0), (0, 50, f32::NAN), (0, 100, 3.0), (1, 100, 4.0), (1, 105, 1.0)]);
+        assert_eq!(heights(&peaks, 2.0, 20), [5.0, 3.0, 4.0]);
+        assert_eq!(heights(&peaks, 2.0, 95), [5.0, 4.0]);
+    }
+
+    #[test]
+    fn the_limit_gives_the_wanted_number_and_reaches_beyond_what_was_seen() {
+        // Heights of an exponential distribution with a mean of 0.5, each an alarm of its own.
+        let of = |n: u32| (n, 0, -0.5 * ((n as f32 + 0.5) / 2_000.0).ln());
+        let peaks = peaks(&(0..2_000).map(of).collect::<Vec<_>>());
+        let level = limit_for(&peaks, 50.0, 0).unwrap();
+        assert_eq!(heights(&peaks, level, 0).len(), 50);
+        let beyond = limit_for(&peaks, 0.1, 0).unwrap();
+        let exact = 0.5 * 20_000_f32.ln();
+        assert!((beyond - exact).abs() < 0.7, "{beyond} for {exact}");
+        assert_eq!(limit_for(&[], 1.0, 0), None);
+        // One vehicle, always at work: below some limit all is one alarm.
+        let one: Vec<Peak> = (0..1_000).map(|n| Peak { vehicle: 0, time: n, score: (n % 100) as f32 }).collect();
+        let most = limit_for(&one, 500.0, 5).unwrap();
+        assert_eq!(heights(&one, most, 5).len(), 10, "limit {most}");
+    }
+}
