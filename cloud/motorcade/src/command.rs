@@ -37,6 +37,9 @@ pub enum Command {
     /// Send commands to vehicles.
     #[command(subcommand)]
     Commands(Commands),
+    /// Tables in and out: CSV into telemetry, telemetry into Parquet.
+    #[command(subcommand, name = "data")]
+    Tables(Tables),
     /// Compare the Kafka topics with the table in code, or create and alter them.
     #[command(subcommand)]
     Topics(Topics),
@@ -104,6 +107,15 @@ pub enum Commands {
     Send(commands::SendArgs),
 }
 
+/// Tools around tables.
+#[derive(Debug, Subcommand)]
+pub enum Tables {
+    /// Turn CSV tables into telemetry in Kafka, by a mapping of columns.
+    Import(tabular::tools::ImportArgs),
+    /// Write telemetry as Parquet files with one column a signal.
+    Export(tabular::tools::ExportArgs),
+}
+
 /// Tools around Kafka topics.
 #[derive(Debug, Subcommand)]
 pub enum Topics {
@@ -147,6 +159,8 @@ pub async fn start(command: Command, process: Process) -> Result<Outcome, Error>
         Command::Twin(Twin::Verify(args)) => done(twin::tools::run_verify(args).await),
         Command::Alerts(Alerts::Watch(args)) => done(alerts::run_watch(args, process.stop()).await),
         Command::Commands(Commands::Send(args)) => done(commands::run_send(args).await),
+        Command::Tables(Tables::Import(args)) => done(tabular::tools::run_import(args, process.stop()).await),
+        Command::Tables(Tables::Export(args)) => done(tabular::tools::run_export(args, process.stop()).await),
         Command::Topics(Topics::Plan(args)) => done(cloud_log::topics::run_plan(args).await),
         Command::Topics(Topics::Apply(args)) => done(cloud_log::topics::run_apply(args).await),
         Command::Topology(args) => done(topology::run_topology(&args)),
