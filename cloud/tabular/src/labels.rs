@@ -105,8 +105,8 @@ fn label(column: &LabelColumn, vehicle: &VehicleId, from: UnixMillis, to: UnixMi
 /// Labels by vehicle, to be asked for a moment.
 #[derive(Debug, Default)]
 pub struct LabelIndex {
-    /// Each vehicle's, ascending by `from`.
-    vehicles: BTreeMap<VehicleId, Vec<Label>>,
+    /// Each vehicle's, ascending by `from`, each with the latest end of all up to it.
+    vehicles: BTreeMap<VehicleId, Vec<(Label, UnixMillis)>>,
 }
 
 impl LabelIndex {
@@ -133,8 +133,16 @@ impl LabelIndex {
             }
             vehicles.entry(label.vehicle.clone()).or_default().push(label);
         }
-        vehicles.values_mut().for_each(|labels| labels.sort_by_key(|label| label.from));
-        Ok(Self { vehicles })
+        let with_ends = |mut labels: Vec<Label>| {
+            labels.sort_by_key(|label| label.from);
+            let ends = labels.iter().scan(UnixMillis::MIN, |end, label| {
+                *end = label.to.max(*end);
+                Some(*end)
+            });
+            let ends: Vec<_> = ends.collect();
+            labels.into_iter().zip(ends).collect()
+        };
+        Ok(Self { vehicles: vehicles.into_iter().map(|(vehicle, labels)| (vehicle, with_ends(labels))).collect() })
     }
 
     /// How many there are.
@@ -150,9 +158,11 @@ impl LabelIndex {
     /// What was wrong with the vehicle at that moment: kinds in alphabetical order, joined by commas.
     pub fn at(&self, vehicle: &VehicleId, time: UnixMillis) -> Option<String> {
         let labels = self.vehicles.get(vehicle)?;
-        let begun = labels.partition_point(|label| label.from <= time);
+        let begun = labels.partition_point(|(label, _)| label.from <= time);
+        // From the last one that has begun, back to where all before have ended.
+        let may_hold = labels[..begun].iter().rev().take_while(|(_, latest_end)| time < *latest_end);
         let mut kinds: Vec<_> =
-            labels[..begun].iter().filter(|label| time < label.to).map(|label| label.kind.as_str()).collect();
+            may_hold.filter(|(label, _)| time < label.to).map(|(label, _)| label.kind.as_str()).collect();
         kinds.sort_unstable();
         kinds.dedup();
         (!kinds.is_empty()).then(|| kinds.join(","))

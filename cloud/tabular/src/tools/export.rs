@@ -51,7 +51,7 @@ pub struct ExportArgs {
     /// The folder to write; it must not be there yet.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Event time to begin with: ms since the epoch, or RFC 3339.
+    /// Event time to begin with, judged as training does: ms since the epoch, or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
     from: Option<UnixMillis>,
     /// Event time to end before.
@@ -138,7 +138,10 @@ fn told(manifest: &Manifest, out: &Path) -> String {
         text += &format!("{labels} labels, {} rows with one\n", manifest.labelled_rows);
     }
     if manifest.values_left_out > 0 {
-        text += &format!("{} values have no column, or one of another type\n", manifest.values_left_out);
+        text += &format!(
+            "{} values of signals without a column, or of another type than it, left out\n",
+            manifest.values_left_out
+        );
     }
     text
 }
@@ -187,14 +190,12 @@ impl Export {
     /// The first pass: which columns there are.
     async fn find(&mut self) -> Result<Columns, Error> {
         let mut judge = Judge::new(self.within.clone(), self.keep_duplicates);
-        let (mut found, mut full, mut read) = (Found::default(), None, 0_u64);
+        let (mut found, mut full) = (Found::default(), None);
         for (partition, offsets) in self.offsets.clone() {
-            self.replay(partition, offsets, |record| {
-                read += 1;
+            self.replay("looking for signals", partition, offsets, |record| {
                 if let Ok(record) = judge.judge(record) {
                     full = full.take().or(found.take(&record).err());
                 }
-                read
             })
             .await?;
             if let Some(detail) = full {
@@ -215,7 +216,7 @@ impl Export {
             let name = format!("telemetry-{partition}.parquet");
             let (mut span, mut file, mut failed) = (Span::default(), None, None);
             let (mut left_out, mut labelled) = (0, 0);
-            self.replay(partition, offsets.clone(), |record| {
+            self.replay("writing", partition, offsets.clone(), |record| {
                 let judged = judge.judge(record);
                 span.take(record, judged.as_ref().map(|_| ()).map_err(|reason| *reason));
                 if let (Ok(reading), None) = (judged, &failed) {
@@ -226,7 +227,6 @@ impl Export {
                         Err(error) => failed = Some(error),
                     }
                 }
-                span.received
             })
             .await?;
             if let Some(error) = failed {
@@ -241,16 +241,18 @@ impl Export {
         Ok(manifest)
     }
 
-    /// Hands every record of a range to `each`, which says how many it has seen.
+    /// Hands every record of a range to `each`.
     async fn replay(
         &mut self,
+        what: &str,
         partition: i32,
         offsets: Range<i64>,
-        mut each: impl FnMut(&InRecord) -> u64,
+        mut each: impl FnMut(&InRecord),
     ) -> Result<(), Error> {
         if offsets.is_empty() {
             return Ok(());
         }
+        let end = offsets.end;
         let ranges = BTreeMap::from([(partition, offsets)]);
         let mut log = History::open(&self.kafka, kafka_topic::TELEMETRY, ranges).await?;
         loop {
@@ -261,10 +263,11 @@ impl Export {
                 }
             };
             let Some(records) = records else { return Ok(()) };
-            let seen = records.iter().map(&mut each).last();
+            records.iter().for_each(&mut each);
             if self.told.elapsed() >= TELL_EVERY {
                 self.told = Instant::now();
-                tracing::info!("partition {partition}: {} records so far", seen.unwrap_or_default());
+                let at = records.last().map_or(0, |record| record.offset);
+                tracing::info!("{what}: partition {partition} of {} at offset {at} of {end}", self.offsets.len());
             }
             tokio::task::yield_now().await;
         }

@@ -118,7 +118,8 @@ impl fmt::Display for Summary<'_> {
         for signal in &self.signals {
             let (path, unit) = (signal.path, signal.unit);
             write!(f, "{path:width$}  {:>9} {:>8} {:>8}", signal.values, signal.missing, signal.dropped)?;
-            writeln!(f, " {:>14} {:>14} {unit}", number(signal.min), number(signal.max))?;
+            let cells = format!(" {:>14} {:>14} {unit}", number(signal.min), number(signal.max));
+            writeln!(f, "{}", cells.trim_end())?;
         }
         Ok(())
     }
