@@ -111,8 +111,18 @@ pub enum Commands {
 #[derive(Debug, Subcommand)]
 pub enum Tables {
     /// Turn CSV tables into telemetry in Kafka, by a mapping of columns.
+    ///
+    /// Rows of one vehicle have to come in the order of their times, or near it (--sort-window). The same tables give the
+    /// same identities (vehicle, boot, seq), so that what is imported twice is there once for every reader. Nothing is sent
+    /// before all tables have been read once. A mapping to start from: `motorcade data import --print-example skab`.
     Import(tabular::tools::ImportArgs),
     /// Write telemetry as Parquet files with one column a signal.
+    ///
+    /// The folder gets a file `telemetry-P.parquet` for each partition that has records, rows in the order of the log, and a
+    /// `manifest.json`. It appears when everything is in it. Columns: partition, offset, vehicle, boot, seq, kind,
+    /// event_time, ingest_time, the position where there is one, then one a signal by its path: a double for numbers. A
+    /// `change` record has only what changed. Of readings with the same (vehicle, boot, seq) the first in the log is
+    /// written, others are counted, unless --keep-duplicates says otherwise.
     Export(tabular::tools::ExportArgs),
 }
 

@@ -36,13 +36,7 @@ const CHUNK: usize = 1_000;
 
 type Offsets = BTreeMap<i32, Range<i64>>;
 
-/// Write telemetry as Parquet files with one column a signal.
-///
-/// The folder gets a file `telemetry-P.parquet` for each partition that has records, rows in the order of the log, and a
-/// `manifest.json`. It appears when everything is in it. Columns: partition, offset, vehicle, boot, seq, kind,
-/// event_time, ingest_time, the position where there is one, then one a signal by its path: a double for numbers. A
-/// `change` record has only what changed. Of readings with the same (vehicle, boot, seq) the first in the log is
-/// written, others are counted, unless --keep-duplicates says otherwise.
+/// Flags of `data export`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ExportArgs {
     /// Where Kafka is.

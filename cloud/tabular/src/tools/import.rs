@@ -31,11 +31,7 @@ const CHUNK: usize = 500;
 /// How often a long run says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// Turn CSV tables into telemetry in Kafka, by a mapping of columns.
-///
-/// Rows of one vehicle have to come in the order of their times, or near it (--sort-window). The same tables give the
-/// same identities (vehicle, boot, seq), so that what is imported twice is there once for every reader. Nothing is sent
-/// before all tables have been read once. A mapping to start from: `motorcade data import --print-example skab`.
+/// Flags of `data import`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ImportArgs {
     /// Where Kafka is.
