@@ -98,6 +98,9 @@ async fn a_wrong_flag_is_a_usage_error() {
         case("motorcade run gateway --listen 0.0.0.0:0", 64, &["--listen", "--token-file"]),
         case("motorcade topics plan --kafka nowhere", 64, &["--kafka", "nowhere"]),
         case("motorcade twin show", 64, &["<VEHICLE>"]),
+        case("motorcade data import --mapping no/such.toml no/such.csv", 64, &["--mapping", "no/such.toml"]),
+        case("motorcade data import no/such.csv", 64, &["--mapping"]),
+        case("motorcade data export --out .", 64, &["--out", "there already"]),
     ];
     for role in ROLES {
         cases.push(case(&format!("motorcade run {role} --kafka ''"), 64, &["--kafka"]));
@@ -139,6 +142,7 @@ async fn an_unreachable_service_is_named_with_its_flag_and_address() {
         case(&format!("motorcade-simulator --mqtt {mqtt} {soon}"), 69, &["--mqtt", &mqtt]),
         case(&format!("motorcade-simulator audit --ledger . --kafka {kafka}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade topics plan --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
+        case(&format!("motorcade data export --out no-such-export --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade twin show veh-00001 --mongo {url}"), 69, &["--mongo", &mongo]),
         case(&format!("motorcade alerts watch --json --gateway ws://{gateway} {soon}"), 69, &["--gateway", &gateway]),
     ];

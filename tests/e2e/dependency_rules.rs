@@ -20,9 +20,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("alerter", &["telemetry", "service", "cloud-log", "store"]),
     ("twin", &["telemetry", "service", "cloud-log", "store"]),
     ("gateway", &["telemetry", "service", "cloud-log", "store"]),
+    ("tabular", &["telemetry", "service", "cloud-log"]),
     (
         "motorcade",
-        &["telemetry", "detector", "service", "cloud-log", "store", "trainer", "scorer", "alerter", "twin", "gateway"],
+        &[
+            "telemetry",
+            "detector",
+            "service",
+            "cloud-log",
+            "store",
+            "trainer",
+            "scorer",
+            "alerter",
+            "twin",
+            "gateway",
+            "tabular",
+        ],
     ),
     ("services", &[]),
     ("detection", &["telemetry", "detector", "evaluation", "report", "motorcade-simulator"]),
@@ -59,6 +72,8 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("mongodb", &["store", "services", "tests"]),
     ("tch", &["detector"]),
     ("axum", &["gateway", "service"]),
+    ("csv", &["tabular"]),
+    ("parquet", &["tabular"]),
 ];
 
 fn metadata(arguments: &[&str]) -> Metadata {

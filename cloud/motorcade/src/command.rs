@@ -37,6 +37,9 @@ pub enum Command {
     /// Send commands to vehicles.
     #[command(subcommand)]
     Commands(Commands),
+    /// Tables in and out: CSV into telemetry, telemetry into Parquet.
+    #[command(subcommand, name = "data")]
+    Tables(Tables),
     /// Compare the Kafka topics with the table in code, or create and alter them.
     #[command(subcommand)]
     Topics(Topics),
@@ -104,6 +107,25 @@ pub enum Commands {
     Send(commands::SendArgs),
 }
 
+/// Tools around tables.
+#[derive(Debug, Subcommand)]
+pub enum Tables {
+    /// Turn CSV tables into telemetry in Kafka, by a mapping of columns.
+    ///
+    /// Rows of one vehicle have to come in the order of their times, or near it (--sort-window). The same tables give the
+    /// same identities (vehicle, boot, seq), so that what is imported twice is there once for every reader. Nothing is sent
+    /// before all tables have been read once. A mapping to start from: `motorcade data import --print-example skab`.
+    Import(tabular::tools::ImportArgs),
+    /// Write telemetry as Parquet files with one column a signal.
+    ///
+    /// The folder gets a file `telemetry-P.parquet` for each partition that has records, rows in the order of the log, and a
+    /// `manifest.json`. It appears when everything is in it. Columns: partition, offset, vehicle, boot, seq, kind,
+    /// event_time, ingest_time, the position where there is one, then one a signal by its path: a double for numbers. A
+    /// `change` record has only what changed. Of readings with the same (vehicle, boot, seq) the first in the log is
+    /// written, others are counted, unless --keep-duplicates says otherwise.
+    Export(tabular::tools::ExportArgs),
+}
+
 /// Tools around Kafka topics.
 #[derive(Debug, Subcommand)]
 pub enum Topics {
@@ -147,6 +169,8 @@ pub async fn start(command: Command, process: Process) -> Result<Outcome, Error>
         Command::Twin(Twin::Verify(args)) => done(twin::tools::run_verify(args).await),
         Command::Alerts(Alerts::Watch(args)) => done(alerts::run_watch(args, process.stop()).await),
         Command::Commands(Commands::Send(args)) => done(commands::run_send(args).await),
+        Command::Tables(Tables::Import(args)) => done(tabular::tools::run_import(args, process.stop()).await),
+        Command::Tables(Tables::Export(args)) => done(tabular::tools::run_export(args, process.stop()).await),
         Command::Topics(Topics::Plan(args)) => done(cloud_log::topics::run_plan(args).await),
         Command::Topics(Topics::Apply(args)) => done(cloud_log::topics::run_apply(args).await),
         Command::Topology(args) => done(topology::run_topology(&args)),

@@ -56,6 +56,8 @@ pub const PARTS: &[Part] = &[
         writes: &gateway::WRITES,
         beside: "HTTP and WebSocket; MongoDB: twins, history, alerts",
     },
+    Part { name: "data import", reads: &[], writes: &[topic::TELEMETRY], beside: "CSV files in" },
+    Part { name: "data export", reads: &[topic::TELEMETRY], writes: &[], beside: "Parquet files out" },
     Part { name: "commands send", reads: &[topic::COMMAND_REPLIES], writes: &[topic::VEHICLE_COMMANDS], beside: "" },
 ];
 

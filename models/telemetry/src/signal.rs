@@ -12,6 +12,9 @@ mod by_path;
 pub use by_path::by_path;
 pub(crate) use by_path::by_path_bytes;
 
+/// Below it stand signals that other people's data bring along and the catalogue lacks.
+pub const FOREIGN: &str = "Motorcade.Foreign.";
+
 /// The number of a catalogued signal.
 pub type Number = u16;
 
