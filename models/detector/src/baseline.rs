@@ -31,10 +31,16 @@ const SPREAD_LEAST: f32 = 0.02;
 pub(crate) struct Baseline {
     pub(crate) center: [f32; 2],
     pub(crate) spread: [[f32; MEANS]; 2],
+    /// One over the spreads: a product takes less time than a quotient.
+    per_spread: [[f32; MEANS]; 2],
 }
 
 impl Baseline {
-    pub(crate) const PLAIN: Self = Self { center: [0.0; 2], spread: [[1.0; MEANS]; 2] };
+    pub(crate) const PLAIN: Self = Self { center: [0.0; 2], spread: [[1.0; MEANS]; 2], per_spread: [[1.0; MEANS]; 2] };
+
+    fn of(center: [f32; 2], spread: [[f32; MEANS]; 2]) -> Self {
+        Self { center, spread, per_spread: spread.map(|of_head| of_head.map(|spread| 1.0 / spread)) }
+    }
 
     /// The statistics, held against this baseline: a head's largest deviation as it is, means as distances in spreads.
     pub(crate) fn compare(&self, raw: &Raw) -> [f32; STATISTICS] {
@@ -44,7 +50,7 @@ impl Baseline {
             found[at] = raw.largest[head];
             for length in 0..MEANS {
                 let distance = (raw.means[head][length] - self.center[head]).abs();
-                found[at + 1 + length] = distance / self.spread[head][length];
+                found[at + 1 + length] = distance * self.per_spread[head][length];
             }
         }
         found[crate::track::CUSUM] = raw.cusum;
@@ -64,10 +70,8 @@ impl Baseline {
 
     pub(crate) fn read(center: [i16; 2], spread: [u8; 2 * MEANS]) -> Self {
         let spread = spread.map(|power| SPREAD_LEAST * SPREAD_BASE.powi(i32::from(power)));
-        Self {
-            center: center.map(|parts| f32::from(parts) / CENTER_PARTS),
-            spread: [[spread[0], spread[1], spread[2]], [spread[3], spread[4], spread[5]]],
-        }
+        let center = center.map(|parts| f32::from(parts) / CENTER_PARTS);
+        Self::of(center, [[spread[0], spread[1], spread[2]], [spread[3], spread[4], spread[5]]])
     }
 }
 
@@ -161,7 +165,8 @@ pub(crate) fn shrink(owns: &[[Own; 2]]) -> (Baseline, Vec<Baseline>) {
             }
         }
     }
-    (fleet, vehicles)
+    let ready = |baseline: Baseline| Baseline::of(baseline.center, baseline.spread);
+    (ready(fleet), vehicles.into_iter().map(ready).collect())
 }
 
 #[cfg(test)]
@@ -171,7 +176,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_back_close_and_never_tighter() {
         for value in [0.03_f32, 0.15, 0.9, 7.0] {
-            let baseline = Baseline { center: [value, -value], spread: [[value; MEANS]; 2] };
+            let baseline = Baseline::of([value, -value], [[value; MEANS]; 2]);
             let (center, spread) = baseline.write();
             let read = Baseline::read(center, spread);
             assert!((read.center[0] - value).abs() < 1e-3 && (read.center[1] + value).abs() < 1e-3);

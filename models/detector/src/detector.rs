@@ -62,7 +62,7 @@ impl Detector {
         let layout = Arc::new(Layout::read(&artifact.card.layout)?);
         let (scaler, network) = read_eyes(&artifact, &layout)?;
         check_golden(&artifact, &network)?;
-        let bench = Bench::new(read_judge(&artifact, scaler.len())?);
+        let bench = Bench::new(read_judge(&artifact, scaler.len())?, &scaler);
         let version = artifact.version(bytes);
         let hash = artifact::hash(bytes);
         let tag = u64::from_str_radix(&hash[..16], 16).expect("a hash is hexadecimal");

@@ -51,6 +51,8 @@ pub(crate) struct Bench {
     judge: Judge,
     /// By input; none for context.
     levels: Vec<Option<[Level; STATISTICS]>>,
+    /// By input: in so many parts of a unit numbers are told.
+    parts: Vec<f64>,
 }
 
 /// The most improbable statistic of a signal.
@@ -63,13 +65,14 @@ struct Worst {
 }
 
 impl Bench {
-    pub(crate) fn new(judge: Judge) -> Self {
+    pub(crate) fn new(judge: Judge, scaler: &Scaler) -> Self {
         let of = |tails: &[Tail; STATISTICS]| {
             let known = tails.iter().any(|tail| !tail.from.is_nan());
             known.then(|| std::array::from_fn(|at| Level::of(&tails[at])))
         };
         let levels = judge.tails.iter().map(of).collect();
-        Self { judge, levels }
+        let parts = scaler.spread.iter().map(|spread| parts(*spread)).collect();
+        Self { judge, levels, parts }
     }
 
     pub(crate) fn baselines(&self, key: u64) -> &[Baseline] {
@@ -85,14 +88,15 @@ impl Bench {
         residual.signals.iter().zip(raw).enumerate().filter_map(move |(at, ((_, input, _), raw))| {
             let input = usize::from(*input);
             let levels = self.levels[input].as_ref()?;
-            let mut worst = Worst { at, statistic: 0, level: f32::NAN };
+            let mut worst = Worst { at, statistic: 0, level: -1.0 };
             for (statistic, (value, tail)) in baselines[input].compare(raw).into_iter().zip(levels).enumerate() {
                 let level = tail.of_value(value);
-                if !(level <= worst.level || level.is_nan()) {
+                // What is not a number is not larger.
+                if level > worst.level {
                     worst = Worst { at, statistic, level };
                 }
             }
-            (!worst.level.is_nan()).then_some(worst)
+            (worst.level >= 0.0).then_some(worst)
         })
     }
 
@@ -141,12 +145,11 @@ impl Bench {
             };
             let head = usize::from((1 + MEANS..2 * (1 + MEANS)).contains(&worst.statistic));
             let off = off.filter(|off| !off.is_nan()).unwrap_or_default() * heads[head].spread * scaler.spread[input];
-            let digits = digits(scaler.spread[input]);
             Contribution {
                 signal: layout.places()[usize::from(query.at[n])].path.clone(),
                 score: self.score(worst.level),
-                expected: round(f64::from(observed - off), digits),
-                observed: round(f64::from(observed), digits),
+                expected: round(f64::from(observed - off), self.parts[input]),
+                observed: round(f64::from(observed), self.parts[input]),
             }
         });
         let contributions: Vec<Contribution> = contributions.collect();
@@ -159,7 +162,7 @@ impl Bench {
     }
 
     fn score(&self, level: f32) -> f64 {
-        round(f64::from(level / self.judge.limit), 4)
+        round(f64::from(level / self.judge.limit), 1e4)
     }
 }
 
@@ -168,14 +171,13 @@ pub(crate) fn is_judged(layout: &Layout, at: u16) -> bool {
     layout.places().get(usize::from(at)).is_some_and(|place| place.role == Role::Judged)
 }
 
-/// Digits behind the point that show a thousandth of a spread.
-fn digits(spread: f32) -> i32 {
-    (3.0 - spread.max(1e-9).log10().floor()).clamp(0.0, 12.0) as i32
+/// Parts of a unit, a power of ten, that show a thousandth of a spread.
+fn parts(spread: f32) -> f64 {
+    10_f64.powi((3.0 - spread.max(1e-9).log10().floor()).clamp(0.0, 12.0) as i32)
 }
 
 /// Short to write, and beyond the last bits of a processor's arithmetic.
-fn round(value: f64, digits: i32) -> f64 {
-    let parts = 10_f64.powi(digits);
+fn round(value: f64, parts: f64) -> f64 {
     (value * parts).round() / parts
 }
 
@@ -185,8 +187,8 @@ mod tests {
 
     #[test]
     fn numbers_are_rounded_to_a_thousandth_of_a_spread() {
-        assert_eq!((digits(31.2), digits(0.02), digits(2_000.0)), (2, 5, 0));
-        assert_eq!(round(12.345_678, digits(31.2)), 12.35);
-        assert_eq!(round(-0.123_456, 4), -0.1235);
+        assert_eq!((parts(31.2), parts(0.02), parts(2_000.0)), (1e2, 1e5, 1.0));
+        assert_eq!(round(12.345_678, parts(31.2)), 12.35);
+        assert_eq!(round(-0.123_456, 1e4), -0.1235);
     }
 }

@@ -79,12 +79,11 @@ impl Scaler {
     pub(crate) fn scaled<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = (usize, usize, [f32; FEATURES])> + 'a {
         query.at.iter().enumerate().filter_map(move |(n, at)| {
             let input = self.input(*at)?;
-            let raw = &query.features[n * FEATURES..(n + 1) * FEATURES];
-            Some((
-                n,
-                input,
-                std::array::from_fn(|feature| if feature < self.used { self.scale(input, raw[feature]) } else { 0.0 }),
-            ))
+            let raw: &[f32; FEATURES] = query.features[n * FEATURES..].first_chunk()?;
+            let (center, per_spread) = (self.center[input], self.per_spread[input]);
+            let mut scaled = raw.map(|value| ((value - center) * per_spread).clamp(-CLIP, CLIP));
+            scaled[self.used..].fill(0.0);
+            Some((n, input, scaled))
         })
     }
 }

@@ -77,14 +77,17 @@ pub(crate) struct Level {
 impl Level {
     pub(crate) fn of(tail: &Tail) -> Self {
         let at_threshold = tail.at_threshold();
-        let slope = at_threshold / tail.from.max(1e-6);
+        // NaN, where nothing is known, stays NaN.
+        let slope = at_threshold / if tail.from < 1e-6 { 1e-6 } else { tail.from };
         Self { from: tail.from, at_threshold, slope, shape: tail.shape, per_scale: 1.0 / tail.scale }
     }
 
     /// See [`Tail::level`].
     pub(crate) fn of_value(&self, value: f32) -> f32 {
-        if value <= self.from {
-            return (value * self.slope).clamp(0.0, self.at_threshold);
+        // Not larger, or not a number. Statistics are never below 0.
+        let larger = value > self.from;
+        if !larger {
+            return value * self.slope;
         }
         let excess = (value - self.from) * self.per_scale;
         let beyond = if self.shape < 1e-6 { excess } else { (self.shape * excess).ln_1p() / self.shape };
@@ -106,7 +109,8 @@ mod tests {
             assert!((found - exact).abs() < 0.4, "{x}: {found} for {exact}");
         }
         assert!(tail.level(1.0) < tail.level(2.0), "the order below the threshold");
-        assert_eq!(tail.level(-1.0), 0.0);
+        assert_eq!(tail.level(0.0), 0.0);
+        assert!(tail.level(f32::NAN).is_nan());
     }
 
     #[test]

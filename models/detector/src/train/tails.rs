@@ -13,7 +13,7 @@ use crate::{
     scaler::{Scaler, quantiles},
     tail::{LEAST_VALUES, Tail},
     track::{BLOCKS_ALIKE, Raw, STATISTICS},
-    window::{FINE, Query},
+    window::{COARSE, FINE, Query},
 };
 
 /// No limit lies below this level: one in a hundred.
@@ -239,6 +239,10 @@ pub(super) fn limit(
     let tail_blocks = held_out.iter().filter(|peak| peak.score > twentieth).count() as u64;
     let expected = budget * hours[1] / 1_000.0;
     let expected_tail = held_out.len() as f64 * TWENTIETH;
+    // Blocks that follow each other are alike: they come in runs, and it is runs that chance makes.
+    let runs = heights(&setting, twentieth.next_up(), COARSE * step_ms).len().max(1) as f64;
+    let run = (setting.iter().filter(|peak| peak.score > twentieth).count() as f64 / runs).max(1.0);
+    let by_chance = (poisson_quantile(expected_tail / run, 0.99) as f64 * run) as u64;
     let loss = |of: fn(&Sums) -> f64| {
         let parts = || seen.iter().flat_map(|vehicle| vehicle.sums.iter().map(|sums| &sums[1]));
         parts().map(of).sum::<f64>() / parts().map(|sums| sums.count).sum::<f64>().max(1.0)
@@ -255,8 +259,7 @@ pub(super) fn limit(
         allowed_alarms: poisson_quantile(expected, 0.99).max((2.0 * expected) as u64),
         realised_per_1000_h: if hours[1] > 0.0 { held_out_alarms as f64 * 1_000.0 / hours[1] } else { 0.0 },
         tail_blocks,
-        // Blocks that follow each other are alike, so their number spreads more than chance alone would have it.
-        allowed_tail_blocks: poisson_quantile(expected_tail, 0.99).max((2.0 * expected_tail) as u64),
+        allowed_tail_blocks: by_chance.max((2.0 * expected_tail) as u64),
         held_out_loss: loss(|sums| sums.loss),
         trivial_loss: loss(|sums| sums.trivial),
     })
