@@ -1,4 +1,4 @@
-//! The registry's commands against a real Kafka: a file becomes a version, the champion, is rolled back, and comes out as the same file.
+//! The registry against a real Kafka: a file becomes a version, the champion, is rolled back, comes out as it went in.
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 

@@ -190,11 +190,13 @@ mod tests {
     use crate::alias::tests::{alias, registry, version};
 
     fn card(limit: f64, signals: &[(&str, bool, f64)]) -> Value {
-        let signal = |(path, judged, explained): &(&str, bool, f64)| json!({"path": path, "judged": judged, "explained": explained});
+        let signals = signals
+            .iter()
+            .map(|(path, judged, explained)| json!({"path": path, "judged": judged, "explained": explained}));
         json!({
             "schema": "0123",
             "calibration": {"limit": limit, "held_out_alarms": 3},
-            "signals": signals.iter().map(signal).collect::<Vec<_>>(),
+            "signals": signals.collect::<Vec<_>>(),
         })
     }
 
