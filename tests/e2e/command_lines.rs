@@ -101,6 +101,17 @@ async fn a_wrong_flag_is_a_usage_error() {
         case("motorcade data import --mapping no/such.toml no/such.csv", 64, &["--mapping", "no/such.toml"]),
         case("motorcade data import no/such.csv", 64, &["--mapping"]),
         case("motorcade data export --out .", 64, &["--out", "there already"]),
+        case("motorcade models promote", 64, &["<VERSION>"]),
+        case("motorcade models promote pca-1-ab --alias a/b", 64, &["--alias", "a/b"]),
+        case("motorcade models rollback --kafka nowhere", 64, &["--kafka", "nowhere"]),
+        case("motorcade models rollback --reason ''", 64, &["--reason"]),
+        case("motorcade models compare champion", 64, &["<B>"]),
+        case("motorcade models register no/such.file", 65, &["no/such.file"]),
+        case("motorcade models register Cargo.toml", 65, &["Cargo.toml", "models/python"]),
+        case("motorcade models register Cargo.toml --alias challenger", 64, &["--promote"]),
+        case("motorcade models export champion", 64, &["--out"]),
+        case("motorcade models export champion --out no/such/file", 64, &["--out", "no/such"]),
+        case("motorcade models export champion --out Cargo.toml", 64, &["--out", "--force"]),
     ];
     for role in ROLES {
         cases.push(case(&format!("motorcade run {role} --kafka ''"), 64, &["--kafka"]));
@@ -143,6 +154,8 @@ async fn an_unreachable_service_is_named_with_its_flag_and_address() {
         case(&format!("motorcade-simulator audit --ledger . --kafka {kafka}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade topics plan --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade data export --out no-such-export --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
+        case(&format!("motorcade models list --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
+        case(&format!("motorcade models rollback --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade twin show veh-00001 --mongo {url}"), 69, &["--mongo", &mongo]),
         case(&format!("motorcade alerts watch --json --gateway ws://{gateway} {soon}"), 69, &["--gateway", &gateway]),
     ];

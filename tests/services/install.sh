@@ -5,7 +5,7 @@
 # alone.
 #
 #   install.sh                     everything that building, running and testing need
-#   install.sh --lean              without what only the tests need (a browser, kustomize, Kubernetes' schemas)
+#   install.sh --lean              without what only the tests need (a browser, PyTorch, kustomize, Kubernetes' schemas)
 #   DEPS_DIR=folder install.sh     another folder than .deps
 set -eu
 export LC_ALL=C
@@ -49,9 +49,16 @@ missing_packages() {
 	/sbin/ldconfig -p 2> /dev/null | grep -q 'libcurl\.so\.4 ' || echo libcurl4
 	if [ -n "$with_tests" ]; then
 		found git || echo git
+		# models/python is held against the detector. Debian's own python3 is the one that sees Debian's package.
+		has_torch python3 || has_torch /usr/bin/python3 || echo python3-torch
 		# The names that the tests look for, see tests/src/browser.rs.
 		[ -x "${CHROMIUM:-}" ] || found chromium || found chromium-browser || found google-chrome || chromium_package
 	fi
+}
+
+# PyTorch is looked for, not loaded: that would take seconds each time.
+has_torch() {
+	"$1" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' > /dev/null 2>&1
 }
 
 # Ubuntu has it as a snap behind a package of another name.

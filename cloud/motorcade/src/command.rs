@@ -20,7 +20,7 @@ pub enum Command {
     /// Run a role until it is stopped.
     #[command(subcommand)]
     Run(Role),
-    /// Train, list and show model versions.
+    /// Train, register, compare and promote model versions.
     #[cfg(feature = "torch")]
     #[command(subcommand)]
     Models(Models),
@@ -74,6 +74,25 @@ pub enum Models {
     List(trainer::tools::ListArgs),
     /// Show one version's card.
     Show(trainer::tools::ShowArgs),
+    /// Compare two versions side by side.
+    Compare(trainer::tools::CompareArgs),
+    /// Move an alias to a version; scorers follow `champion`.
+    ///
+    /// The version's artefact must load here. What the alias pointed to before is printed and kept: `models rollback`
+    /// goes back to it.
+    Promote(trainer::tools::PromoteArgs),
+    /// Move an alias back to the version that it pointed to before.
+    ///
+    /// Only the last move is known: a second rollback undoes the first. To go further back, promote the version by its
+    /// name.
+    Rollback(trainer::tools::RollbackArgs),
+    /// Register an artefact file as a version.
+    ///
+    /// The file is loaded and its golden vector checked first. No alias moves unless `--promote` is given. A file that
+    /// is registered already is said to be so, and is no error.
+    Register(trainer::tools::RegisterArgs),
+    /// Write a version's artefact to a file.
+    Export(trainer::tools::ExportArgs),
 }
 
 /// Tools around scores.
@@ -158,11 +177,7 @@ pub async fn start(command: Command, process: Process) -> Result<Outcome, Error>
     match command {
         Command::Run(role) => run(role, &process).await.map(Outcome::Tally),
         #[cfg(feature = "torch")]
-        Command::Models(Models::Train(args)) => done(trainer::tools::run_train(args).await),
-        #[cfg(feature = "torch")]
-        Command::Models(Models::List(args)) => done(trainer::tools::run_list(args).await),
-        #[cfg(feature = "torch")]
-        Command::Models(Models::Show(args)) => done(trainer::tools::run_show(args).await),
+        Command::Models(models) => done(run_models(models).await),
         #[cfg(feature = "torch")]
         Command::Scores(Scores::Verify(args)) => done(scorer::verify::run_verify(args).await),
         Command::Twin(Twin::Show(args)) => done(twin::tools::run_show(args).await),
@@ -174,6 +189,20 @@ pub async fn start(command: Command, process: Process) -> Result<Outcome, Error>
         Command::Topics(Topics::Plan(args)) => done(cloud_log::topics::run_plan(args).await),
         Command::Topics(Topics::Apply(args)) => done(cloud_log::topics::run_apply(args).await),
         Command::Topology(args) => done(topology::run_topology(&args)),
+    }
+}
+
+#[cfg(feature = "torch")]
+async fn run_models(models: Models) -> Result<(), Error> {
+    match models {
+        Models::Train(args) => trainer::tools::run_train(args).await,
+        Models::List(args) => trainer::tools::run_list(args).await,
+        Models::Show(args) => trainer::tools::run_show(args).await,
+        Models::Compare(args) => trainer::tools::run_compare(args).await,
+        Models::Promote(args) => trainer::tools::run_promote(args).await,
+        Models::Rollback(args) => trainer::tools::run_rollback(args).await,
+        Models::Register(args) => trainer::tools::run_register(args).await,
+        Models::Export(args) => trainer::tools::run_export(args).await,
     }
 }
 

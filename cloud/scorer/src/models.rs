@@ -15,7 +15,12 @@ use telemetry::{
     kafka_topic::{MODEL_EVENTS, MODELS},
 };
 
-use crate::{inference::Inference, metrics, registry::Registry, timeline::Timeline};
+use crate::{
+    inference::Inference,
+    metrics,
+    registry::{Registry, Wanted},
+    timeline::Timeline,
+};
 
 /// How long a published switch point may take to be read back.
 const READ_BACK: Duration = Duration::from_secs(20);
@@ -67,9 +72,9 @@ impl Models {
     }
 
     /// The version that the alias wants, once it is loaded and checked. A version that can't be used is refused once.
-    pub(crate) async fn wanted(&mut self, inference: &Inference) -> Result<Option<String>> {
-        let Some(version) = self.registry.alias(&self.alias).map(str::to_owned) else { return Ok(None) };
-        Ok(self.load(&version, inference).await?.then_some(version))
+    pub(crate) async fn wanted(&mut self, inference: &Inference) -> Result<Option<Wanted>> {
+        let Some(wanted) = self.registry.alias(&self.alias) else { return Ok(None) };
+        Ok(self.load(&wanted.version, inference).await?.then_some(wanted))
     }
 
     /// Whether a version is loaded, now or from before.
@@ -116,28 +121,34 @@ impl Models {
         std::iter::once(&self.layout).chain(self.loaded.values()).cloned().collect()
     }
 
-    /// Publishes where a version begins on partitions that have no point for it yet, and reads them back: the
-    /// first point in the log counts, whoever wrote it.
-    pub(crate) async fn switch(&mut self, version: &str, lanes: &[(i32, i64)], producer: &Producer) -> Result<()> {
+    /// Publishes where a version begins on partitions that have no point for it and this move of the alias yet, and
+    /// reads them back: the first point in the log counts, whoever wrote it.
+    pub(crate) async fn switch(&mut self, wanted: &Wanted, lanes: &[(i32, i64)], producer: &Producer) -> Result<()> {
+        let Wanted { version, since } = wanted;
         let open: Vec<_> =
-            lanes.iter().filter(|(partition, _)| self.timeline.point(*partition, version).is_none()).collect();
+            lanes.iter().filter(|(partition, _)| self.timeline.point(*partition, wanted).is_none()).collect();
         if open.is_empty() {
             return Ok(());
         }
         for (partition, offset) in &open {
-            let event = ModelEvent::SwitchPoint { partition: *partition, offset: *offset, version: version.to_owned() };
-            producer.send(OutRecord::new(MODEL_EVENTS, version, serde_json::to_vec(&event)?)).await?;
+            let event = ModelEvent::SwitchPoint {
+                partition: *partition,
+                offset: *offset,
+                version: version.clone(),
+                since: Some(*since),
+            };
+            producer.send(OutRecord::new(MODEL_EVENTS, version.as_str(), serde_json::to_vec(&event)?)).await?;
         }
         producer.flush().await.context("publish switch points")?;
         let started = Instant::now();
-        while open.iter().any(|(partition, _)| self.timeline.point(*partition, version).is_none()) {
+        while open.iter().any(|(partition, _)| self.timeline.point(*partition, wanted).is_none()) {
             if started.elapsed() > READ_BACK {
                 bail!("switch points for {version} did not come back on {MODEL_EVENTS}");
             }
             self.poll(Duration::from_millis(20)).await?;
         }
         for (partition, next) in open {
-            let point = self.timeline.point(*partition, version).unwrap_or(*next);
+            let point = self.timeline.point(*partition, wanted).unwrap_or(*next);
             tracing::info!(partition, point, version, "switch point");
             if point < *next {
                 tracing::warn!(partition, point, next, version, "another scorer switched earlier than this one read");

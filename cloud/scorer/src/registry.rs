@@ -3,10 +3,21 @@
 use std::collections::{HashMap, VecDeque};
 
 use cloud_log::InRecord;
-use telemetry::event::{self, ModelKey};
+use telemetry::{
+    UnixMillis,
+    event::{self, ModelKey},
+};
 
 /// Artefacts that are kept; of more, the one published first goes.
 const MOST_ARTIFACTS: usize = 32;
+
+/// What an alias asks for: a version, and the move that asked. After a rollback it is a version that has scored before,
+/// so the version alone would not tell that it begins again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) version: String,
+    pub(crate) since: UnixMillis,
+}
 
 /// Versions, aliases and the newest artefacts.
 #[derive(Debug, Default)]
@@ -42,9 +53,10 @@ impl Registry {
         }
     }
 
-    /// The version that an alias points to.
-    pub(crate) fn alias(&self, name: &str) -> Option<&str> {
-        self.entries.aliases.get(name).map(|alias| alias.version.as_str())
+    /// The version that an alias points to, and since when.
+    pub(crate) fn alias(&self, name: &str) -> Option<Wanted> {
+        let alias = self.entries.aliases.get(name)?;
+        Some(Wanted { version: alias.version.clone(), since: alias.time })
     }
 
     /// The artefact of a version.

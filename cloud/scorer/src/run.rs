@@ -137,14 +137,14 @@ impl Scorer {
     async fn look(&mut self) -> Result<()> {
         self.models.poll(Duration::from_millis(1)).await?;
         self.looked = Some(Instant::now());
-        if let Some(version) = self.models.wanted(&self.inference).await? {
+        if let Some(wanted) = self.models.wanted(&self.inference).await? {
             let timeline = &self.models.timeline;
             let lanes = self.lanes.values().map(|lane| {
                 let end = self.ends.get(&lane.partition).copied().unwrap_or_default();
                 (lane.partition, timeline.may_switch_at(lane.partition, lane.next, end))
             });
             let lanes: Vec<_> = lanes.collect();
-            self.models.switch(&version, &lanes, &self.producer).await?;
+            self.models.switch(&wanted, &lanes, &self.producer).await?;
         }
         Ok(())
     }

@@ -2,21 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use telemetry::event::ModelEvent;
+use telemetry::{UnixMillis, event::ModelEvent};
 
-/// The switch points that count: of several for one partition and version, the first in the log.
+use crate::registry::Wanted;
+
+/// Where a version begins, and the move of the alias that asked for it.
+#[derive(Debug, Clone)]
+struct Point {
+    from: i64,
+    version: String,
+    since: Option<UnixMillis>,
+}
+
+/// The switch points that count: of several for one partition, version and move of the alias, the first in the log.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Timeline {
-    points: BTreeMap<i32, Vec<(i64, String)>>,
+    points: BTreeMap<i32, Vec<Point>>,
 }
 
 impl Timeline {
     /// Takes the log's next event.
     pub(crate) fn take(&mut self, event: ModelEvent) {
-        let ModelEvent::SwitchPoint { partition, offset, version } = event else { return };
+        let ModelEvent::SwitchPoint { partition, offset, version, since } = event else { return };
         let points = self.points.entry(partition).or_default();
-        if points.iter().all(|(_, known)| *known != version) {
-            points.push((offset, version));
+        if points.iter().all(|known| known.version != version || known.since != since) {
+            points.push(Point { from: offset, version, since });
         }
     }
 
@@ -32,15 +42,15 @@ impl Timeline {
     /// The version that scores this offset: the one with the last switch point at or before it; of two at the
     /// same offset the later one in the log.
     pub(crate) fn at(&self, partition: i32, offset: i64) -> Option<&str> {
-        let points = self.points.get(&partition)?.iter().filter(|(from, _)| *from <= offset);
-        points.max_by_key(|(from, _)| *from).map(|(_, version)| version.as_str())
+        let points = self.points.get(&partition)?.iter().filter(|point| point.from <= offset);
+        points.max_by_key(|point| point.from).map(|point| point.version.as_str())
     }
 
     /// The versions that score from this offset on.
     pub(crate) fn from(&self, partition: i32, offset: i64) -> Vec<String> {
         let now = self.at(partition, offset).map(str::to_owned);
         let points = self.points.get(&partition).map_or(&[][..], Vec::as_slice);
-        let later = points.iter().filter(|(from, _)| *from > offset).map(|(_, version)| version.clone());
+        let later = points.iter().filter(|point| point.from > offset).map(|point| point.version.clone());
         now.into_iter().chain(later).collect()
     }
 
@@ -55,10 +65,10 @@ impl Timeline {
         if self.points.contains_key(&partition) { next.max(end) } else { next }
     }
 
-    /// The switch point of a version on a partition.
-    pub(crate) fn point(&self, partition: i32, version: &str) -> Option<i64> {
-        let points = self.points.get(&partition)?;
-        points.iter().find(|(_, known)| known == version).map(|(offset, _)| *offset)
+    /// Where the partition begins to be scored as the alias wants it.
+    pub(crate) fn point(&self, partition: i32, wanted: &Wanted) -> Option<i64> {
+        let is_meant = |point: &&Point| point.version == wanted.version && point.since == Some(wanted.since);
+        self.points.get(&partition)?.iter().find(is_meant).map(|point| point.from)
     }
 }
 
@@ -66,18 +76,36 @@ impl Timeline {
 mod tests {
     use super::*;
 
+    fn point(partition: i32, offset: i64, version: &str, since: UnixMillis) -> ModelEvent {
+        ModelEvent::SwitchPoint { partition, offset, version: version.into(), since: Some(since) }
+    }
+
     #[test]
     fn the_first_point_of_a_version_wins_and_the_last_before_an_offset_counts() {
         let mut timeline = Timeline::default();
         for (partition, offset, version) in [(0, 100, "a"), (0, 50, "a"), (0, 200, "b"), (1, 0, "b"), (0, 200, "c")] {
-            timeline.take(ModelEvent::SwitchPoint { partition, offset, version: version.into() });
+            timeline.take(point(partition, offset, version, 7));
         }
         assert_eq!(timeline.at(0, 99), None);
         assert_eq!(timeline.at(0, 100), Some("a"));
         assert_eq!(timeline.at(0, 199), Some("a"));
         assert_eq!(timeline.at(0, 200), Some("c"));
         assert_eq!(timeline.at(1, 0), Some("b"));
-        assert_eq!(timeline.point(0, "a"), Some(100));
+        assert_eq!(timeline.point(0, &Wanted { version: "a".into(), since: 7 }), Some(100));
+    }
+
+    #[test]
+    fn after_a_rollback_the_version_of_before_scores_again() {
+        let mut timeline = Timeline::default();
+        timeline.take(point(0, 100, "a", 1));
+        timeline.take(point(0, 200, "b", 2));
+        let back = Wanted { version: "a".into(), since: 3 };
+        assert_eq!(timeline.point(0, &back), None, "the move back is another than the first one");
+        timeline.take(point(0, 300, "a", 3));
+        timeline.take(point(0, 250, "a", 3));
+        assert_eq!(timeline.point(0, &back), Some(300));
+        assert_eq!([100, 200, 299, 300].map(|offset| timeline.at(0, offset).unwrap()), ["a", "b", "b", "a"]);
+        assert_eq!(timeline.from(0, 150), ["a", "b", "a"]);
     }
 
     #[test]
@@ -85,10 +113,10 @@ mod tests {
         let mut timeline = Timeline::default();
         // No model yet: what is recorded is scored from the first reading on.
         assert_eq!(timeline.may_switch_at(0, 40, 100), 40);
-        timeline.take(ModelEvent::SwitchPoint { partition: 0, offset: 10, version: "a".into() });
+        timeline.take(point(0, 10, "a", 1));
         // Committed up to 40; the owner before may have scored up to 99, by model a.
         let point = timeline.may_switch_at(0, 40, 100);
-        timeline.take(ModelEvent::SwitchPoint { partition: 0, offset: point, version: "b".into() });
+        timeline.take(self::point(0, point, "b", 2));
         assert!((40..100).all(|offset| timeline.at(0, offset) == Some("a")));
         assert_eq!(timeline.at(0, 100), Some("b"));
         // Once the owner has read beyond that end itself, it switches where it stands.

@@ -3,6 +3,8 @@
 //! As a role it follows `telemetry` until enough history is there, replays exactly what was there then, trains and
 //! publishes; as a tool ([`tools`]) it does so once. Publishing moves an alias on `models`; scorers follow that.
 
+pub mod alias;
+mod checked;
 mod metrics;
 pub mod publish;
 pub mod registry;
@@ -64,7 +66,7 @@ impl Fitting {
         if self.sample < 1_000 {
             return Err(Error::Usage { flag: "sample", detail: "must be at least 1000".into() });
         }
-        if self.alias.is_empty() || self.alias.contains('/') {
+        if !alias::is_name(&self.alias) {
             return Err(Error::Usage { flag: "alias", detail: format!("{:?} is no name", self.alias) });
         }
         Ok(())

@@ -1,17 +1,22 @@
-//! Publishing: artefact, then version, then alias, then the event; each confirmed before the next.
+//! Writing to the registry: artefact, then version, then alias, then the event; each confirmed before the next.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cloud_log::{KafkaConfig, OutRecord, Producer};
 use detector::artifact;
+use serde::Serialize;
 use service::Error;
 use telemetry::{
     UnixMillis,
-    event::{ModelAlias, ModelEvent, ModelKey, ModelVersion},
+    event::{ModelKey, ModelVersion},
     kafka_topic::{MODEL_EVENTS, MODELS},
 };
 
-use crate::{Trained, metrics, registry};
+use crate::{
+    Trained,
+    alias::{self, Move},
+    metrics, registry,
+};
 
 /// Publishes a model and moves the alias to it. It asks for no gate: [`crate::fit`] has done so.
 ///
@@ -24,34 +29,71 @@ pub async fn publish(
     alias: &str,
     reason: &str,
 ) -> Result<ModelVersion, Error> {
-    let previous = registry::read(kafka).await?.aliases.remove(alias).map(|alias| alias.version);
-    let time = now_ms();
-    let card = serde_json::to_value(&trained.card).map_err(anyhow::Error::from)?;
-    let version = ModelVersion {
-        version: trained.version.clone(),
-        detector: trained.card.detector.to_string(),
-        artifact: artifact::hash(&trained.artifact),
-        card,
-        time,
-    };
-    let moved = ModelAlias { version: version.version.clone(), previous, reason: reason.to_owned(), time };
-    let event = ModelEvent::Promoted { alias: alias.to_owned(), version: version.version.clone(), time };
-    let json = |value: serde_json::Result<Vec<u8>>| value.map_err(anyhow::Error::from);
-    let steps = [
-        (MODELS, ModelKey::Artifact(version.artifact.clone()).to_string(), trained.artifact.clone()),
-        (MODELS, ModelKey::Version(version.version.clone()).to_string(), json(serde_json::to_vec(&version))?),
-        (MODELS, ModelKey::Alias(alias.to_owned()).to_string(), json(serde_json::to_vec(&moved))?),
-        (MODEL_EVENTS, version.version.clone(), json(serde_json::to_vec(&event))?),
-    ];
-    for (kafka_topic, key, payload) in steps {
-        producer.send(OutRecord::new(kafka_topic, key, payload)).await?;
-        producer.flush().await?;
+    let mut registry = registry::read(kafka).await?;
+    let version = publish_version(producer, trained).await?;
+    registry.versions.insert(version.version.clone(), version.clone());
+    // The same history gives the same version again, and then the alias stands where it should.
+    let moved = alias::promote(&registry, alias, &version.version, reason, now_ms()).map_err(Error::BadInput)?;
+    if let Some(moved) = moved {
+        move_alias(producer, &moved).await?;
     }
     metrics::published();
-    tracing::info!(version = version.version, alias, previous = ?moved.previous, "published");
     Ok(version)
 }
 
-fn now_ms() -> UnixMillis {
+/// Publishes artefact and version; no alias knows of it yet.
+///
+/// # Errors
+/// If Kafka refuses.
+pub async fn publish_version(producer: &Producer, trained: &Trained) -> Result<ModelVersion, Error> {
+    let version = version_of(trained, now_ms())?;
+    publish_artifact(producer, trained).await?;
+    confirm(producer, MODELS, ModelKey::Version(version.version.clone()).to_string(), json(&version)?).await?;
+    tracing::info!(version = version.version, "published");
+    Ok(version)
+}
+
+/// Publishes the artefact alone: of a version that is there but has lost it.
+///
+/// # Errors
+/// If Kafka refuses.
+pub async fn publish_artifact(producer: &Producer, trained: &Trained) -> Result<(), Error> {
+    let key = ModelKey::Artifact(artifact::hash(&trained.artifact)).to_string();
+    confirm(producer, MODELS, key, trained.artifact.clone()).await
+}
+
+/// Moves an alias, then tells of it.
+///
+/// # Errors
+/// If Kafka refuses.
+pub async fn move_alias(producer: &Producer, moved: &Move) -> Result<(), Error> {
+    let Move { alias, entry, event } = moved;
+    confirm(producer, MODELS, ModelKey::Alias(alias.clone()).to_string(), json(entry)?).await?;
+    confirm(producer, MODEL_EVENTS, entry.version.clone(), json(event)?).await?;
+    tracing::info!(version = entry.version, alias, previous = ?entry.previous, reason = entry.reason, "alias moved");
+    Ok(())
+}
+
+/// The entry of a model.
+pub(crate) fn version_of(trained: &Trained, time: UnixMillis) -> Result<ModelVersion, Error> {
+    Ok(ModelVersion {
+        version: trained.version.clone(),
+        detector: trained.card.detector.to_string(),
+        artifact: artifact::hash(&trained.artifact),
+        card: serde_json::to_value(&trained.card).map_err(anyhow::Error::from)?,
+        time,
+    })
+}
+
+async fn confirm(producer: &Producer, kafka_topic: &str, key: String, payload: Vec<u8>) -> Result<(), Error> {
+    producer.send(OutRecord::new(kafka_topic, key, payload)).await?;
+    Ok(producer.flush().await?)
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    Ok(serde_json::to_vec(value).map_err(anyhow::Error::from)?)
+}
+
+pub(crate) fn now_ms() -> UnixMillis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
 }

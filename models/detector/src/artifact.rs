@@ -13,6 +13,12 @@ use crate::{Card, Error, layout::Layout, track, window};
 pub const FORM: u32 = 2;
 const CARD: &str = "card";
 
+/// What every card says, whatever its form.
+#[derive(serde::Deserialize)]
+struct Formed {
+    form: u32,
+}
+
 /// A tensor, as little-endian bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tensor {
@@ -117,16 +123,18 @@ impl Artifact {
     /// Reads card and tensors; refuses what was made for other features.
     ///
     /// # Errors
-    /// [`Error::Malformed`] or [`Error::Schema`].
+    /// [`Error::Malformed`], [`Error::Form`] or [`Error::Schema`].
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
         let malformed = |error: &dyn std::fmt::Display| Error::Malformed(error.to_string());
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(&error))?;
         let card = metadata.metadata().as_ref().and_then(|entries| entries.get(CARD));
         let card = card.ok_or_else(|| Error::Malformed("no card".into()))?;
-        let card: Card = serde_json::from_str(card).map_err(|error| malformed(&error))?;
-        if card.form != FORM {
-            return Err(Error::Malformed(format!("form {}, this program reads form {FORM}", card.form)));
+        // First: the card of another form may have other fields.
+        let Formed { form } = serde_json::from_str(card).map_err(|error| malformed(&error))?;
+        if form != FORM {
+            return Err(Error::Form { artefact: form, program: FORM });
         }
+        let card: Card = serde_json::from_str(card).map_err(|error| malformed(&error))?;
         let program = schema_id(&Layout::read(&card.layout)?);
         if card.schema != program {
             return Err(Error::Schema { artefact: card.schema, program });

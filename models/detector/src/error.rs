@@ -6,6 +6,14 @@ pub enum Error {
     /// The bytes are no artefact of this detector.
     #[error("artefact: {0}")]
     Malformed(String),
+    /// The artefact has another form than this program reads.
+    #[error("artefact: form {artefact}, this program reads form {program}")]
+    Form {
+        /// Form of the artefact.
+        artefact: u32,
+        /// Form that this program reads.
+        program: u32,
+    },
     /// The artefact was made with other features than this program computes.
     #[error("artefact: made for features {artefact}, this program computes {program}")]
     Schema {

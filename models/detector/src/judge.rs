@@ -23,7 +23,7 @@ const HOLD_STEPS: i64 = 360;
 /// The judgement of one reading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// ≥ 0; 1 is the limit. In ten-thousandths.
+    /// ≥ 0; 1 is the limit.
     pub score: f64,
     /// Anomalous from a score of 1 on, and for a while as long as it does not fall much below that.
     pub verdict: Verdict,
@@ -148,7 +148,8 @@ impl Bench {
             Contribution {
                 signal: layout.places()[usize::from(query.at[n])].path.clone(),
                 score: self.score(worst.level),
-                expected: round(f64::from(observed - off), self.parts[input]),
+                // Every bit: it tells of a change anywhere in the reading, which the score may not show.
+                expected: f64::from(observed - off),
                 observed: round(f64::from(observed), self.parts[input]),
             }
         });
@@ -162,7 +163,7 @@ impl Bench {
     }
 
     fn score(&self, level: f32) -> f64 {
-        round(f64::from(level / self.judge.limit), 1e4)
+        f64::from(level / self.judge.limit)
     }
 }
 
@@ -176,7 +177,7 @@ fn parts(spread: f32) -> f64 {
     10_f64.powi((3.0 - spread.max(1e-9).log10().floor()).clamp(0.0, 12.0) as i32)
 }
 
-/// Short to write, and beyond the last bits of a processor's arithmetic.
+/// A number of 32 bits as short as it came in.
 fn round(value: f64, parts: f64) -> f64 {
     (value * parts).round() / parts
 }

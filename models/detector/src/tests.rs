@@ -13,6 +13,7 @@ use crate::{
 
 mod kinds;
 mod promise;
+mod python;
 
 const START: i64 = 1_763_700_000_000;
 const STEP: i64 = 10_000;
@@ -224,6 +225,9 @@ fn a_damaged_artefact_is_refused() {
     let error = Detector::load(&artifact.to_bytes().unwrap()).unwrap_err().to_string();
     assert!(error.contains("0123456789abcdef") && error.contains(&original.schema), "{error}");
     artifact.card = original;
+    artifact.card.form += 1;
+    assert!(matches!(Detector::load(&artifact.to_bytes().unwrap()), Err(Error::Form { program: 2, artefact: 3 })));
+    artifact.card.form -= 1;
     let shape = [artifact.card.signals.len(), 1, 4];
     let mut bias = artifact.f32("network.heads.bias", &shape).unwrap();
     bias[0] += 1e-4;

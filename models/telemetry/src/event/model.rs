@@ -83,8 +83,19 @@ pub enum ModelEvent {
         /// When, ms.
         time: UnixMillis,
     },
+    /// An alias was moved back to where it stood before.
+    RolledBack {
+        /// The alias.
+        alias: String,
+        /// To this version.
+        version: String,
+        /// From this one.
+        from: String,
+        /// When, ms.
+        time: UnixMillis,
+    },
     /// From this offset on, the partition of `telemetry` is scored with this version. Of several for the same
-    /// partition and version the first in the log wins, and every replay obeys it.
+    /// partition, version and move of the alias the first in the log wins, and every replay obeys it.
     SwitchPoint {
         /// Partition of `telemetry`.
         partition: i32,
@@ -92,6 +103,10 @@ pub enum ModelEvent {
         offset: i64,
         /// The version.
         version: String,
+        /// Time of the alias's move that asked for it ([`ModelAlias::time`]): a rollback asks for a version that has
+        /// scored before. None in points that are older than this field.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<UnixMillis>,
     },
 }
 
@@ -105,5 +120,15 @@ mod tests {
             assert_eq!(text.parse::<ModelKey>().unwrap().to_string(), text);
         }
         assert!("weights/x".parse::<ModelKey>().is_err());
+    }
+
+    #[test]
+    fn a_switch_point_from_before_rollbacks_is_read_and_a_new_one_says_which_move_asked_for_it() {
+        let old = r#"{"event":"switch_point","partition":1,"offset":7,"version":"a"}"#;
+        let point = |since| ModelEvent::SwitchPoint { partition: 1, offset: 7, version: "a".into(), since };
+        assert_eq!(serde_json::from_str::<ModelEvent>(old).unwrap(), point(None));
+        assert_eq!(serde_json::to_string(&point(None)).unwrap(), old);
+        let new = serde_json::to_string(&point(Some(9))).unwrap();
+        assert_eq!(serde_json::from_str::<ModelEvent>(&new).unwrap(), point(Some(9)));
     }
 }

@@ -45,7 +45,7 @@ impl Judge for Stub {
 
 fn timeline(version: &str) -> Timeline {
     let mut timeline = Timeline::default();
-    timeline.take(ModelEvent::SwitchPoint { partition: 2, offset: 0, version: version.into() });
+    timeline.take(ModelEvent::SwitchPoint { partition: 2, offset: 0, version: version.into(), since: None });
     timeline
 }
 

@@ -1,13 +1,14 @@
-//! `motorcade models train|list|show`.
+//! `motorcade models train`: train once on recorded history.
 
-use std::{collections::BTreeMap, io::Write};
+use std::collections::BTreeMap;
 
 use cloud_log::{KafkaConfig, Producer};
 use serde_json::json;
 use service::Error;
-use telemetry::{UnixMillis, event::Registry};
+use telemetry::UnixMillis;
 
-use crate::{Fitting, fit, publish, registry, replay, replay::Range};
+use super::print;
+use crate::{Fitting, fit, publish, replay, replay::Range};
 
 /// Train once on recorded history.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,31 +31,6 @@ pub struct TrainArgs {
     /// Publish the model and move the alias to it.
     #[arg(long)]
     pub publish: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// List the versions.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ListArgs {
-    /// Kafka.
-    #[command(flatten)]
-    pub kafka: KafkaConfig,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Show one version's card.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ShowArgs {
-    /// Kafka.
-    #[command(flatten)]
-    pub kafka: KafkaConfig,
-    /// Version or alias.
-    #[arg(default_value = "champion")]
-    pub model: String,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -113,51 +89,6 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
         calibration.held_out_alarms,
         calibration.held_out_hours
     ))
-}
-
-/// Runs `models list`.
-///
-/// # Errors
-/// If Kafka can't be reached.
-pub async fn run_list(args: ListArgs) -> Result<(), Error> {
-    args.kafka.validate()?;
-    let registry = registry::read(&args.kafka).await?;
-    let mut versions: Vec<_> = registry.versions.values().collect();
-    versions.sort_by_key(|version| std::cmp::Reverse(version.time));
-    if args.json {
-        let rows = versions.iter().map(|version| {
-            let aliases = aliases(&registry, &version.version);
-            json!({"version": version.version, "detector": version.detector, "artifact": version.artifact,
-                "time": version.time, "aliases": aliases})
-        });
-        return print(&serde_json::Value::Array(rows.collect()).to_string());
-    }
-    for version in versions {
-        print(&format!("{}  {}", version.version, aliases(&registry, &version.version).join(" ")))?;
-    }
-    Ok(())
-}
-
-fn aliases<'a>(registry: &'a Registry, version: &str) -> Vec<&'a str> {
-    registry.aliases.iter().filter(|(_, alias)| alias.version == version).map(|(name, _)| name.as_str()).collect()
-}
-
-/// Runs `models show`.
-///
-/// # Errors
-/// [`Error::BadInput`] if there is no such model.
-pub async fn run_show(args: ShowArgs) -> Result<(), Error> {
-    args.kafka.validate()?;
-    let registry = registry::read(&args.kafka).await?;
-    let name = registry.aliases.get(&args.model).map_or(&args.model, |alias| &alias.version);
-    let version = registry.versions.get(name);
-    let version = version.ok_or_else(|| Error::BadInput(format!("no version or alias {:?}", args.model)))?;
-    let text = if args.json { serde_json::to_string(version) } else { serde_json::to_string_pretty(version) };
-    print(&text.map_err(anyhow::Error::from)?)
-}
-
-fn print(line: &str) -> Result<(), Error> {
-    writeln!(std::io::stdout().lock(), "{line}").map_err(|error| Error::Internal(error.into()))
 }
 
 #[cfg(test)]

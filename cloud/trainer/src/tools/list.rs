@@ -1,0 +1,104 @@
+//! `motorcade models list`: every version, the newest first, with its aliases.
+
+use cloud_log::KafkaConfig;
+use serde_json::{Value, json};
+use service::Error;
+use telemetry::event::{ModelVersion, Registry};
+
+use super::{date, figure, print, shown};
+use crate::{alias::aliases_of, registry};
+
+/// List the versions, the newest first.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ListArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs `models list`.
+///
+/// # Errors
+/// If Kafka can't be reached.
+pub async fn run_list(args: ListArgs) -> Result<(), Error> {
+    args.kafka.validate()?;
+    let registry = registry::read(&args.kafka).await?;
+    if args.json { print(&rows(&registry).to_string()) } else { lines(&registry).iter().try_for_each(|l| print(l)) }
+}
+
+fn newest_first(registry: &Registry) -> Vec<&ModelVersion> {
+    let mut versions: Vec<_> = registry.versions.values().collect();
+    versions.sort_by_key(|version| std::cmp::Reverse(version.time));
+    versions
+}
+
+const REALISED: &str = "/calibration/realised_per_1000_h";
+const BUDGET: &str = "/calibration/budget_per_1000_h";
+
+fn rows(registry: &Registry) -> Value {
+    let row = |version: &ModelVersion| {
+        json!({
+            "version": version.version,
+            "detector": version.detector,
+            "artifact": version.artifact,
+            "time": version.time,
+            "aliases": aliases_of(registry, &version.version),
+            "realised_alarms_per_1000_h": figure(&version.card, REALISED),
+            "budget_per_1000_h": figure(&version.card, BUDGET),
+        })
+    };
+    newest_first(registry).into_iter().map(row).collect()
+}
+
+/// A table; the aliases come last, because there may be none.
+fn lines(registry: &Registry) -> Vec<String> {
+    let heads = ["VERSION", "DETECTOR", "REGISTERED", "ALARMS/1000H", "BUDGET", "ALIASES"].map(str::to_owned);
+    let cells = newest_first(registry).into_iter().map(|version| {
+        [
+            version.version.clone(),
+            version.detector.clone(),
+            date(version.time),
+            shown(figure(&version.card, REALISED)),
+            shown(figure(&version.card, BUDGET)),
+            aliases_of(registry, &version.version).join(" "),
+        ]
+    });
+    let table: Vec<[String; 6]> = std::iter::once(heads).chain(cells).collect();
+    let widths: [usize; 6] = std::array::from_fn(|at| table.iter().map(|row| row[at].len()).max().unwrap_or_default());
+    let line = |row: &[String; 6]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    table.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alias::tests::{alias, registry};
+
+    #[test]
+    fn the_newest_stands_first_with_its_aliases_and_figures() {
+        let mut registry = registry(&["pca-1", "pca-2"], &[("champion", alias("pca-1", None))]);
+        registry.versions.get_mut("pca-2").unwrap().card = json!({"calibration": {"realised_per_1000_h": 17.5}});
+        registry.versions.get_mut("pca-2").unwrap().time += 1_000;
+        let lines = lines(&registry);
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("VERSION  DETECTOR  REGISTERED"), "{lines:#?}");
+        assert!(lines[1].starts_with("pca-2 ") && lines[1].contains("17.500"), "{lines:#?}");
+        assert!(lines[2].starts_with("pca-1 ") && lines[2].ends_with("champion"), "{lines:#?}");
+        let rows = rows(&registry);
+        assert_eq!(rows[1]["aliases"], json!(["champion"]));
+        assert_eq!(rows[0]["realised_alarms_per_1000_h"], json!(17.5));
+        assert_eq!(rows[1]["realised_alarms_per_1000_h"], Value::Null, "a card that does not say it is listed too");
+    }
+
+    #[test]
+    fn an_empty_registry_lists_nothing() {
+        assert_eq!(rows(&Registry::default()), json!([]));
+        assert_eq!(lines(&Registry::default()).len(), 1, "the heads alone");
+    }
+}

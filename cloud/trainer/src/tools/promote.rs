@@ -1,0 +1,60 @@
+//! `motorcade models promote`: moves an alias to a version.
+
+use cloud_log::KafkaConfig;
+use service::Error;
+
+use super::moving::{CHAMPION, check_alias, check_reason, make, tell, tell_unmoved};
+use crate::{
+    alias::{promote, resolve},
+    publish::now_ms,
+    registry,
+};
+
+/// Move an alias to a version; scorers follow `champion`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PromoteArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// The version, or another alias of it.
+    pub version: String,
+    /// The alias to move.
+    #[arg(long, default_value = CHAMPION)]
+    pub alias: String,
+    /// Why; kept with the alias.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl PromoteArgs {
+    /// Checks the flags; opens no socket.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn validate(&self) -> Result<(), Error> {
+        self.kafka.validate()?;
+        check_alias(&self.alias)?;
+        check_reason(self.reason.as_deref())
+    }
+}
+
+/// Runs `models promote`.
+///
+/// # Errors
+/// [`Error::BadInput`] if there is no such version or it does not load here; the alias then stays where it is.
+pub async fn run_promote(args: PromoteArgs) -> Result<(), Error> {
+    args.validate()?;
+    let registry = registry::read(&args.kafka).await?;
+    let version = &resolve(&registry, &args.version).map_err(Error::BadInput)?.version;
+    let reason = args.reason.as_deref().unwrap_or("models promote");
+    match promote(&registry, &args.alias, version, reason, now_ms()).map_err(Error::BadInput)? {
+        Some(moved) => {
+            make(&args.kafka, &registry, &moved).await?;
+            tell(args.json, &moved)
+        }
+        None => tell_unmoved(args.json, &registry, &args.alias),
+    }
+}

@@ -1,0 +1,48 @@
+//! `motorcade models rollback`: moves an alias back to where it stood before.
+
+use cloud_log::KafkaConfig;
+use service::Error;
+
+use super::moving::{CHAMPION, check_alias, check_reason, make, tell};
+use crate::{alias::rollback, publish::now_ms, registry};
+
+/// Move an alias back to the version that it pointed to before; a second time undoes the first.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RollbackArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// The alias to move.
+    #[arg(long, default_value = CHAMPION)]
+    pub alias: String,
+    /// Why; kept with the alias.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl RollbackArgs {
+    /// Checks the flags; opens no socket.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn validate(&self) -> Result<(), Error> {
+        self.kafka.validate()?;
+        check_alias(&self.alias)?;
+        check_reason(self.reason.as_deref())
+    }
+}
+
+/// Runs `models rollback`.
+///
+/// # Errors
+/// [`Error::BadInput`] if there is nothing to go back to or it does not load here.
+pub async fn run_rollback(args: RollbackArgs) -> Result<(), Error> {
+    args.validate()?;
+    let registry = registry::read(&args.kafka).await?;
+    let moved = rollback(&registry, &args.alias, args.reason.as_deref(), now_ms()).map_err(Error::BadInput)?;
+    make(&args.kafka, &registry, &moved).await?;
+    tell(args.json, &moved)
+}
