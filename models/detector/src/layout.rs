@@ -17,12 +17,13 @@ use crate::Error;
 pub enum Role {
     /// It is expected from the others, and judged.
     Judged,
-    /// It helps to expect the others but is no fault itself: weather, how full a store is.
+    /// It helps to expect the others but is no fault itself: weather, how full or how warm a store is.
     Context,
 }
 
-/// Context among the catalogued signals.
-const CONTEXT: [signal::Number; 3] = [signal::BATTERY_CHARGE, signal::AIR_TEMPERATURE, signal::FUEL_LEVEL];
+/// Context among the catalogued signals. The slow heat of a battery pack follows from hours that a short history lacks.
+const CONTEXT: [signal::Number; 4] =
+    [signal::BATTERY_CHARGE, signal::BATTERY_TEMPERATURE, signal::AIR_TEMPERATURE, signal::FUEL_LEVEL];
 /// Catalogued numbers that only grow or fall over a vehicle's life: they say how old it is, not how well.
 const NO_PLACE: [signal::Number; 2] = [signal::TRAVELED_DISTANCE, signal::BATTERY_HEALTH];
 /// Foreign signals at most.
