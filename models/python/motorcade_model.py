@@ -105,6 +105,13 @@ class Model(torch.nn.Module):
             raise ValueError(f"{name} is {kind}, not F32")
         return torch.tensor(floats(blob).tolist(), dtype=torch.float32).reshape(shape)
 
+    def number(self, name):
+        """A single whole number, such as `scaler.features`: how many of the eight features the model was given."""
+        kind, shape, blob = self.tensors[name]
+        if (kind, shape) != ("U64", [1]):
+            raise ValueError(f"{name} is {kind} {shape}, not one U64")
+        return struct.unpack("<Q", blob)[0]
+
     def forward(self, features, known):
         return self.network(self.weights, features, known)
 

@@ -6,7 +6,7 @@ use telemetry::{
 };
 
 /// What a move writes: the alias to `models`, then the event to `model-events`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Move {
     /// The alias.
     pub alias: String,

@@ -26,3 +26,21 @@ pub(crate) fn replayed(received: u64, used: u64) {
 pub(crate) fn discarded(reason: &'static str, n: u64) {
     metrics::counter!("trainer_records_discarded_total", "reason" => reason).increment(n);
 }
+
+/// A score that can't be read.
+pub(crate) fn unreadable_score() {
+    metrics::counter!("trainer_scores_unreadable_total").increment(1);
+}
+
+/// What was found of drift.
+pub(crate) fn drift(drift: &telemetry::event::Drift) {
+    for shift in &drift.signals {
+        metrics::gauge!("trainer_drift_signal_psi", "signal" => shift.signal.clone()).set(shift.psi);
+    }
+    if let Some(psi) = drift.scores_psi {
+        metrics::gauge!("trainer_drift_scores_psi").set(psi);
+    }
+    metrics::gauge!("trainer_drift_alarms").set(drift.alarms as f64);
+    metrics::gauge!("trainer_drift_promised_alarms").set(drift.promised_alarms);
+    metrics::gauge!("trainer_drift_signs").set(drift.signs.len() as f64);
+}

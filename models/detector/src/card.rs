@@ -1,5 +1,6 @@
 //! The model card: what an artefact says about itself, for people and for the registry.
 
+use evaluation::Bins;
 use serde::{Deserialize, Serialize};
 use telemetry::UnixMillis;
 
@@ -36,9 +37,8 @@ pub struct CardSignal {
     /// Share of the variance that the expectation from the other signals explains, on readings after the training
     /// part.
     pub explained: f64,
-    /// Inner bounds of ten bins that each held a tenth of the training part's values, in the unit: what drift is
-    /// measured against (PSI).
-    pub deciles: Vec<f64>,
+    /// How the training part's values are distributed, in the unit: what drift is measured against (PSI).
+    pub bins: Bins,
 }
 
 /// How the limit was set, and how it held.
@@ -75,6 +75,10 @@ pub struct Calibration {
     pub held_out_loss: f64,
     /// The same for expecting each signal's centre with its spread.
     pub trivial_loss: f64,
+    /// How the largest scores of each minute of a vehicle ([`crate::block_ms`]) are distributed in the held-out hours: what
+    /// drift is measured against. Small ones are not told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Bins>,
 }
 
 /// The card.

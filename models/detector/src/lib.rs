@@ -18,6 +18,7 @@
 
 pub mod artifact;
 pub mod card;
+pub mod drift;
 mod error;
 pub mod history;
 mod kind;
@@ -58,6 +59,11 @@ pub use {
     detector::{Detector, Question},
     train::{Options, Split, train},
 };
+
+/// The length of the blocks of time whose largest scores set the limit, ms: a minute at a reading every 10 s.
+pub fn block_ms(layout: &Layout) -> i64 {
+    window::FINE * layout.step_ms()
+}
 
 /// L: a judgement depends on readings that are at most so much older, in event time, ms. Readings before a window's
 /// horizon, itself before a track's.

@@ -11,6 +11,7 @@ use crate::{
     Values, Window, artifact::Artifact, control, layout::Role, train,
 };
 
+mod drift;
 mod kinds;
 mod promise;
 mod python;

@@ -4,16 +4,19 @@
 //! - [`vus_pr`]: the same with labels that fade out around each event, averaged over how far they do;
 //! - [`events`]: which events were found, how soon, and how many alarms were false;
 //! - [`limit_for`]: the limit that keeps to a budget of alarms;
-//! - [`rate_interval`]: what a count of alarms says about their rate.
+//! - [`rate_interval`]: what a count of alarms says about their rate;
+//! - [`Bins`]: how far a distribution has moved from the one that was learnt from.
 //!
 //! There is no point-adjusted F1 here: under it random scores look excellent (Kim et al., AAAI 2022).
 
+mod bins;
 mod curve;
 pub mod events;
 mod interval;
 mod limit;
 mod volume;
 
+pub use bins::{BINS, Bins, Counts};
 pub use curve::average_precision;
 pub use interval::{Interval, rate_interval};
 pub use limit::{Peak, heights, limit_for};

@@ -10,7 +10,13 @@ fn the_card_says_what_was_learnt() {
     assert_eq!(card.signals.len(), 20);
     let speed = &card.signals[0];
     assert_eq!((speed.path.as_str(), speed.unit.as_str(), speed.judged), ("Vehicle.Speed", "km/h", true));
-    assert!(speed.deciles.windows(2).all(|pair| pair[0] <= pair[1]) && speed.deciles.len() == 9);
+    assert!(
+        speed.bins.bounds.is_sorted() && (speed.bins.shares.iter().sum::<f64>() - 1.0).abs() < 1e-9,
+        "{:?}",
+        speed.bins
+    );
+    let scores = card.calibration.scores.as_ref().unwrap();
+    assert!(scores.bounds.is_sorted() && scores.bounds[8] < 1.0, "{scores:?}");
     assert!(card.signals.iter().any(|signal| !signal.judged));
     assert!(
         card.from_time < card.train_until && card.train_until < card.limit_until && card.limit_until < card.to_time

@@ -16,7 +16,7 @@ use crate::{
     scaler::{Scaler, quantiles},
     tail::Tail,
     track::{CUSUM, MEANS, Raw, STATISTICS},
-    window::{FINE, Query},
+    window::Query,
 };
 
 /// Blocks of the training part that are looked at, over all vehicles.
@@ -56,28 +56,37 @@ pub(super) fn calibrate(
     let baselines = baselines(history, &selected, inputs);
     let candidates = candidates(history, &baselines, &selected, scaler);
     let judged: Vec<bool> = scaler.inputs.iter().map(|at| is_judged(history.layout(), *at)).collect();
-    let blocks = walk::each(vehicles, options.threads, context, |network, vehicle| {
+    let block_ms = crate::block_ms(history.layout());
+    let setting = walk::each(vehicles, options.threads, context, |network, vehicle| {
         let own = baselines.of(key(&history.vehicles()[vehicle]));
-        let mut blocks = Blocks::new(vehicle as u32, (own, &candidates, &judged), parts);
-        let mut later = Selection::new(FINE * history.layout().step_ms(), most);
-        let until = (parts.train, i64::MAX);
-        walk::look_through(history, vehicle, (scaler, network, own), until, &mut |query, residual, raw| {
-            blocks.take(query.time().div_euclid(FINE * history.layout().step_ms()), query, residual, raw, scaler);
-            if query.time() < parts.limit {
-                later.take(query, residual, raw);
-            }
+        let mut blocks = Blocks::new(vehicle as u32, (own, &candidates, &judged));
+        let mut later = Selection::new(block_ms, most);
+        let span = (parts.train, parts.limit);
+        walk::look_through(history, vehicle, (scaler, network, own), span, &mut |query, residual, raw| {
+            blocks.take(query.time().div_euclid(block_ms), query, residual, raw, scaler);
+            later.take(query, residual, raw);
         })?;
         Ok((blocks.finish(), later.blocks))
     })?;
-    let (blocks, later): (Vec<_>, Vec<_>) = blocks.into_iter().unzip();
-    let tails = tails::fit(&blocks, inputs);
-    let explained = (0..inputs).map(|input| tails::explained(&blocks, input)).collect();
-    let mut judge = Judge { baselines, tails, limit: 1.0 };
-    // The limits were set as the model is used: on what came after the vehicles were got to know. Only now what is known
-    // of them is brought up to date.
+    let (setting, later): (Vec<_>, Vec<_>) = setting.into_iter().unzip();
+    // The limits are set as the model is used: on what came after the vehicles were got to know. Only then is what is
+    // known of them brought up to date, and what is held out is judged with that, as everything to come will be.
     selected.iter_mut().zip(later).for_each(|(known, later)| known.extend(later));
-    judge.baselines = self::baselines(history, &selected, inputs);
-    let calibration = tails::limit(&blocks, &mut judge, survey.gap_ms(), history.layout().step_ms(), options)?;
+    let baselines = self::baselines(history, &selected, inputs);
+    let held_out = walk::each(vehicles, options.threads, context, |network, vehicle| {
+        let own = baselines.of(key(&history.vehicles()[vehicle]));
+        let mut blocks = Blocks::new(vehicle as u32, (own, &candidates, &judged));
+        let span = (parts.limit, i64::MAX);
+        walk::look_through(history, vehicle, (scaler, network, own), span, &mut |query, residual, raw| {
+            blocks.take(query.time().div_euclid(block_ms), query, residual, raw, scaler);
+        })?;
+        Ok(blocks.finish())
+    })?;
+    let tails = tails::fit(&setting, inputs);
+    let explained = (0..inputs).map(|input| tails::explained(setting.iter().chain(&held_out), input)).collect();
+    let mut judge = Judge { baselines, tails, limit: 1.0 };
+    let steps = (survey.gap_ms(), history.layout().step_ms());
+    let calibration = tails::limit((&setting, &held_out), &mut judge, steps, options)?;
     Ok(Calibrated { judge, calibration, explained })
 }
 
@@ -126,7 +135,7 @@ fn select(
     parts: Parts,
     most: usize,
 ) -> Result<Selected, Error> {
-    let mut selection = Selection::new(FINE * history.layout().step_ms(), most);
+    let mut selection = Selection::new(crate::block_ms(history.layout()), most);
     let plain = vec![Baseline::PLAIN; scaler.len()];
     let eyes = (scaler, network, &plain[..]);
     walk::look_through(history, vehicle, eyes, (i64::MIN, parts.train), &mut |query, residual, raw| {

@@ -8,6 +8,7 @@ mod survey;
 mod tails;
 mod walk;
 
+use evaluation::Bins;
 use telemetry::UnixMillis;
 
 use crate::{
@@ -151,8 +152,8 @@ fn signals(layout: &Layout, survey: &Survey, parts: Parts, scaler: &Scaler, expl
     let mut columns = survey.columns(layout, parts);
     let signal = |(input, at): (usize, &u16)| {
         let place = &layout.places()[usize::from(*at)];
-        let tenths = std::array::from_fn::<f64, 9, _>(|n| (n + 1) as f64 / 10.0);
-        let deciles = crate::scaler::quantiles(&mut columns[usize::from(*at)], tenths);
+        // An input has enough values, or it would be none.
+        let bins = Bins::of(&mut columns[usize::from(*at)]).unwrap_or_default();
         CardSignal {
             path: place.path.clone(),
             unit: place.unit.to_owned(),
@@ -160,7 +161,7 @@ fn signals(layout: &Layout, survey: &Survey, parts: Parts, scaler: &Scaler, expl
             center: f64::from(scaler.center[input]),
             spread: f64::from(scaler.spread[input]),
             explained: explained[input],
-            deciles: deciles.map(f64::from).to_vec(),
+            bins,
         }
     };
     scaler.inputs.iter().enumerate().map(signal).collect()

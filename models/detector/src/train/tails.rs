@@ -1,9 +1,9 @@
 //! Tails and limit, from the largest statistics of each block of a minute.
 
-use evaluation::{Peak, heights, limit_for};
+use evaluation::{Bins, Peak, heights, limit_for};
 use telemetry::UnixMillis;
 
-use super::{Options, calibrate::UNKNOWN, survey::Parts};
+use super::{Options, calibrate::UNKNOWN};
 use crate::{
     Error,
     baseline::Baseline,
@@ -22,6 +22,8 @@ const LEAST_LIMIT: f32 = 2.0;
 const OTHER_BUDGETS: [f64; 3] = [1_000.0 / 168.0, 1_000.0 / 24.0, 10_000.0 / 24.0];
 /// Half a fleet of fewer vehicles says too little about the other half.
 const LEAST_VEHICLES: usize = 2;
+/// Levels below this one are not told apart: what can't belong to a tail was left out (one in twenty).
+const LEAST_TOLD: f32 = 1.3;
 /// The share of blocks whose levels are the upper twentieth.
 const TWENTIETH: f64 = 0.05;
 
@@ -34,7 +36,7 @@ struct Candidate {
     value: f32,
 }
 
-/// What was seen of an input in the part that sets the limit, or in the held-out part.
+/// What was seen of an input in a part.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     count: f64,
@@ -45,18 +47,18 @@ struct Sums {
     trivial: f64,
 }
 
-/// The blocks of one vehicle behind the training part.
+/// The blocks of one vehicle in the part that sets the limit, or in the held-out part.
 #[derive(Debug)]
 pub(super) struct Seen {
     vehicle: u32,
-    /// Beginning of each block, and whether it is held out.
-    blocks: Vec<(UnixMillis, bool)>,
-    readings: [u64; 2],
+    /// Beginning of each block.
+    blocks: Vec<UnixMillis>,
+    readings: u64,
     candidates: Vec<Candidate>,
-    /// Blocks in which each statistic was known, of the part that sets the limit.
+    /// Blocks in which each statistic was known.
     known: Vec<[u32; STATISTICS]>,
-    /// By input: before and in the held-out part.
-    sums: Vec<[Sums; 2]>,
+    /// By input.
+    sums: Vec<Sums>,
 }
 
 /// Collects the blocks of a vehicle.
@@ -64,7 +66,6 @@ pub(super) struct Blocks<'a> {
     own: &'a [Baseline],
     candidates: &'a [[f32; STATISTICS]],
     judged: &'a [bool],
-    parts: Parts,
     current: Option<i64>,
     largest: Vec<[f32; STATISTICS]>,
     seen: Seen,
@@ -74,29 +75,27 @@ impl<'a> Blocks<'a> {
     pub(super) fn new(
         vehicle: u32,
         (own, candidates, judged): (&'a [Baseline], &'a [[f32; STATISTICS]], &'a [bool]),
-        parts: Parts,
     ) -> Self {
         let inputs = candidates.len();
         let seen = Seen {
             vehicle,
             blocks: Vec::new(),
-            readings: [0; 2],
+            readings: 0,
             candidates: Vec::new(),
             known: vec![[0; STATISTICS]; inputs],
-            sums: vec![[Sums::default(); 2]; inputs],
+            sums: vec![Sums::default(); inputs],
         };
         let largest = vec![[f32::NAN; STATISTICS]; inputs];
-        Self { own, candidates, judged, parts, current: None, largest, seen }
+        Self { own, candidates, judged, current: None, largest, seen }
     }
 
     pub(super) fn take(&mut self, block: i64, query: &Query, residual: &Residual, raw: &[Raw], scaler: &Scaler) {
         if self.current != Some(block) {
             self.close();
             self.current = Some(block);
-            self.seen.blocks.push((query.time(), query.time() >= self.parts.limit));
+            self.seen.blocks.push(query.time());
         }
-        let held_out = usize::from(query.time() >= self.parts.limit);
-        self.seen.readings[held_out] += 1;
+        self.seen.readings += 1;
         for ((n, input, heads), raw) in residual.signals.iter().zip(raw) {
             let input = usize::from(*input);
             if !self.judged[input] {
@@ -108,7 +107,7 @@ impl<'a> Blocks<'a> {
             let observed = query.features[usize::from(*n) * crate::window::FEATURES];
             let scaled = f64::from(scaler.scale(input, observed));
             let (expected, spread) = (f64::from(heads[0].expected), f64::from(heads[0].spread));
-            let sums = &mut self.seen.sums[input][held_out];
+            let sums = &mut self.seen.sums[input];
             sums.count += 1.0;
             sums.sum += scaled;
             sums.squares += scaled * scaled;
@@ -119,11 +118,10 @@ impl<'a> Blocks<'a> {
     }
 
     fn close(&mut self) {
-        let Some((_, held_out)) = self.seen.blocks.last().copied() else { return };
-        let block = self.seen.blocks.len() as u32 - 1;
+        let Some(block) = (self.seen.blocks.len() as u32).checked_sub(1) else { return };
         for (input, largest) in self.largest.iter_mut().enumerate() {
             for (statistic, value) in largest.iter_mut().enumerate().filter(|(_, value)| !value.is_nan()) {
-                self.seen.known[input][statistic] += u32::from(!held_out);
+                self.seen.known[input][statistic] += 1;
                 if *value >= self.candidates[input][statistic] {
                     let (input, statistic) = (input as u16, statistic as u16);
                     self.seen.candidates.push(Candidate { block, input, statistic, value: *value });
@@ -152,7 +150,7 @@ pub(super) fn fit(seen: &[Seen], inputs: usize) -> Vec<[Tail; STATISTICS]> {
 fn fit_to(seen: &[&Seen], inputs: usize) -> Vec<[Tail; STATISTICS]> {
     let mut columns: Vec<[Vec<f32>; STATISTICS]> = (0..inputs).map(|_| Default::default()).collect();
     for vehicle in seen {
-        for candidate in vehicle.candidates.iter().filter(|c| !vehicle.blocks[c.block as usize].1) {
+        for candidate in &vehicle.candidates {
             columns[usize::from(candidate.input)][usize::from(candidate.statistic)].push(candidate.value);
         }
     }
@@ -171,9 +169,9 @@ fn fit_to(seen: &[&Seen], inputs: usize) -> Vec<[Tail; STATISTICS]> {
 }
 
 /// Share of the variance that head A explains behind the training part.
-pub(super) fn explained(seen: &[Seen], input: usize) -> f64 {
+pub(super) fn explained<'a>(seen: impl Iterator<Item = &'a Seen>, input: usize) -> f64 {
     let mut sums = Sums::default();
-    for part in seen.iter().flat_map(|vehicle| &vehicle.sums[input]) {
+    for part in seen.map(|vehicle| &vehicle.sums[input]) {
         sums.count += part.count;
         sums.sum += part.sum;
         sums.squares += part.squares;
@@ -184,7 +182,7 @@ pub(super) fn explained(seen: &[Seen], input: usize) -> f64 {
 }
 
 /// The level of each block of a vehicle, by its place in time.
-fn levels<'a>(vehicle: &'a Seen, tails: &[[Tail; STATISTICS]]) -> impl Iterator<Item = (Peak, bool)> + use<'a> {
+fn levels<'a>(vehicle: &'a Seen, tails: &[[Tail; STATISTICS]]) -> impl Iterator<Item = Peak> + use<'a> {
     let mut levels = vec![0.0_f32; vehicle.blocks.len()];
     for candidate in &vehicle.candidates {
         let tail = &tails[usize::from(candidate.input)][usize::from(candidate.statistic)];
@@ -193,38 +191,40 @@ fn levels<'a>(vehicle: &'a Seen, tails: &[[Tail; STATISTICS]]) -> impl Iterator<
         // NaN, where no tail is known, changes nothing.
         *held = held.max(level);
     }
-    let peak = |time: UnixMillis, score: f32| Peak { vehicle: vehicle.vehicle, time, score };
-    vehicle.blocks.iter().zip(levels).map(move |((time, held_out), level)| (peak(*time, level), *held_out))
+    vehicle.blocks.iter().zip(levels).map(|(time, score)| Peak { vehicle: vehicle.vehicle, time: *time, score })
 }
 
-/// Sets the limit to the budget, and counts what is held out.
+/// Sets the limit to the budget, and counts what is held out; `gap_ms`: event time that a reading stands for.
 pub(super) fn limit(
-    seen: &[Seen],
+    (setting, held_out): (&[Seen], &[Seen]),
     judge: &mut Judge,
-    gap_ms: f64,
-    step_ms: i64,
+    (gap_ms, step_ms): (f64, i64),
     options: &Options,
 ) -> Result<Calibration, Error> {
     // A tail that was fitted to a vehicle finds nothing improbable in it, least where there is little to fit to. So the
     // limit is set on levels of vehicles that had no part in their tails: each half by the other.
     let half =
-        |odd: u32| fit_to(&seen.iter().filter(|one| one.vehicle % 2 == odd).collect::<Vec<_>>(), judge.tails.len());
-    let halves = if seen.len() >= 2 * LEAST_VEHICLES { Some([half(1), half(0)]) } else { None };
+        |odd: u32| fit_to(&setting.iter().filter(|one| one.vehicle % 2 == odd).collect::<Vec<_>>(), judge.tails.len());
+    let halves = if setting.len() >= 2 * LEAST_VEHICLES { Some([half(1), half(0)]) } else { None };
     let tails_for = |vehicle: &Seen| match &halves {
         Some(halves) => &halves[vehicle.vehicle as usize % 2],
         None => &judge.tails,
     };
-    let all: Vec<_> = seen.iter().flat_map(|vehicle| levels(vehicle, tails_for(vehicle))).collect();
-    let part = |wanted: bool| all.iter().filter(move |(_, held_out)| *held_out == wanted).map(|(peak, _)| *peak);
-    let (setting, held_out): (Vec<Peak>, Vec<Peak>) = (part(false).collect(), part(true).collect());
+    let readings = |seen: &[Seen]| seen.iter().map(|vehicle| vehicle.readings).sum::<u64>() as f64;
+    let hours = [setting, held_out].map(|seen| readings(seen) * gap_ms / 3_600_000.0);
+    let loss = |of: fn(&Sums) -> f64| {
+        let sums = || held_out.iter().flat_map(|vehicle| &vehicle.sums);
+        sums().map(of).sum::<f64>() / sums().map(|sums| sums.count).sum::<f64>().max(1.0)
+    };
+    let (held_out_loss, trivial_loss) = (loss(|sums| sums.loss), loss(|sums| sums.trivial));
+    let setting: Vec<Peak> = setting.iter().flat_map(|vehicle| levels(vehicle, tails_for(vehicle))).collect();
+    let held_out: Vec<Peak> = held_out.iter().flat_map(|vehicle| levels(vehicle, &judge.tails)).collect();
     if (setting.len() as u64) < LEAST_VALUES {
         return Err(Error::TooLittle(format!(
             "{} blocks of {FINE} steps behind the training part are too few to set a limit: record longer",
             setting.len()
         )));
     }
-    let readings = |at: usize| seen.iter().map(|vehicle| vehicle.readings[at]).sum::<u64>() as f64;
-    let hours = [0, 1].map(|at| readings(at) * gap_ms / 3_600_000.0);
     let (budget, merge_ms) = (options.budget_per_1000_h, options.merge_steps * step_ms);
     let wanted = budget * hours[0] / 1_000.0;
     judge.limit = limit_for(&setting, wanted, merge_ms).map_or(1.0, |limit| limit.max(LEAST_LIMIT));
@@ -236,6 +236,7 @@ pub(super) fn limit(
     let held_out_alarms = heights(&held_out, judge.limit, merge_ms).len() as u64;
     let mut upper: Vec<f32> = setting.iter().map(|peak| peak.score).collect();
     let [twentieth] = quantiles(&mut upper, [1.0 - TWENTIETH]);
+    let mut scores: Vec<f32> = held_out.iter().map(|peak| peak.score.max(LEAST_TOLD) / judge.limit).collect();
     let tail_blocks = held_out.iter().filter(|peak| peak.score > twentieth).count() as u64;
     let expected = budget * hours[1] / 1_000.0;
     let expected_tail = held_out.len() as f64 * TWENTIETH;
@@ -243,10 +244,6 @@ pub(super) fn limit(
     let runs = heights(&setting, twentieth.next_up(), COARSE * step_ms).len().max(1) as f64;
     let run = (setting.iter().filter(|peak| peak.score > twentieth).count() as f64 / runs).max(1.0);
     let by_chance = (poisson_quantile(expected_tail / run, 0.99) as f64 * run) as u64;
-    let loss = |of: fn(&Sums) -> f64| {
-        let parts = || seen.iter().flat_map(|vehicle| vehicle.sums.iter().map(|sums| &sums[1]));
-        parts().map(of).sum::<f64>() / parts().map(|sums| sums.count).sum::<f64>().max(1.0)
-    };
     Ok(Calibration {
         budget_per_1000_h: budget,
         merge_ms,
@@ -260,8 +257,9 @@ pub(super) fn limit(
         realised_per_1000_h: if hours[1] > 0.0 { held_out_alarms as f64 * 1_000.0 / hours[1] } else { 0.0 },
         tail_blocks,
         allowed_tail_blocks: by_chance.max((2.0 * expected_tail) as u64),
-        held_out_loss: loss(|sums| sums.loss),
-        trivial_loss: loss(|sums| sums.trivial),
+        held_out_loss,
+        trivial_loss,
+        scores: Bins::of(&mut scores),
     })
 }
 

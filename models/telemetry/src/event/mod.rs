@@ -5,6 +5,7 @@
 mod ack;
 mod alert;
 mod command;
+mod drift;
 mod model;
 mod registry;
 mod score;
@@ -15,6 +16,7 @@ pub use alert::{AlertAction, AlertCommand, AlertEvent, AlertId, AlertState, Epis
 pub use command::{
     CommandHead, CommandReply, MAX_COMMAND_BYTES, MAX_COMMAND_LIFE_MS, PropertyName, VehicleCommand, VehicleCommandKind,
 };
+pub use drift::{Drift, DriftSign, SignalShift};
 pub use model::{ModelAlias, ModelEvent, ModelKey, ModelVersion};
 pub use registry::Registry;
 pub use score::{Contribution, Score, Source, Verdict};

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::Drift;
 use crate::UnixMillis;
 
 /// The key of a record on `models`.
@@ -71,7 +72,7 @@ pub struct ModelAlias {
 }
 
 /// A record on `model-events`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum ModelEvent {
     /// An alias was moved.
@@ -94,6 +95,8 @@ pub enum ModelEvent {
         /// When, ms.
         time: UnixMillis,
     },
+    /// What was found of drift in a while: seldom, and whether or not there are signs of it.
+    Drift(Drift),
     /// From this offset on, the partition of `telemetry` is scored with this version. Of several for the same
     /// partition, version and move of the alias the first in the log wins, and every replay obeys it.
     SwitchPoint {
