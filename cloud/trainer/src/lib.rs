@@ -10,6 +10,7 @@ pub mod publish;
 pub mod registry;
 pub mod replay;
 mod report;
+pub mod spool;
 pub mod tools;
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Duration};
@@ -20,7 +21,7 @@ use service::{Error, Tally};
 use telemetry::{UnixMillis, kafka_topic};
 use tokio_util::sync::CancellationToken;
 
-use crate::replay::{Range, Replayed};
+use crate::replay::{Range, Replayed, Spooling};
 
 /// How a model is fitted; shared by the role and `models train`.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,9 +41,6 @@ pub struct Fitting {
     /// Windows that the network is fitted on, at most.
     #[arg(long, env = "MOTORCADE_TRAINER_SAMPLE", default_value_t = 1_000_000)]
     pub sample: usize,
-    /// Most records held while training; of more, the newest of each partition count.
-    #[arg(long, env = "MOTORCADE_TRAINER_MAX_RECORDS", default_value_t = 400_000)]
-    pub max_records: u64,
     /// The alias to move to the new version.
     #[arg(long, env = "MOTORCADE_TRAINER_ALIAS", default_value = "champion")]
     pub alias: String,
@@ -99,6 +97,9 @@ pub struct Config {
     /// And when so many records are there.
     #[arg(long, env = "MOTORCADE_TRAINER_MIN_RECORDS", default_value_t = 6_000)]
     pub min_records: u64,
+    /// Most records to learn from; of more, the newest of each partition count.
+    #[arg(long, env = "MOTORCADE_TRAINER_MAX_RECORDS", default_value_t = 10_000_000)]
+    pub max_records: u64,
     /// Train again when event time has gone so much further, ms; 0 = never.
     #[arg(long, env = "MOTORCADE_TRAINER_RETRAIN_EVERY_MS", default_value_t = 0)]
     pub retrain_every_ms: i64,
@@ -206,7 +207,8 @@ impl Trainer {
     }
 
     async fn train(&self, ranges: Range, tally: &mut Tally) -> Result<(), Error> {
-        let replayed = replay::replay(&self.config.kafka, &ranges, self.config.fitting.max_records).await?;
+        let most = Some(self.config.max_records);
+        let replayed = replay::replay(&self.config.kafka, &ranges, &Spooling { folder: None, most }).await?;
         replayed.count_into(tally);
         let trained = fit(replayed, &self.config.fitting).await?;
         let model =

@@ -23,6 +23,6 @@ pub(crate) fn replayed(received: u64, used: u64) {
 }
 
 /// Replayed records put aside.
-pub(crate) fn discarded(reason: &'static str, n: u64) {
-    metrics::counter!("trainer_records_discarded_total", "reason" => reason).increment(n);
+pub(crate) fn discarded(reason: &str, n: u64) {
+    metrics::counter!("trainer_records_discarded_total", "reason" => reason.to_owned()).increment(n);
 }

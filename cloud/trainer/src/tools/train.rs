@@ -1,6 +1,6 @@
 //! `motorcade models train`: train once on recorded history.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use cloud_log::{KafkaConfig, Producer};
 use serde_json::json;
@@ -8,7 +8,10 @@ use service::Error;
 use telemetry::UnixMillis;
 
 use super::print;
-use crate::{Fitting, fit, publish, replay, replay::Range};
+use crate::{
+    Fitting, fit, publish, replay,
+    replay::{Range, Spooling},
+};
 
 /// Train once on recorded history.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,6 +31,10 @@ pub struct TrainArgs {
     /// Exact offsets instead, `PARTITION:FROM-TO[,…]`; TO is exclusive.
     #[arg(long, value_name = "P:FROM-TO")]
     pub offsets: Option<String>,
+    /// Folder that replayed history is spooled to, a hundred bytes or so a record; it stays, and an interrupted replay of
+    /// the same range goes on there. Without it: a temporary folder, removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub spool: Option<PathBuf>,
     /// Publish the model and move the alias to it.
     #[arg(long)]
     pub publish: bool,
@@ -67,7 +74,8 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
     args.kafka.validate()?;
     args.fitting.validate()?;
     let range = args.range()?;
-    let replayed = replay::replay(&args.kafka, &range, args.fitting.max_records).await?;
+    let spooling = Spooling { folder: args.spool.clone(), most: None };
+    let replayed = replay::replay(&args.kafka, &range, &spooling).await?;
     let records = replayed.history.records();
     let trained = fit(replayed, &args.fitting).await?;
     if args.publish {

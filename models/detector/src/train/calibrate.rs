@@ -10,6 +10,7 @@ use crate::{
     Error, History,
     baseline::{self, Baseline, Baselines, MAX_VEHICLES, Own, key},
     card::Calibration,
+    history,
     judge::{Judge, is_judged},
     network::{Network, Weights},
     residual::Residual,
@@ -50,13 +51,13 @@ pub(super) fn calibrate(
     let context = || Network::of(options.kind, inputs, weights);
     let vehicles = history.vehicles().len();
     let most = (BLOCKS / vehicles.max(1)).clamp(24, 4_000);
-    let mut selected = walk::each(vehicles, options.threads, context, |network, vehicle| {
+    let mut selected = history::each(vehicles, options.threads, context, |network, vehicle| {
         select(history, vehicle, (scaler, network), parts, most)
     })?;
     let baselines = baselines(history, &selected, inputs);
     let candidates = candidates(history, &baselines, &selected, scaler);
     let judged: Vec<bool> = scaler.inputs.iter().map(|at| is_judged(history.layout(), *at)).collect();
-    let blocks = walk::each(vehicles, options.threads, context, |network, vehicle| {
+    let blocks = history::each(vehicles, options.threads, context, |network, vehicle| {
         let own = baselines.of(key(&history.vehicles()[vehicle]));
         let mut blocks = Blocks::new(vehicle as u32, (own, &candidates, &judged), parts);
         let mut later = Selection::new(FINE * history.layout().step_ms(), most);

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use super::{
     Options,
     survey::{Parts, Survey, moves},
-    walk,
 };
 use crate::{
-    Error, History, Window,
+    Error, History, Window, history,
     scaler::{CLIP, Scaler},
     window::FEATURES,
 };
@@ -66,10 +65,10 @@ pub(super) fn draw(
 ) -> Result<Sample, Error> {
     let (layout, vehicles) = (history.layout(), history.vehicles());
     let quota = options.sample as f64 / vehicles.len().max(1) as f64;
-    let drawn = walk::each(
+    let drawn = history::each(
         vehicles.len(),
         options.threads,
-        || Ok(()),
+        || Ok::<_, Error>(()),
         |(), vehicle| {
             let (all, moving) = survey.training(vehicle, parts);
             // What one class lacks the other gives.
