@@ -11,6 +11,11 @@ pub(crate) fn refused() {
     metrics::counter!("trainer_models_refused_total").increment(1);
 }
 
+/// A model that did not win against the champion.
+pub(crate) fn kept() {
+    metrics::counter!("trainer_models_kept_total").increment(1);
+}
+
 /// A model that is on `models`, confirmed.
 pub(crate) fn published() {
     metrics::counter!("trainer_models_published_total").increment(1);

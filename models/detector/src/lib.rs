@@ -35,13 +35,18 @@ mod judge;
 #[cfg(feature = "torch")]
 mod network;
 mod residual;
+#[cfg(feature = "torch")]
+mod rival;
 mod scaler;
+#[cfg(feature = "torch")]
+mod score;
 mod tail;
 #[cfg(feature = "torch")]
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "torch")]
 mod train;
+mod view;
 
 pub use card::{Card, Span};
 pub use error::Error;
@@ -51,12 +56,15 @@ pub use kind::Kind;
 pub use layout::{Layout, Values};
 pub use residual::Residual;
 pub use track::Track;
+pub use view::View;
 pub use window::{Query, Reading, Window};
 
 #[cfg(feature = "torch")]
 pub use {
     detector::{Detector, Question},
-    train::{Options, Split, train},
+    rival::{Losses, judged_by_both, losses},
+    score::score,
+    train::{Options, Split, calibrate, train},
 };
 
 /// L: a judgement depends on readings that are at most so much older, in event time, ms. Readings before a window's

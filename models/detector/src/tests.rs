@@ -14,6 +14,7 @@ use crate::{
 mod kinds;
 mod promise;
 mod python;
+mod rivals;
 
 const START: i64 = 1_763_700_000_000;
 const STEP: i64 = 10_000;

@@ -65,9 +65,11 @@ pub(super) struct Segment {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     pub(super) form: u32,
+    /// Of what.
     pub source: Source,
     pub(super) segments: Vec<Segment>,
     pub(super) chains: BTreeMap<i32, Chain>,
+    /// Records read.
     pub received: u64,
     /// Records put aside, by reason.
     pub discarded: BTreeMap<String, u64>,

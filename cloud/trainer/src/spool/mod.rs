@@ -47,7 +47,7 @@ pub struct Spool {
 
 impl Spool {
     /// Reads back what a checkpoint tells of; chunks are by the numbers of its vehicles.
-    pub(super) fn open(folder: Folder, checkpoint: &Checkpoint, chunks: Vec<Vec<Chunk>>) -> Result<Self, Error> {
+    fn open(folder: Folder, checkpoint: &Checkpoint, chunks: Vec<Vec<Chunk>>) -> Result<Self, Error> {
         let mut order: Vec<(VehicleId, Vec<Chunk>)> = checkpoint.vehicles.iter().cloned().zip(chunks).collect();
         order.sort_by(|a, b| a.0.cmp(&b.0));
         let (vehicles, mut chunks): (Vec<_>, Vec<_>) = order.into_iter().unzip();
