@@ -8,19 +8,19 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("detector", &["telemetry", "evaluation"]),
-    ("evaluation", &[]),
+    ("evaluation", &["telemetry"]),
     ("service", &[]),
     ("report", &[]),
     ("motorcade-edge", &["telemetry", "service"]),
     ("motorcade-simulator", &["telemetry", "service", "report"]),
     ("cloud-log", &["telemetry", "service"]),
     ("store", &["telemetry", "service"]),
-    ("trainer", &["telemetry", "detector", "service", "cloud-log"]),
+    ("trainer", &["telemetry", "detector", "evaluation", "report", "service", "cloud-log"]),
     ("scorer", &["telemetry", "detector", "service", "cloud-log"]),
     ("alerter", &["telemetry", "service", "cloud-log", "store"]),
     ("twin", &["telemetry", "service", "cloud-log", "store"]),
     ("gateway", &["telemetry", "service", "cloud-log", "store"]),
-    ("tabular", &["telemetry", "service", "cloud-log"]),
+    ("tabular", &["telemetry", "evaluation", "service", "cloud-log"]),
     (
         "motorcade",
         &[

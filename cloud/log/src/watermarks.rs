@@ -1,10 +1,16 @@
-//! How far topics reach, asked again and again with one client.
+//! How far topics reach, asked again and again with one client; and which cluster it is that answers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use anyhow::Context;
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
 use service::Error;
 
-use crate::{KafkaConfig, Marks, client::Reader, replay};
+use crate::{
+    KafkaConfig, Marks,
+    client::{self, REQUEST_TIMEOUT, Reader},
+    replay,
+};
 
 /// A client that asks where topics begin and end. Joins no group.
 pub struct Watermarks {
@@ -28,6 +34,47 @@ impl Watermarks {
     pub async fn of(&self, kafka_topic: &str) -> Result<Marks, Error> {
         let partitions = replay::reach(&self.reader, &self.kafka, kafka_topic).await?;
         replay::watermarks(&self.reader, &self.kafka, kafka_topic, partitions).await
+    }
+
+    /// Of every partition the first offset whose ingest time (ms since the epoch) is not earlier. Partitions that hold
+    /// no such record are left out.
+    ///
+    /// Everything before it was ingested earlier, whatever order the times are in; what is behind it need not be later.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub async fn since(&self, kafka_topic: &str, ingest_time: i64) -> Result<BTreeMap<i32, i64>, Error> {
+        let partitions = replay::reach(&self.reader, &self.kafka, kafka_topic).await?;
+        let (reader, kafka, name) = (Arc::clone(&self.reader), self.kafka.clone(), kafka_topic.to_owned());
+        client::blocking(move || {
+            let mut asked = TopicPartitionList::new();
+            for partition in partitions {
+                asked
+                    .add_partition_offset(&name, partition, Offset::Offset(ingest_time.max(0)))
+                    .context("ask for offsets by time")?;
+            }
+            let answers = reader.consumer()?.offsets_for_times(asked, REQUEST_TIMEOUT);
+            let answers = answers.map_err(|error| kafka.unavailable(format!("{name}: {}", client::reason(&error))))?;
+            let found = answers.elements().into_iter().filter_map(|answer| match answer.offset() {
+                Offset::Offset(offset) => Some((answer.partition(), offset)),
+                _ => None,
+            });
+            Ok(found.collect())
+        })
+        .await?
+    }
+
+    /// The id that the cluster was given when it was made: offsets mean something only within it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if Kafka does not say it.
+    pub async fn cluster(&self) -> Result<String, Error> {
+        let (reader, kafka) = (Arc::clone(&self.reader), self.kafka.clone());
+        client::blocking(move || {
+            let id = reader.consumer()?.client().fetch_cluster_id(REQUEST_TIMEOUT);
+            id.ok_or_else(|| kafka.unavailable("it does not say which cluster it is"))
+        })
+        .await?
     }
 }
 

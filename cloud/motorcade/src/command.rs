@@ -70,6 +70,10 @@ pub enum Role {
 pub enum Models {
     /// Train once on recorded history.
     Train(trainer::tools::TrainArgs),
+    /// Evaluate a model on recorded history, with labels or without.
+    Evaluate(trainer::tools::EvaluateArgs),
+    /// Set baselines, tails and limit of a model anew; its weights stay.
+    Calibrate(trainer::tools::CalibrateArgs),
     /// List the versions.
     List(trainer::tools::ListArgs),
     /// Show one version's card.
@@ -196,6 +200,8 @@ pub async fn start(command: Command, process: Process) -> Result<Outcome, Error>
 async fn run_models(models: Models) -> Result<(), Error> {
     match models {
         Models::Train(args) => trainer::tools::run_train(args).await,
+        Models::Evaluate(args) => trainer::tools::run_evaluate(args).await,
+        Models::Calibrate(args) => trainer::tools::run_calibrate(args).await,
         Models::List(args) => trainer::tools::run_list(args).await,
         Models::Show(args) => trainer::tools::run_show(args).await,
         Models::Compare(args) => trainer::tools::run_compare(args).await,

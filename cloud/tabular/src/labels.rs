@@ -1,34 +1,11 @@
-//! Labels: what was wrong with which vehicle, and when. Lines of JSON in the form of the simulator's truth, so that one
-//! reader does for both; the judge's, never a reading's.
+//! Labels of tables: runs of labelled rows become lines of [`Label`], and moments are held against such lines.
 
 use std::{collections::BTreeMap, io::BufRead};
 
-use serde::{Deserialize, Serialize};
+pub use evaluation::labels::Label;
 use telemetry::{UnixMillis, VehicleId};
 
 use crate::{mapping::LabelColumn, rows::Row};
-
-/// One line: one run of labelled rows of a vehicle.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Label {
-    /// Whose.
-    pub vehicle: VehicleId,
-    /// What: a name of the mapping's.
-    pub kind: String,
-    /// When it begins, event time, ms since the epoch.
-    pub from: UnixMillis,
-    /// When it ends (exclusive), event time, ms since the epoch.
-    pub to: UnixMillis,
-    /// When it has its full strength: data without a course know only `from`.
-    #[serde(default)]
-    pub full_from: UnixMillis,
-    /// How strong it gets, for people.
-    #[serde(default)]
-    pub severity: String,
-    /// The VSS paths of the signals that show it, where that is known.
-    #[serde(default)]
-    pub signals: Vec<String>,
-}
 
 /// Turns labelled rows, in each vehicle's order, into runs.
 #[derive(Debug)]
@@ -115,26 +92,8 @@ impl LabelIndex {
     /// # Errors
     /// Which line is none, and why.
     pub fn read(from: impl BufRead) -> Result<Self, String> {
-        let mut vehicles: BTreeMap<_, Vec<Label>> = BTreeMap::new();
-        for (at, line) in from.lines().enumerate() {
-            let line = line.map_err(|error| error.to_string())?;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let label: Label =
-                serde_json::from_str(&line).map_err(|error| format!("line {} is no label: {error}", at + 1))?;
-            if label.from >= label.to {
-                return Err(format!(
-                    "line {}: the label ends at {} before it begins at {}",
-                    at + 1,
-                    label.to,
-                    label.from
-                ));
-            }
-            vehicles.entry(label.vehicle.clone()).or_default().push(label);
-        }
-        let with_ends = |mut labels: Vec<Label>| {
-            labels.sort_by_key(|label| label.from);
+        let vehicles = evaluation::labels::read(from)?;
+        let with_ends = |labels: Vec<Label>| {
             let ends = labels.iter().scan(UnixMillis::MIN, |end, label| {
                 *end = label.to.max(*end);
                 Some(*end)

@@ -15,7 +15,6 @@ pub mod lanes;
 pub mod mapping;
 mod moment;
 mod parquet_file;
-mod ranges;
 pub mod rows;
 pub mod tools;
 mod unit;

@@ -30,7 +30,7 @@ fn advice(refusal: &Refusal) -> Option<&'static str> {
             "run it on the CPU class that it was made on, or let models/python's save() write a golden vector to new \
              weights",
         ),
-        Refusal::TooLittle(_) | Refusal::Refused(_) | Refusal::Torch(_) => None,
+        Refusal::TooLittle(_) | Refusal::Refused(_) | Refusal::Unread(_) | Refusal::Torch(_) => None,
     }
 }
 

@@ -11,6 +11,11 @@ pub(crate) fn refused() {
     metrics::counter!("trainer_models_refused_total").increment(1);
 }
 
+/// A model that did not win against the champion.
+pub(crate) fn kept() {
+    metrics::counter!("trainer_models_kept_total").increment(1);
+}
+
 /// A model that is on `models`, confirmed.
 pub(crate) fn published() {
     metrics::counter!("trainer_models_published_total").increment(1);
@@ -23,8 +28,8 @@ pub(crate) fn replayed(received: u64, used: u64) {
 }
 
 /// Replayed records put aside.
-pub(crate) fn discarded(reason: &'static str, n: u64) {
-    metrics::counter!("trainer_records_discarded_total", "reason" => reason).increment(n);
+pub(crate) fn discarded(reason: &str, n: u64) {
+    metrics::counter!("trainer_records_discarded_total", "reason" => reason.to_owned()).increment(n);
 }
 
 /// A score that can't be read.

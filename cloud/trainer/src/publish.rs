@@ -8,7 +8,7 @@ use serde::Serialize;
 use service::Error;
 use telemetry::{
     UnixMillis,
-    event::{ModelKey, ModelVersion},
+    event::{ModelEvent, ModelKey, ModelVersion},
     kafka_topic::{MODEL_EVENTS, MODELS},
 };
 
@@ -72,6 +72,11 @@ pub async fn move_alias(producer: &Producer, moved: &Move) -> Result<(), Error> 
     confirm(producer, MODEL_EVENTS, entry.version.clone(), json(event)?).await?;
     tracing::info!(version = entry.version, alias, previous = ?entry.previous, reason = entry.reason, "alias moved");
     Ok(())
+}
+
+/// Tells of something on `model-events`.
+pub(crate) async fn tell(producer: &Producer, version: &str, event: &ModelEvent) -> Result<(), Error> {
+    confirm(producer, MODEL_EVENTS, version.to_owned(), json(event)?).await
 }
 
 /// The entry of a model.

@@ -1,22 +1,27 @@
-//! Bounded replay of `telemetry` into history: all partitions, by exact offsets or by event time.
+//! Bounded replay of `telemetry` into a [`Spool`]: all partitions, by exact offsets or by event time, resumable.
 //!
 //! Readings are put in order of (boot, seq) per vehicle and duplicates dropped, whatever the log's order.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    sync::Arc,
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
 };
 
-use cloud_log::{InRecord, KafkaConfig};
-use detector::{Layout, Recorded, Span, layout::STEP_MS};
+use cloud_log::{History, InRecord, KafkaConfig, Watermarks};
+use serde::{Deserialize, Serialize};
 use service::{Error, Tally};
 use telemetry::{
-    Encoding, Invalid, PayloadHash, Record, UnixMillis, Value, VehicleId, kafka_topic, kafka_topic::header,
-    time::window_time,
+    Encoding, Invalid, Record, UnixMillis, kafka_topic, kafka_topic::header, time::MAX_AHEAD_MS, time::window_time,
 };
+use tokio::sync::mpsc;
+
+use crate::spool::{Checkpoint, Folder, Source, Spool, Spooler};
 
 /// What to replay.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Range {
     /// Everything that is there now and whose window time lies within, ms.
     Time {
@@ -27,6 +32,26 @@ pub enum Range {
     },
     /// Exact offsets per partition.
     Offsets(BTreeMap<i32, std::ops::Range<i64>>),
+}
+
+impl Range {
+    /// Everything that is there now.
+    pub const ALL: Self = Self::Time { from: UnixMillis::MIN, to: UnixMillis::MAX };
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time { from: UnixMillis::MIN, to: UnixMillis::MAX } => f.write_str("everything"),
+            Self::Time { from, to: UnixMillis::MAX } => write!(f, "times from {from} on"),
+            Self::Time { from: UnixMillis::MIN, to } => write!(f, "times before {to}"),
+            Self::Time { from, to } => write!(f, "times {from} to {to}"),
+            Self::Offsets(offsets) => {
+                let ranges = offsets.iter().map(|(partition, r)| format!("{partition}:{}-{}", r.start, r.end));
+                write!(f, "offsets {}", ranges.collect::<Vec<_>>().join(","))
+            }
+        }
+    }
 }
 
 /// A reading and its window time, ms.
@@ -54,14 +79,18 @@ pub fn read(record: &InRecord) -> Result<Reading, Invalid> {
 #[derive(Debug)]
 pub struct Replayed {
     /// To learn from.
-    pub history: Recorded,
+    pub history: Spool,
     /// Records read from Kafka.
     pub received: u64,
     /// Records put aside, by reason.
-    pub discarded: BTreeMap<&'static str, u64>,
+    pub discarded: BTreeMap<String, u64>,
 }
 
 impl Replayed {
+    fn of(history: Spool, checkpoint: Checkpoint) -> Self {
+        Self { history, received: checkpoint.received, discarded: checkpoint.discarded }
+    }
+
     /// Adds to a tally; what was learnt from counts as sent.
     pub fn count_into(&self, tally: &mut Tally) {
         tally.received += self.received;
@@ -72,116 +101,67 @@ impl Replayed {
     }
 }
 
-/// Collects records, in any order, into [`Replayed`].
-#[derive(Debug, Default)]
-pub struct Collector {
-    readings: BTreeMap<VehicleId, BTreeMap<(u32, u64), Reading>>,
-    spans: BTreeMap<i32, Chain>,
-    received: u64,
-    discarded: BTreeMap<&'static str, u64>,
+/// Where to spool, and how much.
+#[derive(Debug, Clone, Default)]
+pub struct Spooling {
+    /// A folder that stays, so that an interrupted replay can go on; none: a temporary one.
+    pub folder: Option<PathBuf>,
+    /// Of more records the newest of each partition.
+    pub most: Option<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Chain {
-    from: i64,
-    to: i64,
-    count: u64,
-    hash: u64,
-}
+/// Records wait in so many pieces between Kafka and the disk.
+const WAITING: usize = 8;
+const PIECE: usize = 4_096;
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
-impl Collector {
-    /// Takes a record; `within` is the window time to keep.
-    pub fn take(&mut self, record: &InRecord, within: &std::ops::Range<UnixMillis>) {
-        self.received += 1;
-        let chain = self.spans.entry(record.partition).or_insert(Chain { from: record.offset, ..Chain::default() });
-        chain.to = record.offset + 1;
-        let Ok(mut reading) = read(record) else {
-            return self.discard("unreadable");
-        };
-        if !within.contains(&reading.time) {
-            return self.discard("out_of_range");
-        }
-        reading.record.position = None;
-        let own = self.readings.entry(reading.record.vehicle.clone()).or_default();
-        match own.entry((reading.record.boot, reading.record.seq)) {
-            Entry::Occupied(_) => self.discard("duplicate"),
-            Entry::Vacant(entry) => {
-                entry.insert(reading);
-                chain.count += 1;
-                let mut link = chain.hash.to_le_bytes().to_vec();
-                link.extend(record.payload.as_deref().unwrap_or_default());
-                chain.hash = PayloadHash::of(&link).0;
-            }
-        }
-    }
-
-    fn discard(&mut self, reason: &'static str) {
-        *self.discarded.entry(reason).or_default() += 1;
-    }
-
-    /// The history.
-    ///
-    /// # Errors
-    /// If the readings name too many signals that the catalogue lacks.
-    pub fn finish(self) -> Result<Replayed, detector::Error> {
-        let mut foreign = BTreeSet::new();
-        let readings = || self.readings.values().flat_map(BTreeMap::values);
-        for (path, value) in readings().flat_map(|reading| reading.record.signals.unknown()) {
-            if matches!(value, Value::Number(_)) && !foreign.contains(path) {
-                foreign.insert(path.to_owned());
-            }
-        }
-        let layout = Layout::new(foreign, step_ms(self.readings.values()))?;
-        let mut history = Recorded::new(Arc::new(layout));
-        for reading in self.readings.into_values().flat_map(BTreeMap::into_values) {
-            history.push(&reading.record, reading.time);
-        }
-        for (partition, chain) in self.spans {
-            let hash = PayloadHash(chain.hash).to_string();
-            history.note_span(Span { partition, from: chain.from, to: chain.to, count: chain.count, hash });
-        }
-        Ok(Replayed { history, received: self.received, discarded: self.discarded })
-    }
-}
-
-/// How far apart the readings of a vehicle usually are, in two digits, ms: a little more or less must not make another
-/// layout.
-fn step_ms<'a>(vehicles: impl Iterator<Item = &'a BTreeMap<(u32, u64), Reading>>) -> i64 {
-    let mut gaps: Vec<i64> = Vec::new();
-    for readings in vehicles {
-        let times = readings.values().map(|reading| reading.time);
-        gaps.extend(times.clone().zip(times.skip(1)).map(|(a, b)| b - a).filter(|gap| *gap > 0));
-    }
-    let middle = gaps.len() / 2;
-    if gaps.is_empty() {
-        return STEP_MS;
-    }
-    let (_, median, _) = gaps.select_nth_unstable(middle);
-    let unit = 10_i64.pow(median.ilog10().saturating_sub(1));
-    (*median + unit / 2) / unit * unit
-}
-
-/// Replays. Of more than `max_records` records the newest of each partition count.
+/// Replays.
 ///
 /// # Errors
-/// If Kafka can't be reached or offsets are named that are not there.
-pub async fn replay(kafka: &KafkaConfig, range: &Range, max_records: u64) -> Result<Replayed, Error> {
-    let (mut offsets, within) = match range {
-        Range::Offsets(offsets) => (offsets.clone(), UnixMillis::MIN..UnixMillis::MAX),
-        Range::Time { from, to } => {
-            let marks = cloud_log::History::watermarks(kafka, kafka_topic::TELEMETRY).await?;
-            (marks.into_iter().map(|(partition, (low, high))| (partition, low..high)).collect(), *from..*to)
+/// If Kafka can't be reached, offsets are named that are not there, or the folder is of another replay.
+pub async fn replay(kafka: &KafkaConfig, range: &Range, spooling: &Spooling) -> Result<Replayed, Error> {
+    // Refused before any socket opens.
+    let folder = Folder::open(spooling.folder.as_deref())?;
+    let found = folder.checkpoint(range)?;
+    let marks = Watermarks::new(kafka)?;
+    let cluster = marks.cluster().await?;
+    let mut spooler = match found {
+        Some(checkpoint) if checkpoint.source.cluster != cluster => {
+            return Err(folder.of_another_cluster(&checkpoint.source.cluster, &cluster));
+        }
+        Some(checkpoint) => {
+            tracing::info!(received = checkpoint.received, "going on with an interrupted replay");
+            blocking(move || Spooler::resume(folder, checkpoint)).await?
+        }
+        None => {
+            let offsets = resolve(&marks, range, spooling.most).await?;
+            Spooler::new(folder, Source { cluster, asked: range.clone(), offsets })
         }
     };
-    bound(&mut offsets, max_records);
-    let mut collector = Collector::default();
-    let mut log = cloud_log::History::open(kafka, kafka_topic::TELEMETRY, offsets).await?;
-    while let Some(records) = log.next(4_096).await? {
-        records.iter().for_each(|record| collector.take(record, &within));
-        tokio::task::yield_now().await;
+    let left = spooler.checkpoint().left();
+    let mut progress = Progress::new(&left);
+    if !left.is_empty() {
+        let mut log = History::open(kafka, kafka_topic::TELEMETRY, left).await?;
+        // The disk and the decoding have a thread of their own.
+        let (pieces, mut taken) = mpsc::channel::<Vec<InRecord>>(WAITING);
+        let spooled = tokio::task::spawn_blocking(move || {
+            while let Some(records) = taken.blocking_recv() {
+                records.iter().try_for_each(|record| spooler.take(record))?;
+                progress.tell(records.len());
+            }
+            Ok::<_, Error>(spooler)
+        });
+        while let Some(records) = log.next(PIECE).await? {
+            if pieces.send(records).await.is_err() {
+                // It has ended early; it says why.
+                break;
+            }
+        }
+        drop(pieces);
+        spooler = spooled.await.map_err(anyhow::Error::from)??;
     }
-    let replayed = tokio::task::spawn_blocking(|| collector.finish()).await.map_err(anyhow::Error::from)?;
-    let replayed = replayed.map_err(|error| Error::VerdictFailed(error.to_string()))?;
+    let (history, checkpoint) = blocking(move || spooler.finish()).await?;
+    let replayed = Replayed::of(history, checkpoint);
     crate::metrics::replayed(replayed.received, replayed.history.records());
     for (reason, n) in &replayed.discarded {
         crate::metrics::discarded(reason, *n);
@@ -189,73 +169,107 @@ pub async fn replay(kafka: &KafkaConfig, range: &Range, max_records: u64) -> Res
     Ok(replayed)
 }
 
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(anyhow::Error::from)?
+}
+
+/// The offsets that a range means now.
+async fn resolve(
+    marks: &Watermarks,
+    range: &Range,
+    most: Option<u64>,
+) -> Result<BTreeMap<i32, std::ops::Range<i64>>, Error> {
+    let mut offsets = match range {
+        Range::Offsets(offsets) => offsets.clone(),
+        Range::Time { from, .. } => {
+            let now = marks.of(kafka_topic::TELEMETRY).await?;
+            let mut offsets: BTreeMap<_, _> = now.into_iter().map(|(p, (low, high))| (p, low..high)).collect();
+            // A window time is at most so much later than its ingest time: what was ingested before that is not in the
+            // range. Where the range ends, nothing follows: a record may come days after its event.
+            if let Some(since) = from.checked_sub(MAX_AHEAD_MS).filter(|since| *since > 0) {
+                skip_to(&mut offsets, &marks.since(kafka_topic::TELEMETRY, since).await?);
+            }
+            offsets
+        }
+    };
+    if let Some(most) = most {
+        bound(&mut offsets, most);
+    }
+    Ok(offsets)
+}
+
+/// Begins each range at its first record of a time; partitions without such a record have nothing.
+fn skip_to(offsets: &mut BTreeMap<i32, std::ops::Range<i64>>, firsts: &BTreeMap<i32, i64>) {
+    for (partition, range) in offsets {
+        let first = firsts.get(partition).copied().unwrap_or(range.end);
+        range.start = first.clamp(range.start, range.end);
+    }
+}
+
 /// Cuts each range to its newest part, in proportion.
-fn bound(offsets: &mut BTreeMap<i32, std::ops::Range<i64>>, max_records: u64) {
+fn bound(offsets: &mut BTreeMap<i32, std::ops::Range<i64>>, most: u64) {
     let total: i64 = offsets.values().map(|range| (range.end - range.start).max(0)).sum();
-    if u64::try_from(total).unwrap_or_default() <= max_records {
+    if u64::try_from(total).unwrap_or_default() <= most {
         return;
     }
-    let share = max_records as f64 / total as f64;
+    let share = most as f64 / total as f64;
     for range in offsets.values_mut() {
         range.start = range.end - ((range.end - range.start) as f64 * share) as i64;
     }
-    tracing::warn!(total, max_records, "more records than --max-records: only the newest are learnt from");
+    tracing::warn!(total, most, "more records than --max-records: only the newest are learnt from");
+}
+
+/// Tells now and then how far a replay is.
+struct Progress {
+    total: u64,
+    done: u64,
+    started: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    fn new(left: &BTreeMap<i32, std::ops::Range<i64>>) -> Self {
+        let total = left.values().map(|range| u64::try_from(range.end - range.start).unwrap_or_default()).sum();
+        let now = Instant::now();
+        Self { total, done: 0, started: now, told: now }
+    }
+
+    fn tell(&mut self, records: usize) {
+        self.done += records as u64;
+        if self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            let per_s = (self.done as f64 / self.started.elapsed().as_secs_f64()).round();
+            tracing::info!(records = self.done, of = self.total, per_s, "replaying");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use telemetry::{Kind, Signals, signal};
-
     use super::*;
-
-    fn record(offset: i64, seq: u64, time: UnixMillis) -> InRecord {
-        let mut signals = Signals::new();
-        signals.insert(signal::SPEED, Value::Number(50.0)).unwrap();
-        let record = Record {
-            schema: telemetry::SCHEMA,
-            vehicle: VehicleId::parse("veh-1").unwrap(),
-            boot: 1,
-            seq,
-            time,
-            kind: Kind::Full,
-            signals,
-            position: None,
-        };
-        InRecord {
-            kafka_topic: Arc::from(kafka_topic::TELEMETRY),
-            partition: 0,
-            offset,
-            timestamp: time,
-            key: None,
-            payload: Some(telemetry::encode(&record, Encoding::Json).unwrap()),
-            headers: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn order_and_duplicates_do_not_matter_and_the_sum_holds() {
-        let start = 1_763_700_000_000;
-        let mut collector = Collector::default();
-        for (offset, seq) in [(0, 2), (1, 1), (2, 2), (3, 3), (4, 4)] {
-            collector.take(&record(offset, seq, start + seq as i64), &(start..start + 4));
-        }
-        let mut broken = record(5, 9, start);
-        broken.payload = Some(b"{".to_vec());
-        collector.take(&broken, &(start..start + 4));
-        let replayed = collector.finish().unwrap();
-        let mut tally = Tally::default();
-        replayed.count_into(&mut tally);
-        assert!(tally.balances(), "{tally:?}");
-        assert_eq!((tally.received, tally.sent), (6, 3));
-        assert_eq!(replayed.discarded, BTreeMap::from([("duplicate", 1), ("out_of_range", 1), ("unreadable", 1)]));
-    }
 
     #[test]
     fn the_newest_part_is_kept() {
         let mut offsets = BTreeMap::from([(0, 0..100), (1, 50..350)]);
         bound(&mut offsets, 40);
         assert_eq!(offsets, BTreeMap::from([(0, 90..100), (1, 320..350)]));
+    }
+
+    #[test]
+    fn a_time_narrows_a_range_and_never_widens_it() {
+        let mut offsets = BTreeMap::from([(0, 10..100), (1, 50..350), (2, 5..9)]);
+        skip_to(&mut offsets, &BTreeMap::from([(0, 3), (1, 200)]));
+        assert_eq!(offsets, BTreeMap::from([(0, 10..100), (1, 200..350), (2, 9..9)]));
+    }
+
+    #[test]
+    fn a_range_says_what_it_is() {
+        assert_eq!(Range::ALL.to_string(), "everything");
+        assert_eq!(Range::Time { from: 5, to: 9 }.to_string(), "times 5 to 9");
+        assert_eq!(Range::Offsets(BTreeMap::from([(0, 1..2), (3, 0..7)])).to_string(), "offsets 0:1-2,3:0-7");
+        for range in [Range::ALL, Range::Offsets(BTreeMap::from([(0, 1..2)]))] {
+            let text = serde_json::to_string(&range).unwrap();
+            assert_eq!(serde_json::from_str::<Range>(&text).unwrap(), range);
+        }
     }
 }

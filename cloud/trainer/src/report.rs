@@ -3,20 +3,19 @@
 use std::{path::Path, time::SystemTime};
 
 use anyhow::Context;
-use detector::{Detector, History};
+use detector::History;
 use serde_json::json;
 use service::Error;
 
-use crate::{Fitting, replay::Replayed};
+use crate::{Fitting, Trained, replay::Replayed};
 
 /// Writes what was learnt, or why it was refused.
 pub(crate) fn write(
     path: &Path,
     fitting: &Fitting,
-    started: SystemTime,
-    seconds: f64,
+    (started, seconds): (SystemTime, f64),
     replayed: &Replayed,
-    result: Result<&Detector, &detector::Error>,
+    result: Result<&Trained, &Error>,
 ) -> Result<(), Error> {
     let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let records = replayed.history.records();
@@ -28,13 +27,13 @@ pub(crate) fn write(
     });
     let (mut version, mut card, mut refused) = (None, None, None);
     match result {
-        Ok(detector) => {
-            let calibration = &detector.card().calibration;
+        Ok(trained) => {
+            let calibration = &trained.card.calibration;
             figures["held_out_vehicle_hours"] = json!(calibration.held_out_hours);
             figures["held_out_alarms"] = json!(calibration.held_out_alarms);
             figures["realised_alarms_per_1000_h"] = json!(calibration.realised_per_1000_h);
-            version = Some(detector.version().to_owned());
-            card = Some(detector.card());
+            version = Some(&trained.version);
+            card = Some(&trained.card);
         }
         Err(error) => refused = Some(error.to_string()),
     }

@@ -20,7 +20,7 @@ use telemetry::{
 use trainer::{
     Trained, publish, registry,
     tools::{
-        CompareArgs, ExportArgs, ListArgs, PromoteArgs, RegisterArgs, RollbackArgs, ShowArgs, run_compare, run_export,
+        CompareArgs, ExportArgs, ListArgs, Moving, PromoteArgs, RegisterArgs, RollbackArgs, ShowArgs, run_compare, run_export,
         run_list, run_promote, run_register, run_rollback, run_show,
     },
 };
@@ -55,24 +55,25 @@ fn train(history: &Recorded, kind: Kind) -> Trained {
     Trained::from(&control::ungated(history, &Options { kind, ..Options::default() }).unwrap())
 }
 
+fn moving(reason: Option<&str>, json: bool) -> Moving {
+    Moving { alias: CHAMPION.into(), reason: reason.map(str::to_owned), json }
+}
+
 fn register(kafka: &KafkaConfig, file: &Path) -> RegisterArgs {
     RegisterArgs {
         kafka: kafka.clone(),
         file: file.to_owned(),
         promote: false,
-        alias: CHAMPION.into(),
-        reason: None,
-        json: false,
+        moving: moving(None, false),
     }
 }
 
 fn promote(kafka: &KafkaConfig, version: &str) -> PromoteArgs {
-    let reason = Some("the test".to_owned());
-    PromoteArgs { kafka: kafka.clone(), version: version.into(), alias: CHAMPION.into(), reason, json: true }
+    PromoteArgs { kafka: kafka.clone(), version: version.into(), moving: moving(Some("the test"), true) }
 }
 
 async fn rollback(kafka: &KafkaConfig) -> Result<(), Error> {
-    run_rollback(RollbackArgs { kafka: kafka.clone(), alias: CHAMPION.into(), reason: None, json: false }).await
+    run_rollback(RollbackArgs { kafka: kafka.clone(), moving: moving(None, false) }).await
 }
 
 fn export(kafka: &KafkaConfig, version: &str, out: &Path) -> ExportArgs {
@@ -180,6 +181,7 @@ async fn versions_are_registered_promoted_and_rolled_back(
     let versions = told.iter().map(|event| match event {
         ModelEvent::Promoted { version, .. } => ("promoted", version.as_str()),
         ModelEvent::RolledBack { version, .. } => ("rolled back", version.as_str()),
+        ModelEvent::Kept { version, .. } => ("kept", version.as_str()),
         ModelEvent::SwitchPoint { version, .. } => ("switch point", version.as_str()),
         ModelEvent::Drift(drift) => ("drift", drift.version.as_str()),
     });

@@ -42,6 +42,9 @@ pub enum Error {
     /// The model failed its own calibration and must not be published.
     #[error("refused by its own calibration: {0}")]
     Refused(String),
+    /// Recorded history could not be read back.
+    #[error("history: {0}")]
+    Unread(String),
     /// libtorch failed.
     #[error("libtorch: {0}")]
     Torch(String),

@@ -1,6 +1,12 @@
 //! History to learn from: the readings of many vehicles, each vehicle's in order of (boot, seq).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use telemetry::{Kind, Record, UnixMillis, VehicleId};
 
@@ -26,6 +32,49 @@ pub trait History: Sync {
 
     /// Where the readings came from, for the card.
     fn spans(&self) -> &[Span];
+}
+
+/// Does the same for each of `count` vehicles, on several threads, each with a context of its own. The results are
+/// in order of the vehicles, whatever thread did which.
+///
+/// # Errors
+/// The first that a context or the work ends with; the others then end soon.
+pub fn each<C, T: Send, E: Send>(
+    count: usize,
+    threads: usize,
+    context: impl Fn() -> Result<C, E> + Sync,
+    work: impl Fn(&mut C, usize) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
+    let failed = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, count.max(1)) {
+            scope.spawn(|| {
+                let run = || {
+                    let mut context = context()?;
+                    loop {
+                        let vehicle = next.fetch_add(1, Ordering::Relaxed);
+                        if vehicle >= count {
+                            return Ok(());
+                        }
+                        let result = work(&mut context, vehicle)?;
+                        done.lock().unwrap_or_else(PoisonError::into_inner).push((vehicle, result));
+                    }
+                };
+                if let Err(error) = run() {
+                    // The others have nothing more to do.
+                    next.store(count, Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            });
+        }
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(vehicle, _)| *vehicle);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
 
 /// Readings of one vehicle, held as rows.

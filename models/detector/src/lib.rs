@@ -36,13 +36,18 @@ mod judge;
 #[cfg(feature = "torch")]
 mod network;
 mod residual;
+#[cfg(feature = "torch")]
+mod rival;
 mod scaler;
+#[cfg(feature = "torch")]
+mod score;
 mod tail;
 #[cfg(feature = "torch")]
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "torch")]
 mod train;
+mod view;
 
 pub use card::{Card, Span};
 pub use error::Error;
@@ -52,12 +57,15 @@ pub use kind::Kind;
 pub use layout::{Layout, Values};
 pub use residual::Residual;
 pub use track::Track;
+pub use view::View;
 pub use window::{Query, Reading, Window};
 
 #[cfg(feature = "torch")]
 pub use {
     detector::{Detector, Question},
-    train::{Options, Split, train},
+    rival::{Losses, judged_by_both, losses},
+    score::score,
+    train::{Options, Split, calibrate, train},
 };
 
 /// The length of the blocks of time whose largest scores set the limit, ms: a minute at a reading every 10 s.

@@ -31,3 +31,8 @@ pub(crate) fn heads(scaled: f32, out: &[f32], own_past: bool) -> [Head; 2] {
     };
     [head(0, true), head(1, own_past)]
 }
+
+/// Student-t with 4 degrees of freedom, negative log-likelihood up to a constant.
+pub(crate) fn student(deviation: f64) -> f64 {
+    2.5 * (deviation * deviation / 4.0).ln_1p()
+}

@@ -15,6 +15,7 @@ mod drift;
 mod kinds;
 mod promise;
 mod python;
+mod rivals;
 
 const START: i64 = 1_763_700_000_000;
 const STEP: i64 = 10_000;

@@ -3,6 +3,9 @@
 //! - [`average_precision`]: the area under the curve of precision over recall, reading by reading;
 //! - [`vus_pr`]: the same with labels that fade out around each event, averaged over how far they do;
 //! - [`events`]: which events were found, how soon, and how many alarms were false;
+//! - [`outcome`]: all of it for scored vehicles with labels, at each of the [`BUDGETS`];
+//! - [`labels`]: the file that labels come in;
+//! - [`paired`] and [`more_found`]: whether one detector is better than another, or only luckier;
 //! - [`limit_for`]: the limit that keeps to a budget of alarms;
 //! - [`rate_interval`]: what a count of alarms says about their rate;
 //! - [`Bins`]: how far a distribution has moved from the one that was learnt from.
@@ -13,13 +16,18 @@ mod bins;
 mod curve;
 pub mod events;
 mod interval;
+pub mod labels;
 mod limit;
+mod outcome;
+mod rivalry;
 mod volume;
 
 pub use bins::{BINS, Bins, Counts};
 pub use curve::average_precision;
 pub use interval::{Interval, rate_interval};
 pub use limit::{Peak, heights, limit_for};
+pub use outcome::{AtBudget, BUDGETS, Labelled, Measure, Outcome, Scored, limits, outcome};
+pub use rivalry::{Paired, more_found, paired};
 pub use volume::vus_pr;
 
 /// One vehicle's scores and labels, reading by reading.

@@ -3,11 +3,12 @@
 //! is. Scored by the error of a row, as its authors would have.
 
 use detector::{History, Reading};
+use evaluation::Scored;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use telemetry::UnixMillis;
 
-use crate::scoring::{Scored, by_vehicle};
+use crate::scoring::reading_by_reading;
 
 const SIGNALS: usize = 18;
 const WIDTHS: [usize; 5] = [SIGNALS, 14, 7, 7, SIGNALS];
@@ -188,30 +189,17 @@ impl Ancestor {
     pub(crate) fn score(
         &self,
         history: &dyn History,
-        (from, to): (UnixMillis, UnixMillis),
+        within: (UnixMillis, UnixMillis),
         threads: usize,
     ) -> anyhow::Result<Vec<Scored>> {
         let width = history.layout().len();
-        by_vehicle(
-            history.vehicles().len(),
-            threads,
-            || Ok(()),
-            |(), vehicle| {
-                let mut scored = Scored::default();
-                history.read(vehicle, &mut |reading| {
-                    if (from..to).contains(&reading.time) {
-                        let row = self.scale(&dense(reading, width));
-                        let values = self.through(&row);
-                        let out = &values[values.len() - 1];
-                        let error: f32 = out.iter().zip(&row).map(|(y, x)| (y - x).powi(2)).sum();
-                        scored.times.push(reading.time);
-                        scored.scores.push(error / SIGNALS as f32);
-                    }
-                    Ok(())
-                })?;
-                Ok(scored)
-            },
-        )
+        let error = |(): &mut (), reading: &Reading<'_>| {
+            let row = self.scale(&dense(reading, width));
+            let values = self.through(&row);
+            let out = &values[values.len() - 1];
+            out.iter().zip(&row).map(|(y, x)| (y - x).powi(2)).sum::<f32>() / SIGNALS as f32
+        };
+        reading_by_reading(history, within, threads, |_| (), error)
     }
 }
 

@@ -5,11 +5,12 @@ use std::{io::Write, time::Instant};
 use anyhow::Result;
 use detector::{Detector, Kind, Options, Split, control};
 
+use evaluation::{BUDGETS, Scored};
+
 use crate::{
     ancestor::Ancestor,
-    figures::{self, BUDGETS, Outcome},
+    figures::{self, MEASURE, Outcome},
     fleet::{Fleet, Test},
-    scoring::{self, Scored},
     settings::Settings,
     trivial::{Ranges, blind},
 };
@@ -67,7 +68,7 @@ fn detector(kind: Kind, seed: u64, (train, limit): (i64, i64), settings: &Settin
         seed,
         // One alarm in a vehicle-week.
         budget_per_1000_h: 1_000.0 * BUDGETS[0].1 / 168.0,
-        merge_steps: figures::MERGE_MS / crate::fleet::STEP_MS,
+        merge_steps: MEASURE.merge_ms / MEASURE.step_ms,
         sample: settings.sample,
         steps: settings.steps,
         split: Split::Times([train, limit]),
@@ -79,7 +80,7 @@ fn detector(kind: Kind, seed: u64, (train, limit): (i64, i64), settings: &Settin
     let training_s = started.elapsed().as_secs_f64();
     let bytes = detector.save();
     let limits: Vec<f32> = detector.card().calibration.other_budgets.iter().map(|(_, score)| *score as f32).collect();
-    let score = |test: &Test| scoring::by_detector(&bytes, &test.history, (test.from, i64::MAX), settings.threads);
+    let score = |test: &Test| Ok(detector::score(&bytes, &test.history, (test.from, i64::MAX), settings.threads)?);
     judged(Attempt { name: kind.as_str(), training_s, bytes: bytes.len(), outcomes: Vec::new() }, fleet, &limits, score)
 }
 
@@ -91,7 +92,7 @@ fn attempt(
     score: impl Fn(Option<&Test>, Option<(i64, i64)>) -> Result<Vec<Scored>>,
 ) -> Result<Attempt> {
     let healthy = score(None, Some((fleet.train_until, fleet.limit_until)))?;
-    let limits = figures::limits(&healthy);
+    let limits = evaluation::limits(&healthy, &MEASURE);
     drop(healthy);
     let attempt = Attempt { name, training_s, bytes: 0, outcomes: Vec::new() };
     judged(attempt, fleet, &limits, |test| score(Some(test), Some((test.from, i64::MAX))))

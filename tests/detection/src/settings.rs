@@ -89,7 +89,7 @@ impl Settings {
             ("sample", json!(self.sample)),
             ("steps", json!(self.steps)),
             ("interval_s", json!(crate::fleet::STEP_MS / 1_000)),
-            ("merge_minutes", json!(crate::figures::MERGE_MS / 60_000)),
+            ("merge_minutes", json!(crate::figures::MEASURE.merge_ms / 60_000)),
         ]
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use evaluation::{AtBudget, BUDGETS};
 use report::{Report, Series, Table, Verdict};
 use serde_json::{Value, json};
-use simulator::fault::FaultKind;
 
 use crate::{
     contest::Attempt,
-    figures::{AtBudget, BUDGETS, Outcome},
+    figures::Outcome,
     fleet::Set,
 };
 
@@ -47,7 +47,7 @@ impl Contestant<'_> {
     }
 
     fn at(&self, set: Set, percent: Option<u16>, budget: usize) -> impl Iterator<Item = &AtBudget> {
-        self.outcomes(set, percent).map(move |outcome| &outcome.budgets[budget])
+        self.outcomes(set, percent).map(move |outcome| &outcome.judged.budgets[budget])
     }
 
     fn recall(&self, set: Set, percent: u16, budget: usize) -> Option<Spread> {
@@ -90,7 +90,7 @@ pub(crate) fn summarise(report: &mut Report, attempts: &[Attempt], sizes: &[u16]
                 report.figures.insert(format!("{name}_realised_{label}_per_week"), realised.mean);
             }
         }
-        if let Some(vus) = spread(contestant.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.vus_pr)) {
+        if let Some(vus) = spread(contestant.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.vus_pr)) {
             report.figures.insert(format!("{name}_vus_pr_ratio"), vus.mean);
         }
     }
@@ -121,12 +121,12 @@ fn detectors(contestants: &[Contestant<'_>]) -> Table {
         "artefact_kb",
     ];
     let row = |contestant: &Contestant<'_>| {
-        let vus = spread(contestant.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.vus_pr));
-        let auc = spread(contestant.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.auc_pr));
+        let vus = spread(contestant.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.vus_pr));
+        let auc = spread(contestant.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.auc_pr));
         let recall = |percent| share(contestant.recall(Set::InSeason, percent, 0).map(|spread| spread.mean));
         let realised = contestant.realised(Set::InSeason, 0);
-        let hours = |of: fn(&AtBudget) -> &Vec<f64>| {
-            let mut all: Vec<f64> = contestant.at(Set::InSeason, Some(100), 0).flat_map(of).copied().collect();
+        let hours = |of: fn(&AtBudget) -> Vec<f64>| {
+            let mut all: Vec<f64> = contestant.at(Set::InSeason, Some(100), 0).flat_map(of).collect();
             all.sort_unstable_by(f64::total_cmp);
             share(all.get(all.len() / 2).copied())
         };
@@ -144,8 +144,8 @@ fn detectors(contestants: &[Contestant<'_>]) -> Table {
             share(realised.as_ref().map(|s| s.mean)),
             share(realised.as_ref().map(|s| s.least)),
             share(realised.as_ref().map(|s| s.most)),
-            hours(|at| &at.delays),
-            hours(|at| &at.leads),
+            hours(|at| at.delays().collect()),
+            hours(|at| at.leads().collect()),
             share(training.map(|s| s.mean)),
             json!(contestant.attempts.iter().map(|attempt| attempt.bytes).max().unwrap_or_default() / 1_000),
         ]
@@ -178,7 +178,7 @@ fn sets(contestants: &[Contestant<'_>]) -> Table {
     let rows = contestants.iter().flat_map(|contestant| {
         [Set::InSeason, Set::ShiftedSeason, Set::Unseen].into_iter().map(|set| {
             let realised = contestant.realised(set, 0);
-            let vus = spread(contestant.outcomes(set, Some(100)).filter_map(|outcome| outcome.vus_pr));
+            let vus = spread(contestant.outcomes(set, Some(100)).filter_map(|outcome| outcome.judged.vus_pr));
             vec![
                 json!(contestant.name),
                 json!(set.as_str().replace('_', " ")),
@@ -194,24 +194,24 @@ fn sets(contestants: &[Contestant<'_>]) -> Table {
 }
 
 fn faults(contestants: &[Contestant<'_>], sizes: &[u16]) -> Table {
-    let kinds: BTreeSet<FaultKind> = contestants
+    let kinds: BTreeSet<String> = contestants
         .iter()
         .flat_map(|contestant| &contestant.attempts)
         .flat_map(|attempt| &attempt.outcomes)
-        .flat_map(|outcome| outcome.budgets.iter().flat_map(|at| at.kinds.keys().copied()))
+        .flat_map(|outcome| outcome.judged.budgets.iter().flat_map(|at| at.kinds.keys().cloned()))
         .collect();
     let mut columns = vec!["fault".to_owned(), "events".to_owned()];
     let tell = |size: &u16| f64::from(*size) / 100.0;
     for contestant in contestants {
         columns.extend(sizes.iter().map(|size| format!("{}_{}", contestant.name, tell(size))));
     }
-    let row = |kind: &FaultKind| {
+    let row = |kind: &String| {
         let sums = |contestant: &Contestant<'_>, percent: u16| {
             let counts = contestant.at(Set::InSeason, Some(percent), 0).filter_map(|at| at.kinds.get(kind));
             counts.fold((0, 0), |(found, all), (f, a)| (found + f, all + a))
         };
         let events = contestants.first().map_or(0, |first| sums(first, 100).1 / first.attempts.len() as u64);
-        let mut row = vec![json!(kind.as_str()), json!(events)];
+        let mut row = vec![json!(kind), json!(events)];
         for contestant in contestants {
             row.extend(sizes.iter().map(|percent| {
                 let (found, all) = sums(contestant, *percent);
@@ -257,7 +257,7 @@ fn verdicts(report: &mut Report, contestants: &[Contestant<'_>]) {
         add("promised_alarms", (low..=high).contains(&BUDGETS[0].1), shipped.attempts.len() as u64, vec![told]);
         let others = contestants.iter().filter(|contestant| contestant.name != SHIPPED);
         let vus =
-            |of: &Contestant<'_>| spread(of.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.vus_pr));
+            |of: &Contestant<'_>| spread(of.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.vus_pr));
         let best =
             others.filter_map(|other| Some((other.name, vus(other)?))).max_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
         if let (Some(own), Some((name, best))) = (vus(shipped), best) {

@@ -1,11 +1,12 @@
 //! What any detector must beat: plain range rules, chance, and saying that everything is wrong.
 
-use detector::History;
+use detector::{History, Reading};
+use evaluation::Scored;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use telemetry::UnixMillis;
 
-use crate::scoring::{Scored, by_vehicle};
+use crate::scoring::reading_by_reading;
 
 /// Limits of every signal, as a workshop would set them: what the fleet showed in training, and a little more.
 #[derive(Debug, Clone)]
@@ -31,54 +32,27 @@ impl Ranges {
     pub(crate) fn score(
         &self,
         history: &dyn History,
-        (from, to): (UnixMillis, UnixMillis),
+        within: (UnixMillis, UnixMillis),
         threads: usize,
     ) -> anyhow::Result<Vec<Scored>> {
-        by_vehicle(
-            history.vehicles().len(),
-            threads,
-            || Ok(()),
-            |(), vehicle| {
-                let mut scored = Scored::default();
-                history.read(vehicle, &mut |reading| {
-                    if !(from..to).contains(&reading.time) {
-                        return Ok(());
-                    }
-                    let outside = reading.at.iter().zip(reading.numbers).map(|(at, number)| {
-                        let (least, most) = self.0[usize::from(*at)];
-                        (least - number).max(number - most) / (most - least).max(1e-6)
-                    });
-                    scored.times.push(reading.time);
-                    scored.scores.push(outside.fold(f32::NEG_INFINITY, f32::max));
-                    Ok(())
-                })?;
-                Ok(scored)
-            },
-        )
+        let worst = |(): &mut (), reading: &Reading<'_>| {
+            let outside = reading.at.iter().zip(reading.numbers).map(|(at, number)| {
+                let (least, most) = self.0[usize::from(*at)];
+                (least - number).max(number - most) / (most - least).max(1e-6)
+            });
+            outside.fold(f32::NEG_INFINITY, f32::max)
+        };
+        reading_by_reading(history, within, threads, |_| (), worst)
     }
 }
 
 /// Numbers that say nothing, or always the same.
 pub(crate) fn blind(
     history: &dyn History,
-    (from, to): (UnixMillis, UnixMillis),
+    within: (UnixMillis, UnixMillis),
     seed: Option<u64>,
 ) -> anyhow::Result<Vec<Scored>> {
-    by_vehicle(
-        history.vehicles().len(),
-        1,
-        || Ok(()),
-        |(), vehicle| {
-            let mut draws = seed.map(|seed| ChaCha8Rng::seed_from_u64(seed ^ ((vehicle as u64) << 32)));
-            let mut scored = Scored::default();
-            history.read(vehicle, &mut |reading| {
-                if (from..to).contains(&reading.time) {
-                    scored.times.push(reading.time);
-                    scored.scores.push(draws.as_mut().map_or(1.0, |draws| draws.random()));
-                }
-                Ok(())
-            })?;
-            Ok(scored)
-        },
-    )
+    let draws = |vehicle: usize| seed.map(|seed| ChaCha8Rng::seed_from_u64(seed ^ ((vehicle as u64) << 32)));
+    let number = |draws: &mut Option<ChaCha8Rng>, _: &Reading<'_>| draws.as_mut().map_or(1.0, |draws| draws.random());
+    reading_by_reading(history, within, 1, draws, number)
 }

@@ -151,7 +151,7 @@ fn fixture(cache: &PathBuf) -> Result<Trained> {
 }
 
 async fn shuffled(kafka: &KafkaConfig, seed: u64) -> Result<Trained, Error> {
-    let replayed = replay::replay(kafka, &replay::Range::Time { from: i64::MIN, to: i64::MAX }, u64::MAX).await?;
+    let replayed = replay::replay(kafka, &replay::Range::ALL, &replay::Spooling::default()).await?;
     let task = tokio::task::spawn_blocking(move || {
         let options = Options { seed, steps: 1_500, ..Options::default() };
         // Whether the model that is then spoilt passes the gate does not matter, and on so short a history chance may

@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use cloud_log::InRecord;
+use cloud_log::{InRecord, Seen};
 use telemetry::{Encoding, PayloadHash, Record, UnixMillis, kafka_topic::header, time::window_time};
-
-use crate::ranges::Seen;
 
 /// Judges records in the order of the log.
 pub(super) struct Judge {

@@ -1,12 +1,16 @@
 //! `motorcade models …`: one file a verb. What an alias move does is decided in [`crate::alias`], what two versions
 //! differ in in [`compare`]; the verbs check flags, read the registry and write to it.
 
+mod calibrate;
 mod compare;
+mod evaluate;
 mod export;
 mod list;
+mod model;
 mod moving;
 mod promote;
 mod register;
+mod replaying;
 mod rollback;
 mod show;
 mod train;
@@ -17,11 +21,15 @@ use service::Error;
 use telemetry::UnixMillis;
 
 pub use self::{
+    calibrate::{CalibrateArgs, run_calibrate},
     compare::{CompareArgs, run_compare},
+    evaluate::{EvaluateArgs, run_evaluate},
     export::{ExportArgs, run_export},
     list::{ListArgs, run_list},
+    moving::Moving,
     promote::{PromoteArgs, run_promote},
     register::{RegisterArgs, run_register},
+    replaying::Replaying,
     rollback::{RollbackArgs, run_rollback},
     show::{ShowArgs, run_show},
     train::{TrainArgs, run_train},

@@ -13,8 +13,30 @@ use crate::{
 
 pub(super) const CHAMPION: &str = "champion";
 
+/// Flags of every tool that moves an alias.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Moving {
+    /// The alias to move.
+    #[arg(long, default_value = CHAMPION)]
+    pub alias: String,
+    /// Why; kept with the alias.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Moving {
+    /// Checks the flags; opens no socket.
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        check_alias(&self.alias)?;
+        check_reason(self.reason.as_deref())
+    }
+}
+
 /// Checks an alias's name; opens no socket.
-pub(super) fn check_alias(alias: &str) -> Result<(), Error> {
+fn check_alias(alias: &str) -> Result<(), Error> {
     if is_name(alias) {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use cloud_log::KafkaConfig;
 use service::Error;
 
-use super::moving::{CHAMPION, check_alias, check_reason, make, tell, tell_unmoved};
+use super::moving::{Moving, make, tell, tell_unmoved};
 use crate::{
     alias::{promote, resolve},
     publish::now_ms,
@@ -18,15 +18,9 @@ pub struct PromoteArgs {
     pub kafka: KafkaConfig,
     /// The version, or another alias of it.
     pub version: String,
-    /// The alias to move.
-    #[arg(long, default_value = CHAMPION)]
-    pub alias: String,
-    /// Why; kept with the alias.
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
+    /// The alias, and why.
+    #[command(flatten)]
+    pub moving: Moving,
 }
 
 impl PromoteArgs {
@@ -36,8 +30,7 @@ impl PromoteArgs {
     /// [`Error::Usage`].
     pub fn validate(&self) -> Result<(), Error> {
         self.kafka.validate()?;
-        check_alias(&self.alias)?;
-        check_reason(self.reason.as_deref())
+        self.moving.validate()
     }
 }
 
@@ -49,12 +42,12 @@ pub async fn run_promote(args: PromoteArgs) -> Result<(), Error> {
     args.validate()?;
     let registry = registry::read(&args.kafka).await?;
     let version = &resolve(&registry, &args.version).map_err(Error::BadInput)?.version;
-    let reason = args.reason.as_deref().unwrap_or("models promote");
-    match promote(&registry, &args.alias, version, reason, now_ms()).map_err(Error::BadInput)? {
+    let reason = args.moving.reason.as_deref().unwrap_or("models promote");
+    match promote(&registry, &args.moving.alias, version, reason, now_ms()).map_err(Error::BadInput)? {
         Some(moved) => {
             make(&args.kafka, &registry, &moved).await?;
-            tell(args.json, &moved)
+            tell(args.moving.json, &moved)
         }
-        None => tell_unmoved(args.json, &registry, &args.alias),
+        None => tell_unmoved(args.moving.json, &registry, &args.moving.alias),
     }
 }

@@ -9,7 +9,7 @@ use service::Error;
 use telemetry::{event::Registry, kafka_topic::MAX_MESSAGE_BYTES};
 
 use super::{
-    moving::{CHAMPION, check_alias, check_reason},
+    moving::{CHAMPION, Moving},
     print,
 };
 use crate::{
@@ -31,15 +31,9 @@ pub struct RegisterArgs {
     /// Move the alias to it.
     #[arg(long)]
     pub promote: bool,
-    /// The alias that `--promote` moves.
-    #[arg(long, default_value = CHAMPION, requires = "promote")]
-    pub alias: String,
-    /// Why; kept with the alias.
-    #[arg(long, value_name = "TEXT", requires = "promote")]
-    pub reason: Option<String>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
+    /// The alias that `--promote` moves, and why.
+    #[command(flatten)]
+    pub moving: Moving,
 }
 
 impl RegisterArgs {
@@ -49,8 +43,12 @@ impl RegisterArgs {
     /// [`Error::Usage`].
     pub fn validate(&self) -> Result<(), Error> {
         self.kafka.validate()?;
-        check_alias(&self.alias)?;
-        check_reason(self.reason.as_deref())
+        // Clap can't say it: the flags are those of the tools that always move.
+        if !self.promote && (self.moving.alias != CHAMPION || self.moving.reason.is_some()) {
+            let flag = if self.moving.reason.is_some() { "reason" } else { "alias" };
+            return Err(Error::Usage { flag, detail: "says something only with --promote".into() });
+        }
+        self.moving.validate()
     }
 }
 
@@ -83,9 +81,9 @@ pub async fn run_register(args: RegisterArgs) -> Result<(), Error> {
     let planned = publish::version_of(&trained, now_ms())?;
     registry.versions.entry(planned.version.clone()).or_insert(planned);
     // Decided before anything is written: what can't be promoted as asked is not registered either.
-    let reason = args.reason.as_deref().unwrap_or("models register --promote");
+    let reason = args.moving.reason.as_deref().unwrap_or("models register --promote");
     let moved = if args.promote {
-        promote(&registry, &args.alias, &trained.version, reason, now_ms()).map_err(Error::BadInput)?
+        promote(&registry, &args.moving.alias, &trained.version, reason, now_ms()).map_err(Error::BadInput)?
     } else {
         None
     };
@@ -102,7 +100,7 @@ pub async fn run_register(args: RegisterArgs) -> Result<(), Error> {
             publish::move_alias(&producer, moved).await?;
         }
     }
-    tell(args.json, &trained, &due, moved.as_ref())
+    tell(args.moving.json, &trained, &due, moved.as_ref())
 }
 
 fn due(registry: &Registry, version: &str, hash: &str, is_held: bool) -> Result<Due, String> {

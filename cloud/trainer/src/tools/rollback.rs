@@ -3,7 +3,7 @@
 use cloud_log::KafkaConfig;
 use service::Error;
 
-use super::moving::{CHAMPION, check_alias, check_reason, make, tell};
+use super::moving::{Moving, make, tell};
 use crate::{alias::rollback, publish::now_ms, registry};
 
 /// Move an alias back to the version that it pointed to before; a second time undoes the first.
@@ -12,15 +12,9 @@ pub struct RollbackArgs {
     /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// The alias to move.
-    #[arg(long, default_value = CHAMPION)]
-    pub alias: String,
-    /// Why; kept with the alias.
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
+    /// The alias, and why.
+    #[command(flatten)]
+    pub moving: Moving,
 }
 
 impl RollbackArgs {
@@ -30,8 +24,7 @@ impl RollbackArgs {
     /// [`Error::Usage`].
     pub fn validate(&self) -> Result<(), Error> {
         self.kafka.validate()?;
-        check_alias(&self.alias)?;
-        check_reason(self.reason.as_deref())
+        self.moving.validate()
     }
 }
 
@@ -42,7 +35,7 @@ impl RollbackArgs {
 pub async fn run_rollback(args: RollbackArgs) -> Result<(), Error> {
     args.validate()?;
     let registry = registry::read(&args.kafka).await?;
-    let moved = rollback(&registry, &args.alias, args.reason.as_deref(), now_ms()).map_err(Error::BadInput)?;
+    let moved = rollback(&registry, &args.moving.alias, args.moving.reason.as_deref(), now_ms()).map_err(Error::BadInput)?;
     make(&args.kafka, &registry, &moved).await?;
-    tell(args.json, &moved)
+    tell(args.moving.json, &moved)
 }

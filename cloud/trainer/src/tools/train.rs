@@ -1,16 +1,26 @@
 //! `motorcade models train`: train once on recorded history.
 
-use std::collections::BTreeMap;
+use std::{path::PathBuf, sync::Arc};
 
 use cloud_log::{KafkaConfig, Producer};
 use serde_json::json;
 use service::Error;
-use telemetry::UnixMillis;
 
-use super::print;
-use crate::{Fitting, fit, publish, replay, replay::Range};
+use super::{
+    moving::check_reason,
+    print,
+    replaying::{Replaying, read_labels},
+};
+use crate::{
+    Fitting,
+    challenge::{Challenge, Standing, advice, challenge},
+    fit,
+};
 
 /// Train once on recorded history.
+///
+/// With `--publish` the model is registered, and the alias moves to it if it beats whoever holds the alias on readings
+/// that were held out; the first one only has to pass its calibration. Exit code 1 where the champion stays.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainArgs {
     /// Kafka.
@@ -19,87 +29,76 @@ pub struct TrainArgs {
     /// How to fit.
     #[command(flatten)]
     pub fitting: Fitting,
-    /// Event time to begin with, ms since the epoch.
-    #[arg(long, value_name = "MS", conflicts_with = "offsets")]
-    pub from: Option<UnixMillis>,
-    /// Event time to end before, ms since the epoch.
-    #[arg(long, value_name = "MS", conflicts_with = "offsets")]
-    pub to: Option<UnixMillis>,
-    /// Exact offsets instead, `PARTITION:FROM-TO[,…]`; TO is exclusive.
-    #[arg(long, value_name = "P:FROM-TO")]
-    pub offsets: Option<String>,
-    /// Publish the model and move the alias to it.
+    /// What to replay.
+    #[command(flatten)]
+    pub replaying: Replaying,
+    /// Labels of `data import` or the simulator's truth: models are then compared by the labelled events that they find.
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Publish the model and, if it wins, move the alias to it.
     #[arg(long)]
     pub publish: bool,
+    /// Move the alias whether it wins or not; the reason is kept with the alias.
+    #[arg(long, value_name = "REASON", requires = "publish")]
+    pub force: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-impl TrainArgs {
-    fn range(&self) -> Result<Range, Error> {
-        match &self.offsets {
-            Some(text) => parse_offsets(text)
-                .map(Range::Offsets)
-                .ok_or_else(|| Error::Usage { flag: "offsets", detail: format!("{text:?} is not P:FROM-TO[,…]") }),
-            None => {
-                Ok(Range::Time { from: self.from.unwrap_or(UnixMillis::MIN), to: self.to.unwrap_or(UnixMillis::MAX) })
-            }
-        }
-    }
-}
-
-fn parse_offsets(text: &str) -> Option<BTreeMap<i32, std::ops::Range<i64>>> {
-    let one = |part: &str| {
-        let (partition, range) = part.split_once(':')?;
-        let (from, to) = range.split_once('-')?;
-        let (from, to) = (from.parse::<i64>().ok()?, to.parse::<i64>().ok()?);
-        (from < to).then_some((partition.parse().ok()?, from..to))
-    };
-    text.split(',').map(one).collect()
-}
-
 /// Runs `models train`.
 ///
 /// # Errors
-/// [`Error::VerdictFailed`] if the model was refused.
+/// [`Error::VerdictFailed`] if the model was refused or did not win.
 pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
     args.kafka.validate()?;
     args.fitting.validate()?;
-    let range = args.range()?;
-    let replayed = replay::replay(&args.kafka, &range, args.fitting.max_records).await?;
+    check_reason(args.force.as_deref())?;
+    args.replaying.validate()?;
+    let labels = args.labels.as_deref().map(read_labels).transpose()?.map(Arc::new);
+    let replayed = Arc::new(args.replaying.replay(&args.kafka).await?);
     let records = replayed.history.records();
-    let trained = fit(replayed, &args.fitting).await?;
-    if args.publish {
+    let trained = fit(Arc::clone(&replayed), &args.fitting, labels.clone()).await?;
+    let alias = &args.fitting.alias;
+    let standing = if args.publish {
         let producer = Producer::connect(&args.kafka).await?;
-        publish::publish(&producer, &args.kafka, &trained, &args.fitting.alias, "models train").await?;
-    }
+        let how = Challenge {
+            alias,
+            reason: "models train",
+            force: args.force.as_deref(),
+            replayed: Some(replayed),
+            labels,
+            threads: args.fitting.options(args.fitting.first()).threads,
+        };
+        Some(challenge(&producer, &args.kafka, &trained, how).await?)
+    } else {
+        None
+    };
+    let kept = match &standing {
+        Some(Standing::Kept { champion, reason }) => Some(advice(&trained.version, alias, champion, reason)),
+        _ => None,
+    };
     let calibration = &trained.card.calibration;
-    let published = args.publish;
     if args.json {
-        let card = &trained.card;
-        return print(
-            &json!({"version": trained.version, "published": published, "records": records, "card": card}).to_string(),
-        );
+        let why = match &standing {
+            Some(Standing::Moved(reason) | Standing::Kept { reason, .. }) => Some(reason),
+            _ => None,
+        };
+        print(
+            &json!({"version": trained.version, "published": standing.is_some(), "champion": standing.is_some() && kept.is_none(),
+                "reason": why, "records": records, "card": trained.card})
+            .to_string(),
+        )?;
+    } else {
+        let said = match &standing {
+            None => "trained",
+            Some(Standing::Kept { .. }) => "registered",
+            Some(_) => "published",
+        };
+        print(&format!(
+            "{} {said}: {records} records, {} alarms in {:.1} held-out vehicle-hours",
+            trained.version, calibration.held_out_alarms, calibration.held_out_hours
+        ))?;
     }
-    print(&format!(
-        "{} {}: {records} records, {} alarms in {:.1} held-out vehicle-hours",
-        trained.version,
-        if published { "published" } else { "trained" },
-        calibration.held_out_alarms,
-        calibration.held_out_hours
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offsets_are_read_or_refused_whole() {
-        assert_eq!(parse_offsets("0:5-10,3:0-7"), Some(BTreeMap::from([(0, 5..10), (3, 0..7)])));
-        for bad in ["", "0", "0:5", "0:10-5", "x:1-2", "0:1-2,"] {
-            assert_eq!(parse_offsets(bad), None, "{bad:?}");
-        }
-    }
+    kept.map_or(Ok(()), |text| Err(Error::VerdictFailed(text)))
 }

@@ -10,6 +10,7 @@ use crate::{
     Error, History,
     baseline::{self, Baseline, Baselines, MAX_VEHICLES, Own, key},
     card::Calibration,
+    history,
     judge::{Judge, is_judged},
     network::{Network, Weights},
     residual::Residual,
@@ -50,14 +51,14 @@ pub(super) fn calibrate(
     let context = || Network::of(options.kind, inputs, weights);
     let vehicles = history.vehicles().len();
     let most = (BLOCKS / vehicles.max(1)).clamp(24, 4_000);
-    let mut selected = walk::each(vehicles, options.threads, context, |network, vehicle| {
+    let mut selected = history::each(vehicles, options.threads, context, |network, vehicle| {
         select(history, vehicle, (scaler, network), parts, most)
     })?;
     let baselines = baselines(history, &selected, inputs);
     let candidates = candidates(history, &baselines, &selected, scaler);
     let judged: Vec<bool> = scaler.inputs.iter().map(|at| is_judged(history.layout(), *at)).collect();
     let block_ms = crate::block_ms(history.layout());
-    let setting = walk::each(vehicles, options.threads, context, |network, vehicle| {
+    let setting = history::each(vehicles, options.threads, context, |network, vehicle| {
         let own = baselines.of(key(&history.vehicles()[vehicle]));
         let mut blocks = Blocks::new(vehicle as u32, (own, &candidates, &judged));
         let mut later = Selection::new(block_ms, most);
@@ -73,7 +74,7 @@ pub(super) fn calibrate(
     // known of them brought up to date, and what is held out is judged with that, as everything to come will be.
     selected.iter_mut().zip(later).for_each(|(known, later)| known.extend(later));
     let baselines = self::baselines(history, &selected, inputs);
-    let held_out = walk::each(vehicles, options.threads, context, |network, vehicle| {
+    let held_out = history::each(vehicles, options.threads, context, |network, vehicle| {
         let own = baselines.of(key(&history.vehicles()[vehicle]));
         let mut blocks = Blocks::new(vehicle as u32, (own, &candidates, &judged));
         let span = (parts.limit, i64::MAX);

@@ -77,8 +77,9 @@ impl Batch {
     }
 
     fn fill(&mut self, row: usize, sample: &Sample, window: usize, own_past: bool, hidden: &mut dyn FnMut() -> bool) {
+        let window = sample.window(window);
         for input in 0..self.inputs {
-            let features = sample.features(window, input);
+            let features = window.features(input);
             let (cell, there) = (input * BATCH + row, !features[0].is_nan());
             put(&features, &mut self.features[cell * FEATURES..(cell + 1) * FEATURES]);
             let hide = hidden();
@@ -180,7 +181,7 @@ fn log_spread(mut numbers: Vec<f32>) -> f32 {
 fn robust_z(sample: &Sample, inputs: usize) -> Result<Network, Error> {
     let mut spreads = Vec::with_capacity(2 * inputs);
     for input in 0..inputs {
-        let known = measured(sample).map(|window| sample.features(window, input)).filter(|f| !f[0].is_nan());
+        let known = measured(sample).map(|window| sample.window(window).features(input)).filter(|f| !f[0].is_nan());
         let known: Vec<_> = known.collect();
         spreads.push(log_spread(known.iter().map(|f| f[0]).collect()));
         let past = |f: &[f32; FEATURES]| f[1..VALUES].iter().sum::<f32>() / (VALUES - 1) as f32;
@@ -195,7 +196,7 @@ fn pca(sample: &Sample, inputs: usize) -> Result<Network, Error> {
     let mut rows = vec![0_f32; windows.len() * width];
     for (row, window) in rows.chunks_exact_mut(width).zip(&windows) {
         for (input, cell) in row.chunks_exact_mut(VALUES).enumerate() {
-            put(&sample.features(*window, input), cell);
+            put(&sample.window(*window).features(input), cell);
         }
     }
     let _guard = tch::no_grad_guard();
@@ -217,7 +218,7 @@ fn pca(sample: &Sample, inputs: usize) -> Result<Network, Error> {
     };
     let now = read(&residual.f_select(2, 0)?)?;
     let spreads = (0..inputs).map(|input| {
-        let known = windows.iter().enumerate().filter(|(_, window)| !sample.features(**window, input)[0].is_nan());
+        let known = windows.iter().enumerate().filter(|(_, window)| !sample.window(**window).features(input)[0].is_nan());
         log_spread(known.map(|(row, _)| now[row * inputs + input]).collect())
     });
     let weights = [

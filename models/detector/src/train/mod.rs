@@ -87,6 +87,25 @@ pub fn train(history: &dyn History, options: &Options) -> Result<Detector, Error
     Ok(detector)
 }
 
+/// Sets baselines, tails and limit of a detector anew on this history; scaler and network stay.
+///
+/// # Errors
+/// As [`train`], and [`Error::Malformed`] if history has another layout than the detector.
+pub fn calibrate(detector: &Detector, history: &dyn History, options: &Options) -> Result<Detector, Error> {
+    if history.layout().id() != detector.layout().id() {
+        return Err(Error::Malformed("history and detector have other layouts".into()));
+    }
+    let (scaler, network) = detector.parts();
+    let card = detector.card();
+    let options = Options { kind: card.detector, seed: card.seed, ..options.clone() };
+    let survey = Survey::of(history, options.threads)?;
+    let parts = survey.part(&options)?;
+    let fitted = (card.sample, u32::try_from(card.training_steps).unwrap_or(u32::MAX), card.loss);
+    let detector = finish(history, &survey, parts, (scaler, network), &options, fitted)?;
+    gate::check(detector.card())?;
+    Ok(detector)
+}
+
 /// Learns and calibrates, whatever comes of it.
 pub(crate) fn learn(history: &dyn History, options: &Options) -> Result<Detector, Error> {
     let survey = Survey::of(history, options.threads)?;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use super::{
     Options,
     survey::{Parts, Survey, moves},
-    walk,
 };
 use crate::{
-    Error, History, Window,
+    Error, History, Window, history,
     scaler::{CLIP, Scaler},
     window::FEATURES,
 };
@@ -20,26 +19,51 @@ const PARTS: f32 = 4_000.0;
 /// What is not known.
 const UNKNOWN: i16 = i16::MIN;
 
-/// Windows as scaled features in 16 bits: a million of 38 signals take 600 MB.
+/// Windows as scaled features in 16 bits: a million of 38 signals take 600 MB. They stay where they were drawn, vehicle by
+/// vehicle: all in one piece would for a moment take twice as much.
 #[derive(Debug)]
 pub(super) struct Sample {
     inputs: usize,
-    rows: Vec<i16>,
+    /// Of each vehicle.
+    rows: Vec<Vec<i16>>,
+    /// Number of each vehicle's first window, and the number of all.
+    firsts: Vec<usize>,
 }
 
-impl Sample {
-    /// Number of windows.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len() / (self.inputs * FEATURES)
-    }
+/// One window of a sample.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drawn<'a>(&'a [i16]);
 
-    /// Scaled features of a signal in a window; NaN where unknown.
-    pub(super) fn features(&self, window: usize, input: usize) -> [f32; FEATURES] {
-        let from = (window * self.inputs + input) * FEATURES;
-        std::array::from_fn(|feature| match self.rows[from + feature] {
+impl Drawn<'_> {
+    /// Scaled features of a signal; NaN where unknown.
+    pub(super) fn features(self, input: usize) -> [f32; FEATURES] {
+        let from = input * FEATURES;
+        std::array::from_fn(|feature| match self.0[from + feature] {
             UNKNOWN => f32::NAN,
             parts => f32::from(parts) / PARTS,
         })
+    }
+}
+
+impl Sample {
+    fn of(inputs: usize, rows: Vec<Vec<i16>>) -> Self {
+        let mut firsts = vec![0];
+        for own in &rows {
+            firsts.push(firsts[firsts.len() - 1] + own.len() / (inputs * FEATURES));
+        }
+        Self { inputs, rows, firsts }
+    }
+
+    /// Number of windows.
+    pub(super) fn len(&self) -> usize {
+        self.firsts[self.rows.len()]
+    }
+
+    /// A window by its number.
+    pub(super) fn window(&self, number: usize) -> Drawn<'_> {
+        let vehicle = self.firsts.partition_point(|first| *first <= number) - 1;
+        let width = self.inputs * FEATURES;
+        Drawn(&self.rows[vehicle][(number - self.firsts[vehicle]) * width..][..width])
     }
 }
 
@@ -66,10 +90,10 @@ pub(super) fn draw(
 ) -> Result<Sample, Error> {
     let (layout, vehicles) = (history.layout(), history.vehicles());
     let quota = options.sample as f64 / vehicles.len().max(1) as f64;
-    let drawn = walk::each(
+    let drawn = history::each(
         vehicles.len(),
         options.threads,
-        || Ok(()),
+        || Ok::<_, Error>(()),
         |(), vehicle| {
             let (all, moving) = survey.training(vehicle, parts);
             // What one class lacks the other gives.
@@ -79,7 +103,8 @@ pub(super) fn draw(
             let bounds = chances.map(|chance| (chance * f64::from(u32::MAX)) as u32);
             let name = crate::baseline::key(&vehicles[vehicle]);
             let mut window = Window::new(Arc::clone(layout));
-            let mut rows = Vec::new();
+            let expected = (chances[0] * (all - moving) + chances[1] * moving) * 1.05 + 64.0;
+            let mut rows = Vec::with_capacity(expected as usize * scaler.len() * FEATURES);
             history.read(vehicle, &mut |reading| {
                 if reading.time >= parts.train {
                     return Ok(());
@@ -100,15 +125,30 @@ pub(super) fn draw(
                 }
                 Ok(())
             })?;
+            rows.shrink_to_fit();
             Ok(rows)
         },
     )?;
-    let rows = drawn.concat();
-    let sample = Sample { inputs: scaler.len(), rows };
+    let sample = Sample::of(scaler.len(), drawn);
     if sample.len() < crate::network::BATCH {
         let text =
             format!("{} windows in the training part, at least {} are needed", sample.len(), crate::network::BATCH);
         return Err(Error::TooLittle(text));
     }
     Ok(sample)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_numbered_through_all_vehicles() {
+        let row = |value: i16| vec![value; 2 * FEATURES];
+        let sample = Sample::of(2, vec![[row(4_000), row(8_000)].concat(), Vec::new(), row(UNKNOWN)]);
+        assert_eq!(sample.len(), 3);
+        let first = |number: usize| sample.window(number).features(1)[0];
+        assert_eq!((first(0), first(1)), (1.0, 2.0));
+        assert!(first(2).is_nan());
+    }
 }

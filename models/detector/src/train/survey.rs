@@ -2,9 +2,9 @@
 
 use telemetry::{UnixMillis, signal};
 
-use super::{Options, Split, walk};
+use super::{Options, Split};
 use crate::{
-    Error, History, Layout,
+    Error, History, Layout, history,
     scaler::Scaler,
     window::{MEANS, VALUES},
 };
@@ -51,10 +51,10 @@ impl Survey {
     pub(crate) fn of(history: &dyn History, threads: usize) -> Result<Self, Error> {
         let count = history.vehicles().len();
         let most = (ROWS / count.max(1)).clamp(16, 8_192);
-        let vehicles = walk::each(
+        let vehicles = history::each(
             count,
             threads,
-            || Ok(()),
+            || Ok::<_, Error>(()),
             |(), vehicle| {
                 let (mut thinned, mut stride) = (Thinned::default(), 1);
                 history.read(vehicle, &mut |reading| {

@@ -9,7 +9,7 @@ use crate::{
     baseline::Baseline,
     card::Calibration,
     judge::Judge,
-    residual::Residual,
+    residual::{Residual, student},
     scaler::{Scaler, quantiles},
     tail::{LEAST_VALUES, Tail},
     track::{BLOCKS_ALIKE, Raw, STATISTICS},
@@ -135,11 +135,6 @@ impl<'a> Blocks<'a> {
         self.close();
         self.seen
     }
-}
-
-/// Student-t with 4 degrees of freedom, negative log-likelihood up to a constant.
-fn student(deviation: f64) -> f64 {
-    2.5 * (deviation * deviation / 4.0).ln_1p()
 }
 
 /// A tail for every statistic of every input, from the part that sets the limit.

@@ -97,6 +97,19 @@ pub enum ModelEvent {
     },
     /// What was found of drift in a while: seldom, and whether or not there are signs of it.
     Drift(Drift),
+    /// A challenger was registered but did not win: the alias stays.
+    Kept {
+        /// The alias.
+        alias: String,
+        /// Where it stays.
+        champion: String,
+        /// The challenger.
+        version: String,
+        /// Why it did not win.
+        reason: String,
+        /// When, ms.
+        time: UnixMillis,
+    },
     /// From this offset on, the partition of `telemetry` is scored with this version. Of several for the same
     /// partition, version and move of the alias the first in the log wins, and every replay obeys it.
     SwitchPoint {

@@ -1,4 +1,4 @@
-//! Which readings were there already: sequence numbers as ranges, because they come almost without holes.
+//! Which readings a replay has seen already: sequence numbers as ranges, because they come almost without holes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,14 +6,14 @@ use telemetry::VehicleId;
 
 /// Identities that were seen.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// Of each vehicle and boot: first and last of each run of numbers.
     runs: HashMap<(VehicleId, u32), BTreeMap<u64, u64>>,
 }
 
 impl Seen {
     /// Notes an identity; whether it is new.
-    pub(crate) fn note(&mut self, vehicle: &VehicleId, boot: u32, seq: u64) -> bool {
+    pub fn note(&mut self, vehicle: &VehicleId, boot: u32, seq: u64) -> bool {
         let runs = self.runs.entry((vehicle.clone(), boot)).or_default();
         let before = runs.range(..=seq).next_back().map(|(from, to)| (*from, *to));
         if before.is_some_and(|(_, to)| seq <= to) {

@@ -1,0 +1,159 @@
+//! Runs two detectors over the same held-out readings: what [`crate::gate`] decides by.
+
+use detector::{Card, History};
+use evaluation::{
+    BUDGETS, Labelled, Measure, Outcome, Scored,
+    events::Found,
+    labels::{self, Labels},
+    paired,
+};
+use service::Error;
+
+use crate::{
+    Trained,
+    gate::{Alarms, Compared, Contest, loses_to_the_best, simplest},
+};
+
+/// Readings that losses are compared on, over all vehicles, about.
+const COMPARED: usize = 40_000;
+/// After an event alarms are neither right nor wrong for so many steps: as long as a verdict may be held.
+pub(crate) const SETTLE_STEPS: i64 = 360;
+/// A score of 1 is the promised budget.
+const LIMIT: f32 = 1.0;
+
+/// Compares a challenger with the champion on what the challenger held out.
+pub(crate) fn hold(
+    history: &dyn History,
+    challenger: &Trained,
+    champion: &Trained,
+    labels: Option<&Labels>,
+    threads: usize,
+) -> Result<Contest, Error> {
+    let span = held_out(&challenger.card);
+    let of = |trained: &Trained| detector::score(&trained.artifact, history, span, threads).map_err(failed);
+    let measure = Measure::of_step(challenger.card.layout.step_ms, SETTLE_STEPS);
+    let theirs = Judged::of(of(champion)?, history, labels, span, &measure);
+    let own = Judged::of(of(challenger)?, history, labels, span, &measure);
+    let allowed = challenger.card.calibration.allowed_alarms;
+    let compared = match labels {
+        Some(_) if own.found.is_empty() => {
+            let (from, to) = span;
+            let text = format!("no label of these vehicles lies in the held-out part, {from} to {to}: widen the range");
+            return Err(Error::BadInput(text));
+        }
+        Some(_) => {
+            let (challenger_alone, champion_alone) = alone(&own.found, &theirs.found);
+            Compared::Events { challenger_alone, champion_alone, vus_pr: [own.vus_pr, theirs.vus_pr] }
+        }
+        None => {
+            let losses = losses(history, &[champion, challenger], threads)?;
+            Compared::Losses(paired(&differences(&losses[0], &losses[1])))
+        }
+    };
+    Ok(Contest {
+        challenger: Alarms { count: own.false_alarms, allowed },
+        champion: Alarms { count: theirs.false_alarms, allowed },
+        compared,
+    })
+}
+
+/// Of candidates trained on the same history, simplest first, the one to send into the contest.
+pub(crate) fn choose(
+    history: &dyn History,
+    candidates: &[Trained],
+    labels: Option<&Labels>,
+    threads: usize,
+) -> Result<usize, Error> {
+    let Some(first) = candidates.first() else { return Ok(0) };
+    let all: Vec<&Trained> = candidates.iter().collect();
+    if let Some(labels) = labels {
+        let span = held_out(&first.card);
+        let measure = Measure::of_step(first.card.layout.step_ms, SETTLE_STEPS);
+        let found = |trained: &&Trained| {
+            let scored = detector::score(&trained.artifact, history, span, threads).map_err(failed)?;
+            Ok(Judged::of(scored, history, Some(labels), span, &measure).found)
+        };
+        let found = all.iter().map(found).collect::<Result<Vec<_>, Error>>()?;
+        let hits = |found: &[Option<Found>]| found.iter().flatten().count();
+        // Of equals the simpler.
+        let best = (0..found.len()).rev().max_by_key(|at| hits(&found[*at])).unwrap_or_default();
+        let beats = |at: usize| {
+            let (more, less) = alone(&found[best], &found[at]);
+            evaluation::more_found(more, less) < 0.05
+        };
+        return Ok(simplest(found.len(), best, beats));
+    }
+    let losses = losses(history, &all, threads)?;
+    let mean = |losses: &detector::Losses| {
+        let known: Vec<f64> = losses.iter().copied().flatten().collect();
+        known.iter().sum::<f64>() / known.len() as f64
+    };
+    let best = (0..losses.len()).rev().min_by(|a, b| mean(&losses[*a]).total_cmp(&mean(&losses[*b])));
+    let best = best.unwrap_or_default();
+    let beats = |at: usize| loses_to_the_best(paired(&differences(&losses[at], &losses[best])));
+    Ok(simplest(losses.len(), best, beats))
+}
+
+/// What a card held out, event time, ms.
+fn held_out(card: &Card) -> (i64, i64) {
+    (card.limit_until, card.to_time.saturating_add(1))
+}
+
+/// Losses of each, on the signals that all judge.
+fn losses(history: &dyn History, all: &[&Trained], threads: usize) -> Result<Vec<detector::Losses>, Error> {
+    let Some(last) = all.last() else { return Ok(Vec::new()) };
+    let shared = all.iter().map(|trained| detector::judged_by_both(&trained.card, &last.card));
+    let shared = shared.reduce(|a, b| a.intersection(&b).cloned().collect()).unwrap_or_default();
+    let span = held_out(&last.card);
+    let of = |trained: &&Trained| {
+        detector::losses(&trained.artifact, history, span, &shared, (COMPARED, threads)).map_err(failed)
+    };
+    all.iter().map(of).collect()
+}
+
+/// Vehicle by vehicle, where both are known.
+fn differences(a: &detector::Losses, b: &detector::Losses) -> Vec<f64> {
+    a.iter().zip(b).filter_map(|(a, b)| Some((*a)? - (*b)?)).collect()
+}
+
+/// Events that only the one found, and that only the other did.
+fn alone(a: &[Option<Found>], b: &[Option<Found>]) -> (u64, u64) {
+    let only = |a: &[Option<Found>], b: &[Option<Found>]| {
+        a.iter().zip(b).filter(|(a, b)| a.is_some() && b.is_none()).count() as u64
+    };
+    (only(a, b), only(b, a))
+}
+
+/// What scores were worth at a model's own limit.
+struct Judged {
+    false_alarms: u64,
+    found: Vec<Option<Found>>,
+    vus_pr: Option<f64>,
+}
+
+impl Judged {
+    fn of(
+        scored: Vec<Scored>,
+        history: &dyn History,
+        labels: Option<&Labels>,
+        span: (i64, i64),
+        measure: &Measure,
+    ) -> Self {
+        let events: Vec<Vec<Labelled>> = match labels {
+            Some(labels) => labels::events(labels, history.vehicles(), span),
+            None => vec![Vec::new(); scored.len()],
+        };
+        let Outcome { mut budgets, vus_pr, .. } =
+            evaluation::outcome(&scored, &events, &[LIMIT; BUDGETS.len()], measure);
+        let at = budgets.swap_remove(0);
+        Self { false_alarms: at.false_alarms, found: at.found, vus_pr }
+    }
+}
+
+/// What a detector says of a history that it can't judge.
+pub(crate) fn failed(error: detector::Error) -> Error {
+    match error {
+        detector::Error::TooLittle(_) | detector::Error::Refused(_) => Error::VerdictFailed(error.to_string()),
+        _ => Error::Internal(error.into()),
+    }
+}

@@ -1,0 +1,226 @@
+//! `motorcade models evaluate`: how good a model is on a range that is replayed, with labels or without.
+
+use std::{path::PathBuf, time::Instant};
+
+use cloud_log::KafkaConfig;
+use detector::History;
+use evaluation::{
+    AtBudget, BUDGETS, Measure, Outcome,
+    labels::{self, Labels},
+};
+use report::{Report, Table};
+use serde_json::{Value, json};
+use service::Error;
+
+use super::{
+    model, print,
+    replaying::{Replaying, read_labels},
+};
+use crate::{Trained, contest, replay::Replayed};
+
+/// Readings that the likelihood is computed on, about.
+const MEASURED: usize = 40_000;
+
+/// Evaluate a model on recorded history.
+///
+/// With labels: areas under curves, events found at three budgets of alarms, how soon, and false alarms. Without: how
+/// likely the readings are to the model, and how often it alarms.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EvaluateArgs {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// Version, alias, or artefact file.
+    pub model: String,
+    /// What to replay.
+    #[command(flatten)]
+    pub replaying: Replaying,
+    /// Labels of `data import` or the simulator's truth.
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// For so many steps after an event alarms are neither right nor wrong.
+    #[arg(long, value_name = "STEPS", default_value_t = contest::SETTLE_STEPS)]
+    pub settle_steps: i64,
+    /// Threads.
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
+    pub threads: usize,
+    /// Where to write the report.
+    #[arg(long, value_name = "PATH")]
+    pub report: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs `models evaluate`.
+///
+/// # Errors
+/// [`Error::BadInput`] if there is no such model, or no label fits what was replayed.
+pub async fn run_evaluate(args: EvaluateArgs) -> Result<(), Error> {
+    args.kafka.validate()?;
+    args.replaying.validate()?;
+    if args.settle_steps < 0 {
+        return Err(Error::Usage { flag: "settle-steps", detail: "must not be negative".into() });
+    }
+    model::check(&args.model)?;
+    let labels = args.labels.as_deref().map(read_labels).transpose()?;
+    let started = Instant::now();
+    let trained = model::load(&args.kafka, &args.model).await?;
+    let replayed = args.replaying.replay(&args.kafka).await?;
+    let settings = (args.settle_steps, args.threads.max(1));
+    let evaluated = tokio::task::spawn_blocking(move || evaluate(&trained, &replayed, labels.as_ref(), settings));
+    let mut report = evaluated.await.map_err(anyhow::Error::from)??;
+    report.duration_s = started.elapsed().as_secs_f64();
+    if let Some(path) = &args.report {
+        report.write(path).map_err(|error| Error::Internal(anyhow::Error::new(error)))?;
+    }
+    if args.json {
+        return print(&serde_json::to_string(&report).map_err(anyhow::Error::from)?);
+    }
+    for (name, value) in &report.figures {
+        print(&format!("{name}: {}", super::shown(Some(*value))))?;
+    }
+    report.tables.iter().try_for_each(|(name, table)| print(&format!("\n{name}\n{table}")))
+}
+
+fn evaluate(
+    trained: &Trained,
+    replayed: &Replayed,
+    labels: Option<&Labels>,
+    (settle_steps, threads): (i64, usize),
+) -> Result<Report, Error> {
+    let (history, all) = (&replayed.history, (i64::MIN, i64::MAX));
+    let events = match labels {
+        Some(labels) => labels::events(labels, history.vehicles(), all),
+        None => vec![Vec::new(); history.vehicles().len()],
+    };
+    if labels.is_some() && events.iter().all(Vec::is_empty) {
+        return Err(Error::BadInput("no label is of a vehicle that was replayed: widen the range".into()));
+    }
+    tracing::info!(records = history.records(), version = trained.version, "scoring");
+    let scored = detector::score(&trained.artifact, history, all, threads).map_err(contest::failed)?;
+    let measure = Measure::of_step(trained.card.layout.step_ms, settle_steps);
+    let limits: Vec<f32> = trained.card.calibration.other_budgets.iter().map(|(_, limit)| *limit as f32).collect();
+    let outcome = evaluation::outcome(&scored, &events, &limits, &measure);
+    let judged = detector::judged_by_both(&trained.card, &trained.card);
+    let losses = detector::losses(&trained.artifact, history, all, &judged, (MEASURED, threads));
+    let losses: Vec<f64> = losses.map_err(contest::failed)?.into_iter().flatten().collect();
+    let mut report = Report::new("evaluation");
+    report.parameters = [
+        ("version", json!(trained.version)),
+        ("settle_steps", json!(settle_steps)),
+        ("labelled", json!(labels.is_some())),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    report.count("replayed_records", replayed.received);
+    report.count("scored_records", scored.iter().map(|one| one.times.len() as u64).sum());
+    report.count("vehicles", history.vehicles().len() as u64);
+    report.count("events", events.iter().map(|own| own.len() as u64).sum());
+    if !losses.is_empty() {
+        report.figures.insert("loss_nats".into(), losses.iter().sum::<f64>() / losses.len() as f64);
+    }
+    enter(&mut report, &outcome);
+    Ok(report)
+}
+
+/// The middle of numbers, or none.
+fn median(numbers: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut all: Vec<f64> = numbers.collect();
+    all.sort_unstable_by(f64::total_cmp);
+    all.get(all.len() / 2).copied()
+}
+
+fn enter(report: &mut Report, outcome: &Outcome) {
+    let areas = [("vus_pr_ratio", outcome.vus_pr), ("auc_pr_ratio", outcome.auc_pr)];
+    let mut figures: Vec<(String, Option<f64>)> = areas.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    for at in &outcome.budgets {
+        let name = at.name;
+        let realised = |end: fn(&evaluation::Interval) -> f64| at.realised.as_ref().map(end);
+        figures.extend([
+            (format!("recall_at_{name}_ratio"), at.recall()),
+            (format!("delay_at_{name}_h"), median(at.delays())),
+            (format!("lead_at_{name}_h"), median(at.leads())),
+            (format!("realised_at_{name}_per_week"), realised(|i| i.rate)),
+            (format!("realised_low_at_{name}_per_week"), realised(|i| i.low)),
+            (format!("realised_high_at_{name}_per_week"), realised(|i| i.high)),
+        ]);
+    }
+    report.figures.extend(figures.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    report.tables.insert("budgets".into(), budgets(&outcome.budgets));
+    if outcome.budgets.iter().any(|at| !at.kinds.is_empty()) {
+        report.tables.insert("kinds".into(), kinds(&outcome.budgets));
+    }
+}
+
+fn rounded(value: Option<f64>) -> Value {
+    value.map_or(Value::Null, |value| json!((value * 1_000.0).round() / 1_000.0))
+}
+
+fn budgets(budgets: &[AtBudget]) -> Table {
+    let columns = [
+        "budget",
+        "promised_per_week",
+        "recall_ratio",
+        "delay_h",
+        "lead_h",
+        "false_alarms",
+        "realised_per_week",
+        "low_per_week",
+        "high_per_week",
+    ];
+    let rows = budgets.iter().zip(BUDGETS).map(|(at, (name, promised))| {
+        let realised = |end: fn(&evaluation::Interval) -> f64| rounded(at.realised.as_ref().map(end));
+        vec![
+            json!(name.replace('_', " ")),
+            json!(promised),
+            rounded(at.recall()),
+            rounded(median(at.delays())),
+            rounded(median(at.leads())),
+            json!(at.false_alarms),
+            realised(|i| i.rate),
+            realised(|i| i.low),
+            realised(|i| i.high),
+        ]
+    });
+    Table { columns: columns.map(str::to_owned).to_vec(), rows: rows.collect() }
+}
+
+fn kinds(budgets: &[AtBudget]) -> Table {
+    let mut columns = vec!["kind".to_owned(), "events".to_owned()];
+    columns.extend(budgets.iter().map(|at| format!("found_at_{}", at.name)));
+    let names = budgets.first().map(|at| at.kinds.keys()).into_iter().flatten();
+    let row = |kind: &String| {
+        let of = |at: &AtBudget| at.kinds.get(kind).copied().unwrap_or_default();
+        let mut row = vec![json!(kind), json!(budgets.first().map_or(0, |at| of(at).1))];
+        row.extend(budgets.iter().map(|at| json!(of(at).0)));
+        row
+    };
+    Table { rows: names.map(row).collect(), columns }
+}
+
+#[cfg(test)]
+mod tests {
+    use evaluation::{Labelled, Scored, events::Event};
+
+    use super::*;
+
+    #[test]
+    fn the_report_says_what_was_found_by_kind_and_leaves_out_what_was_not_measured() {
+        let scores = [0.0, 0.0, 5.0, 5.0, 0.0, 0.0];
+        let scored = Scored { times: (0..6).map(|n| n * 10).collect(), scores: scores.to_vec() };
+        let event = Event { from: 20, to: 40, full_from: 30 };
+        let labelled = Labelled { event, kind: "hot".into() };
+        let measure = Measure::of_step(10, 0);
+        let mut report = Report::new("evaluation");
+        enter(&mut report, &evaluation::outcome(&[scored.clone()], &[vec![labelled]], &[1.0, 1.0, 9.0], &measure));
+        assert_eq!(report.figures["recall_at_1_a_week_ratio"], 1.0);
+        assert_eq!(report.figures["recall_at_10_a_day_ratio"], 0.0);
+        assert!(!report.figures.contains_key("delay_at_10_a_day_h"));
+        assert_eq!(report.tables["kinds"].rows, [[json!("hot"), json!(1), json!(1), json!(1), json!(0)]]);
+        let mut without = Report::new("evaluation");
+        enter(&mut without, &evaluation::outcome(&[scored], &[vec![]], &[1.0; 3], &measure));
+        assert!(!without.figures.contains_key("vus_pr_ratio") && !without.tables.contains_key("kinds"));
+        assert!(without.figures.contains_key("realised_at_1_a_week_per_week"));
+    }
+}

@@ -1,0 +1,224 @@
+//! Training from a real Kafka: what is replayed is spooled, what wins is promoted, what does not is told.
+
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::path::{Path, PathBuf};
+
+use cloud_log::{History, KafkaConfig, OutRecord, Producer, topics};
+use detector::Kind;
+use service::Error;
+use services::{Options as Start, Services};
+use telemetry::{
+    Encoding, Record, Signals, Value, VehicleId,
+    event::{ModelEvent, Registry},
+    kafka_topic::{MODEL_EVENTS, MODELS, TELEMETRY},
+    signal,
+};
+use trainer::{
+    Choice, Fitting, registry,
+    tools::{
+        CalibrateArgs, EvaluateArgs, Moving, Replaying, TrainArgs, run_calibrate, run_evaluate, run_train,
+    },
+};
+
+const CHAMPION: &str = "champion";
+const START: i64 = 1_763_700_000_000;
+const STEP: i64 = 10_000;
+const READINGS: u64 = 700;
+const VEHICLES: u64 = 12;
+
+/// Healthy vehicles whose signals follow from two quantities.
+fn reading(vehicle: u64, seq: u64) -> Record {
+    let draw = |n: u64| {
+        let mut state = (vehicle << 40) ^ (seq << 8) ^ n;
+        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((state ^ (state >> 31)) >> 40) as f64 / (1_u64 << 24) as f64
+    };
+    let (load, heat) = (draw(200), draw(201));
+    let mut signals = Signals::new();
+    for row in signal::CATALOGUE.iter().filter(|row| row.number <= 12) {
+        let signal::Domain::Number { min, max } = row.domain else { continue };
+        let mix = if row.number % 2 == 0 { load } else { heat };
+        signals.insert(row.number, Value::Number(min + (max - min) * (0.1 + 0.7 * mix + 0.1 * draw(row.number.into())))).unwrap();
+    }
+    let (vehicle, kind) = (VehicleId::parse(&format!("veh-{vehicle:02}")).unwrap(), telemetry::Kind::Full);
+    let time = START + seq as i64 * STEP;
+    Record { schema: 1, vehicle, boot: 1, seq, time, kind, signals, position: None }
+}
+
+async fn record_history(kafka: &KafkaConfig) {
+    let producer = Producer::connect(kafka).await.unwrap();
+    for seq in 1..=READINGS {
+        for vehicle in 0..VEHICLES {
+            let record = reading(vehicle, seq);
+            let payload = telemetry::encode(&record, Encoding::Json).unwrap();
+            // Every hundredth comes twice.
+            for _ in 0..1 + u64::from(seq % 100 == 0) {
+                producer.send(OutRecord::new(TELEMETRY, record.vehicle.as_str(), payload.clone())).await.unwrap();
+            }
+        }
+    }
+    producer.flush().await.unwrap();
+}
+
+fn train(kafka: &KafkaConfig, kind: Kind, seed: u64) -> TrainArgs {
+    TrainArgs {
+        kafka: kafka.clone(),
+        fitting: Fitting {
+            detector: Choice::One(kind),
+            seed,
+            alarm_budget: 50.0,
+            steps: 100,
+            sample: 4_000,
+            min_vehicles: 5,
+            alias: CHAMPION.into(),
+            report: None,
+        },
+        replaying: Replaying::default(),
+        labels: None,
+        publish: true,
+        force: None,
+        json: false,
+    }
+}
+
+async fn registered(kafka: &KafkaConfig) -> (Registry, String) {
+    let registry = registry::read(kafka).await.unwrap();
+    let champion = registry.aliases.get(CHAMPION).map(|alias| alias.version.clone()).unwrap_or_default();
+    (registry, champion)
+}
+
+async fn count(kafka: &KafkaConfig, kafka_topic: &str) -> i64 {
+    History::watermarks(kafka, kafka_topic).await.unwrap().values().map(|(low, high)| high - low).sum()
+}
+
+async fn last_event(kafka: &KafkaConfig) -> ModelEvent {
+    let (mut log, mut last) = (History::everything(kafka, MODEL_EVENTS).await.unwrap(), None);
+    while let Some(records) = log.next(64).await.unwrap() {
+        last = records.into_iter().last().and_then(|record| record.payload).or(last);
+    }
+    serde_json::from_slice(&last.unwrap()).unwrap()
+}
+
+fn refusal(result: Result<(), Error>) -> (u8, String) {
+    let error = result.unwrap_err();
+    let text = error.to_string();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    (error.exit_code(), text)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_wins_is_promoted_and_what_does_not_is_told() {
+    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("training-live-{}", std::process::id()));
+    let services = Services::start(Start::new(&dir).only(&[services::Kind::Kafka])).await.unwrap();
+    let kafka = KafkaConfig::new(services.addresses().kafka.to_string());
+    topics::apply(&kafka, 1, false).await.unwrap();
+    record_history(&kafka).await;
+    let files = tempfile::tempdir().unwrap();
+
+    let first = the_first_is_promoted_and_the_same_again_moves_nothing(&kafka, files.path()).await;
+    an_equal_is_registered_and_told_but_not_promoted(&kafka, &first).await;
+    a_person_overrules_with_a_reason(&kafka, &first).await;
+    models_are_evaluated_and_calibrated_anew(&kafka, files.path()).await;
+
+    let dir = services.dir().to_owned();
+    services.stop().await;
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+async fn the_first_is_promoted_and_the_same_again_moves_nothing(kafka: &KafkaConfig, files: &Path) -> String {
+    run_train(train(kafka, Kind::RobustZ, 1)).await.unwrap();
+    let (registry, first) = registered(kafka).await;
+    assert!(first.starts_with("robust-z") && registry.versions.len() == 1, "{registry:?}");
+    let card = &registry.versions[&first].card;
+    assert_eq!(card["records"], VEHICLES * READINGS, "duplicates are dropped");
+    let before = count(kafka, MODELS).await;
+    // From a folder that stays, twice: the very same model, so nothing is written.
+    let spool = files.join("spool");
+    for _ in 0..2 {
+        let replaying = Replaying { spool: Some(spool.clone()), ..Replaying::default() };
+        run_train(TrainArgs { replaying, ..train(kafka, Kind::RobustZ, 1) }).await.unwrap();
+    }
+    assert_eq!((count(kafka, MODELS).await, registered(kafka).await.1), (before, first.clone()));
+    let other = Replaying { spool: Some(spool), from: Some(START), ..Replaying::default() };
+    let (code, text) = refusal(run_train(TrainArgs { replaying: other, ..train(kafka, Kind::RobustZ, 1) }).await);
+    assert!(code == 64 && text.starts_with("--spool: ") && text.contains("everything"), "{text}");
+    // What was ingested before the range begins is not even read; event times decide all the same.
+    let late = Replaying { from: Some(START + 10_000 * STEP), ..Replaying::default() };
+    let (code, text) = refusal(run_train(TrainArgs { replaying: late, ..train(kafka, Kind::RobustZ, 1) }).await);
+    assert!(code == 1 && text.contains("0 readings"), "{text}");
+    first
+}
+
+async fn an_equal_is_registered_and_told_but_not_promoted(kafka: &KafkaConfig, first: &str) {
+    let (code, text) = refusal(run_train(train(kafka, Kind::RobustZ, 2)).await);
+    assert!(code == 1 && text.contains("stays") && text.contains("models promote"), "{text}");
+    let (registry, champion) = registered(kafka).await;
+    assert_eq!((champion.as_str(), registry.versions.len()), (first, 2));
+    let ModelEvent::Kept { alias, champion, version, reason, .. } = last_event(kafka).await else { panic!("no event") };
+    assert_eq!((alias.as_str(), champion.as_str()), (CHAMPION, first));
+    assert!(registry.versions.contains_key(&version) && version != first);
+    assert!(reason.contains("12 vehicles"), "{reason}");
+}
+
+async fn a_person_overrules_with_a_reason(kafka: &KafkaConfig, first: &str) {
+    let forced = TrainArgs { force: Some("ticket 12".into()), ..train(kafka, Kind::RobustZ, 3) };
+    run_train(forced).await.unwrap();
+    let (registry, champion) = registered(kafka).await;
+    assert_ne!(champion, first);
+    let alias = &registry.aliases[CHAMPION];
+    assert!(alias.reason.contains("forced: ticket 12") && alias.previous.as_deref() == Some(first), "{alias:?}");
+    // Every signal follows from its neighbours, and the simplest kind does not know it.
+    run_train(train(kafka, Kind::Pca, 1)).await.unwrap();
+    let (registry, champion) = registered(kafka).await;
+    assert!(champion.starts_with("pca"), "{champion}");
+    assert!(registry.aliases[CHAMPION].reason.contains("loss is lower"), "{:?}", registry.aliases);
+}
+
+async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &Path) {
+    let evaluate = EvaluateArgs {
+        kafka: kafka.clone(),
+        model: CHAMPION.into(),
+        replaying: Replaying::default(),
+        labels: None,
+        settle_steps: 10,
+        threads: 2,
+        report: Some(files.join("evaluation.json")),
+        json: true,
+    };
+    run_evaluate(evaluate.clone()).await.unwrap();
+    let read = || report::Report::read(&files.join("evaluation.json")).unwrap();
+    let without = read();
+    assert_eq!(without.figures["scored_records"], (VEHICLES * READINGS) as f64);
+    assert!(without.figures.contains_key("loss_nats") && !without.figures.contains_key("vus_pr_ratio"));
+    let labels = files.join("labels.jsonl");
+    let label = |vehicle: &str| {
+        let (from, to) = (START + 500 * STEP, START + 520 * STEP);
+        format!("{{\"vehicle\":\"{vehicle}\",\"kind\":\"hot\",\"from\":{from},\"to\":{to}}}\n")
+    };
+    std::fs::write(&labels, label("veh-03")).unwrap();
+    run_evaluate(EvaluateArgs { labels: Some(labels.clone()), ..evaluate.clone() }).await.unwrap();
+    let with = read();
+    assert!(with.figures.contains_key("vus_pr_ratio") && with.figures["events"] == 1.0, "{:?}", with.figures);
+    assert_eq!(with.tables["kinds"].rows[0][0], "hot");
+    std::fs::write(&labels, label("another")).unwrap();
+    let (code, text) = refusal(run_evaluate(EvaluateArgs { labels: Some(labels), ..evaluate }).await);
+    assert!(code == 65 && text.contains("widen"), "{text}");
+
+    let (before, champion) = registered(kafka).await;
+    let calibrate = CalibrateArgs {
+        kafka: kafka.clone(),
+        model: CHAMPION.into(),
+        replaying: Replaying::default(),
+        alarm_budget: 100.0,
+        min_vehicles: 5,
+        promote: false,
+        moving: Moving { alias: CHAMPION.into(), reason: None, json: true },
+    };
+    run_calibrate(calibrate).await.unwrap();
+    let (after, stood) = registered(kafka).await;
+    assert_eq!((after.versions.len(), stood), (before.versions.len() + 1, champion));
+    let new = after.versions.values().find(|version| !before.versions.contains_key(&version.version)).unwrap();
+    assert_eq!(new.card["calibration"]["budget_per_1000_h"], 100.0);
+}

@@ -1,0 +1,151 @@
+//! How closely a detector expects what it has not seen, so that two can be compared on the same readings.
+//!
+//! The loss is the negative logarithm of the likelihood (Student-t, 4 degrees of freedom) of each signal's value **given
+//! the other signals**: kinds that reconstruct would otherwise be told the value that they are asked for. For them each
+//! signal is hidden in turn (a pseudo-likelihood, Besag 1975). It is told in physical units, for detectors scale
+//! signals differently.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use telemetry::UnixMillis;
+
+use crate::{
+    Card, Detector, Error, History, Kind, Query, View, Window, history,
+    network::{BATCH, Network, OUTPUT, put},
+    residual::{LOG_SPREAD, student},
+    scaler::Scaler,
+    window::{FEATURES, HORIZON},
+};
+
+/// Mean loss of each vehicle, in natural logarithms a value; none of one without readings in the range.
+pub type Losses = Vec<Option<f64>>;
+
+/// Paths of the signals that both detectors judge: only there do they answer the same question.
+pub fn judged_by_both(a: &Card, b: &Card) -> BTreeSet<String> {
+    let of = |card: &Card| -> BTreeSet<String> {
+        card.signals.iter().filter(|signal| signal.judged).map(|signal| signal.path.clone()).collect()
+    };
+    of(a).intersection(&of(b)).cloned().collect()
+}
+
+/// Losses over evenly spread readings from `from` to `to`, about `most` over all vehicles.
+///
+/// # Errors
+/// If the artefact does not load here, or history can't be read.
+pub fn losses(
+    artifact: &[u8],
+    history: &dyn History,
+    (from, to): (UnixMillis, UnixMillis),
+    signals: &BTreeSet<String>,
+    (most, threads): (usize, usize),
+) -> Result<Losses, Error> {
+    let detector = Detector::load(artifact)?;
+    let layout = Arc::clone(detector.layout());
+    let view = View::new(history, Arc::clone(&layout));
+    let asked: Vec<bool> = {
+        let paths = detector.parts().0.inputs.iter().map(|at| &layout.places()[usize::from(*at)].path);
+        paths.map(|path| signals.contains(path)).collect()
+    };
+    let kind = detector.card().detector;
+    drop(detector);
+    let count = view.vehicles().len();
+    let each = (most / count.max(1)).max(BATCH);
+    let warm = from.saturating_sub(HORIZON * layout.step_ms());
+    history::each(
+        count,
+        threads,
+        || Detector::load(artifact),
+        |detector, vehicle| {
+            let mut window = Window::new(Arc::clone(&layout));
+            let (mut kept, mut stride, mut seen) = (Vec::<Query>::new(), 1_usize, 0_usize);
+            view.read(vehicle, &mut |reading| {
+                if reading.time < warm || reading.time >= to {
+                    return Ok(());
+                }
+                let Some(query) = window.advance(reading).filter(|query| query.time() >= from) else { return Ok(()) };
+                if seen.is_multiple_of(stride) {
+                    kept.push(query);
+                    if kept.len() > each {
+                        // Every other one goes, and from now on only half as many come.
+                        let mut keep = false;
+                        kept.retain(|_| {
+                            keep = !keep;
+                            keep
+                        });
+                        stride *= 2;
+                    }
+                }
+                seen += 1;
+                Ok(())
+            })?;
+            let (scaler, network) = detector.parts();
+            let mut sum = Sum::default();
+            for batch in kept.chunks(BATCH) {
+                Batch::of(scaler, batch).add((kind, scaler, network), &asked, &mut sum)?;
+            }
+            Ok((sum.count > 0).then(|| sum.loss / sum.count as f64))
+        },
+    )
+}
+
+#[derive(Debug, Default)]
+struct Sum {
+    loss: f64,
+    count: u64,
+}
+
+/// A batch as a network takes it, and where its values are.
+struct Batch {
+    features: Vec<f32>,
+    known: Vec<f32>,
+}
+
+impl Batch {
+    fn of(scaler: &Scaler, queries: &[Query]) -> Self {
+        let size = scaler.len() * BATCH;
+        let mut batch = Self { features: vec![0.0; size * FEATURES], known: vec![0.0; size] };
+        for (row, query) in queries.iter().enumerate() {
+            for (_, input, scaled) in scaler.scaled(query) {
+                let cell = input * BATCH + row;
+                put(&scaled, &mut batch.features[cell * FEATURES..(cell + 1) * FEATURES]);
+                batch.known[cell] = 1.0;
+            }
+        }
+        batch
+    }
+
+    fn add(
+        &self,
+        (kind, scaler, network): (Kind, &Scaler, &Network),
+        asked: &[bool],
+        sum: &mut Sum,
+    ) -> Result<(), Error> {
+        // The others do not look at the signal's own value for head A.
+        let told = matches!(kind, Kind::Pca | Kind::Autoencoder);
+        let plain = if told { Vec::new() } else { network.infer(&self.features, &self.known)? };
+        for input in (0..asked.len()).filter(|input| asked[*input]) {
+            let cells = input * BATCH..(input + 1) * BATCH;
+            if self.known[cells.clone()].iter().all(|known| *known == 0.0) {
+                continue;
+            }
+            let hidden = if told {
+                let (mut features, mut known) = (self.features.clone(), self.known.clone());
+                features[cells.start * FEATURES..cells.end * FEATURES].fill(0.0);
+                known[cells.clone()].fill(0.0);
+                network.infer(&features, &known)?
+            } else {
+                Vec::new()
+            };
+            let out = if told { &hidden } else { &plain };
+            // Of the density in scaled units one is made in physical ones.
+            let unit = f64::from(scaler.spread[input]).ln();
+            for cell in cells.filter(|cell| self.known[*cell] != 0.0) {
+                let log_spread = f64::from(out[cell * OUTPUT + 1].clamp(LOG_SPREAD.0, LOG_SPREAD.1));
+                let off = f64::from(self.features[cell * FEATURES] - out[cell * OUTPUT]) / log_spread.exp();
+                sum.loss += student(off) + log_spread + unit;
+                sum.count += 1;
+            }
+        }
+        Ok(())
+    }
+}
