@@ -314,6 +314,23 @@ install_kubernetes_validate() {
 	finish kubernetes-validate "$hash"
 }
 
+# What the notebook in models/python reads Parquet with, for the Python that has PyTorch.
+install_parquet() {
+	requirements=$here/../../models/python/requirements.txt
+	python=python3
+	has_torch python3 || python=/usr/bin/python3
+	"$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' > "$deps/.torch-python"
+	hash=$(fingerprint "$requirements" "$deps/.torch-python")
+	if is_installed parquet "$hash"; then return 0; fi
+	say "polars: fetching (55 MB)"
+	begin parquet
+	TMPDIR=$scratch/tmp python3 -m pip install -q --target "$new" --no-cache-dir --disable-pip-version-check \
+		--only-binary=:all: --python-version "$(cat "$deps/.torch-python")" --no-deps --require-hashes \
+		--root-user-action=ignore -r "$requirements" ||
+		stop "pip could not fetch what $requirements names"
+	finish parquet "$hash"
+}
+
 install_system
 mkdir -p "$deps"
 deps=$(cd "$deps" && pwd)
@@ -326,5 +343,6 @@ install_mongod
 if [ -n "$with_tests" ]; then
 	install_kustomize
 	install_kubernetes_validate
+	install_parquet
 fi
 say "deps: ready"

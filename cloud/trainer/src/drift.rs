@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_log::{KafkaConfig, Producer, Tail, TailFrom};
+use cloud_log::{History, KafkaConfig, Producer, Tail, TailFrom};
 use detector::{Card, drift::Watch};
 use service::Error;
 use telemetry::{
@@ -36,7 +36,9 @@ pub(crate) struct DriftWatch {
 
 impl DriftWatch {
     pub(crate) async fn open(kafka: &KafkaConfig, alias: &str, every_ms: i64) -> Result<Self, Error> {
-        let scores = Tail::open(kafka, kafka_topic::SCORES, TailFrom::End).await?;
+        let ends = History::watermarks(kafka, kafka_topic::SCORES).await?.into_iter();
+        let ends = ends.map(|(partition, (_, end))| (partition, end)).collect();
+        let scores = Tail::open(kafka, kafka_topic::SCORES, TailFrom::Offsets(ends)).await?;
         Ok(Self { kafka: kafka.clone(), scores, alias: alias.to_owned(), every_ms, watch: None, looked: None })
     }
 

@@ -6,6 +6,8 @@ mod contest;
 mod figures;
 mod fleet;
 mod scoring;
+#[cfg(test)]
+mod season;
 mod settings;
 mod summary;
 mod trivial;

@@ -18,8 +18,8 @@ use crate::{Card, Error, Layout, Values, block_ms};
 
 /// A while is closed when event time has gone a tenth of its length beyond it: readings come late.
 const GRACE: i64 = 10;
-/// Whiles that are open at once: the current one, and the one before it during its grace.
-const OPEN: usize = 2;
+/// Whiles that are open at once: readings may come so far ahead of their scores.
+const OPEN: usize = 16;
 
 /// What is counted in one while.
 #[derive(Debug, Clone, Default)]
@@ -211,7 +211,7 @@ impl Watch {
         self.vehicles.retain(|_, last| (last.block.0 + 1) * length > to);
         let index = self.next;
         self.next += 1;
-        // Nobody drove in between: nothing is found in those whiles, and nothing is said of them.
+        // Nobody drove for long: nothing is found in those whiles, and nothing is said of them.
         let now = (self.latest - since).div_euclid(self.every_ms);
         self.next = self.next.max(now - OPEN as i64 + 1);
         let found = self.open.remove(&index);

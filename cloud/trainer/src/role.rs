@@ -1,0 +1,172 @@
+//! The role: follows `telemetry`, trains when it is time, watches for drift in between.
+
+use std::{io::Write, sync::Arc, time::Duration};
+
+use cloud_log::{KafkaConfig, Producer, Tail, TailFrom};
+use service::{Error, Tally};
+use telemetry::kafka_topic;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Fitting,
+    challenge::{Challenge, Standing, challenge},
+    drift::DriftWatch,
+    fit, metrics,
+    replay::{self, Range, Spooling},
+    schedule::{Schedule, Seen},
+};
+
+/// Records taken from Kafka at once.
+const TAKE: usize = 4_096;
+/// How long a take waits.
+const TAKE_WAIT: Duration = Duration::from_millis(250);
+
+/// Configuration of the role.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Config {
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// How to fit.
+    #[command(flatten)]
+    pub fitting: Fitting,
+    /// Train when the recorded event times span so much, ms.
+    #[arg(long, env = "MOTORCADE_TRAINER_HISTORY_MS", default_value_t = 2_400_000)]
+    pub history_ms: i64,
+    /// And when so many records are there.
+    #[arg(long, env = "MOTORCADE_TRAINER_MIN_RECORDS", default_value_t = 6_000)]
+    pub min_records: u64,
+    /// Most records to learn from; of more, the newest of each partition count.
+    #[arg(long, env = "MOTORCADE_TRAINER_MAX_RECORDS", default_value_t = 10_000_000)]
+    pub max_records: u64,
+    /// Train again when event time has gone so much further, ms; 0 = never.
+    #[arg(long, env = "MOTORCADE_TRAINER_RETRAIN_EVERY_MS", default_value_t = 0)]
+    pub retrain_every_ms: i64,
+    /// Drift is measured over whiles of so much event time, ms: a day shows what a fleet does, an hour only what time it
+    /// is. 0 = not at all.
+    #[arg(long, env = "MOTORCADE_TRAINER_DRIFT_EVERY_MS", default_value_t = 86_400_000)]
+    pub drift_every_ms: i64,
+    /// Train again when drift asks for it, on what came after its onset, once that spans --history-ms.
+    #[arg(long, env = "MOTORCADE_TRAINER_ON_DRIFT", num_args = 0..=1, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub on_drift: bool,
+}
+
+impl Config {
+    /// Checks the flags; opens no socket.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn validate(&self) -> Result<(), Error> {
+        self.kafka.validate()?;
+        self.fitting.validate()?;
+        if self.history_ms <= 0 {
+            return Err(Error::Usage { flag: "history-ms", detail: "must be above 0".into() });
+        }
+        if self.retrain_every_ms < 0 {
+            return Err(Error::Usage { flag: "retrain-every-ms", detail: "must not be negative".into() });
+        }
+        if self.drift_every_ms < 0 {
+            return Err(Error::Usage { flag: "drift-every-ms", detail: "must not be negative".into() });
+        }
+        if self.on_drift && self.drift_every_ms == 0 {
+            return Err(Error::Usage { flag: "on-drift", detail: "needs --drift-every-ms above 0".into() });
+        }
+        Ok(())
+    }
+}
+
+/// The trainer, connected.
+#[derive(Debug)]
+pub struct Trainer {
+    config: Config,
+    tail: Tail,
+    producer: Producer,
+    drift: Option<DriftWatch>,
+}
+
+/// Reaches Kafka.
+///
+/// # Errors
+/// [`Error::Usage`] or [`Error::Unavailable`].
+pub async fn connect(config: Config) -> Result<Trainer, Error> {
+    config.validate()?;
+    let tail = Tail::open(&config.kafka, kafka_topic::TELEMETRY, TailFrom::Beginning).await?;
+    let producer = Producer::connect(&config.kafka).await?;
+    let drift = match config.drift_every_ms {
+        0 => None,
+        every => Some(DriftWatch::open(&config.kafka, &config.fitting.alias, every).await?),
+    };
+    Ok(Trainer { config, tail, producer, drift })
+}
+
+impl Trainer {
+    /// Follows `telemetry` and trains when it is time, until stopped. The tally counts replayed records.
+    ///
+    /// # Errors
+    /// If Kafka refuses. A refused model is logged and tried again with a quarter more history.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<Tally, Error> {
+        let (mut tally, mut seen) = (Tally::default(), Seen::default());
+        let mut schedule = Schedule::new(self.config.history_ms, self.config.min_records, self.config.retrain_every_ms);
+        while !stop.is_cancelled() {
+            let records = tokio::select! {
+                records = self.tail.next(TAKE, TAKE_WAIT) => records?,
+                () = stop.cancelled() => break,
+            };
+            for record in &records {
+                let reading = replay::read(record).ok();
+                seen.take(record.partition, record.offset, reading.as_ref().map(|reading| reading.time));
+                if let (Some(drift), Some(reading)) = (&mut self.drift, &reading) {
+                    drift.reading(&reading.record, reading.time);
+                }
+            }
+            if let Some(drift) = &mut self.drift
+                && drift.look(&self.producer).await?
+                && self.config.on_drift
+                && let Some(onset) = drift.onset()
+            {
+                schedule.drifted(onset);
+            }
+            let Some(range) = schedule.due(&seen) else { continue };
+            let published = tokio::select! {
+                published = self.train(range, &mut tally) => published,
+                () = stop.cancelled() => break,
+            };
+            match published {
+                Ok(()) => schedule.trained(&seen),
+                Err(Error::VerdictFailed(reason)) => {
+                    tracing::warn!(reason, "not published; waiting for more history");
+                    metrics::refused();
+                    schedule.refused(&seen);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(tally)
+    }
+
+    async fn train(&self, range: Range, tally: &mut Tally) -> Result<(), Error> {
+        let most = Some(self.config.max_records);
+        let replayed = replay::replay(&self.config.kafka, &range, &Spooling { folder: None, most }).await?;
+        replayed.count_into(tally);
+        let (replayed, fitting) = (Arc::new(replayed), &self.config.fitting);
+        let trained = fit(Arc::clone(&replayed), fitting, None).await?;
+        let challenged = Challenge {
+            alias: &fitting.alias,
+            reason: "trained",
+            force: None,
+            replayed: Some(replayed),
+            labels: None,
+            threads: fitting.options(fitting.first()).threads,
+        };
+        let line = match challenge(&self.producer, &self.config.kafka, &trained, challenged).await? {
+            Standing::Moved(_) | Standing::Unmoved => {
+                serde_json::json!({"event": "published", "version": trained.version, "alias": fitting.alias})
+            }
+            Standing::Kept { champion, reason } => serde_json::json!({"event": "kept", "version": trained.version,
+                "alias": fitting.alias, "champion": champion, "reason": reason}),
+        };
+        // Whoever reads our output may have gone; the model is published all the same.
+        writeln!(std::io::stdout().lock(), "{line}").ok();
+        Ok(())
+    }
+}
