@@ -27,6 +27,9 @@ use crate::{KafkaConfig, OutRecord, client, metrics};
 /// Marks a record whose fate is told by [`Producer::flush`]; others have a number from 1 on.
 const FLUSHED: usize = 0;
 
+/// Set in the number of a record whose delivery is told to somebody besides: its failure is told by [`Producer::flush`].
+const WATCHED: usize = 1 << (usize::BITS - 1);
+
 /// What became of one record.
 type Fate = std::result::Result<(), String>;
 
@@ -41,6 +44,8 @@ struct Deliveries {
     /// Who waits for the fate of one record, by its number.
     awaited: Mutex<HashMap<usize, oneshot::Sender<Fate>>>,
     last_number: AtomicUsize,
+    /// Who watches the delivery of one record, by its number.
+    watched: Mutex<HashMap<usize, oneshot::Sender<()>>>,
 }
 
 #[derive(Default)]
@@ -55,7 +60,18 @@ impl Deliveries {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn watched(&self) -> MutexGuard<'_, HashMap<usize, oneshot::Sender<()>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell(&self, number: usize, fate: Fate) {
+        if number & WATCHED != 0 {
+            // Dropped where it failed: the watcher learns that there is no delivery.
+            if let Some(watcher) = self.watched().remove(&number).filter(|_| fate.is_ok()) {
+                watcher.send(()).unwrap_or_default();
+            }
+            return self.tell(FLUSHED, fate);
+        }
         if number != FLUSHED {
             if let Some(waiting) = self.awaited().remove(&number) {
                 // Whoever asked may have given up.
@@ -162,6 +178,22 @@ impl Producer {
         self.queue(&out, FLUSHED).await
     }
 
+    /// As [`Producer::send`]; the receiver is told the moment of the delivery, for who measures. Where the delivery fails
+    /// it is told nothing, and [`Producer::flush`] tells why.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub async fn send_watched(&self, out: OutRecord) -> Result<oneshot::Receiver<()>> {
+        let number = WATCHED | self.deliveries.last_number.fetch_add(1, Ordering::Relaxed);
+        let (watcher, delivered) = oneshot::channel();
+        self.deliveries.watched().insert(number, watcher);
+        let queued = self.queue(&out, number).await;
+        if queued.is_err() {
+            self.deliveries.watched().remove(&number);
+        }
+        queued.map(|()| delivered)
+    }
+
     /// Writes one record and waits until Kafka has confirmed it, for as long as Kafka is away. Others' failures do
     /// not count here, nor this one's in [`Producer::flush`]. A caller that gives up does not take the record back:
     /// it may be written later.
@@ -265,6 +297,16 @@ mod tests {
         assert_eq!((failures.count, failures.first.as_deref()), (1, Some("flushed")));
         drop(waiting);
         deliveries.tell(2, Ok(()));
+        drop(failures);
+        for (number, fate) in [(WATCHED, Ok(())), (WATCHED | 1, Err("watched".to_owned()))] {
+            let (watcher, mut delivered) = oneshot::channel();
+            deliveries.watched().insert(number, watcher);
+            let told = fate.is_ok();
+            deliveries.tell(number, fate);
+            assert_eq!(delivered.try_recv().is_ok(), told);
+        }
+        assert_eq!(deliveries.failures.lock().unwrap().count, 2, "the watched record's failure counts for the flush");
+        assert!(deliveries.watched().is_empty());
         assert!(deliveries.awaited().is_empty());
     }
 }

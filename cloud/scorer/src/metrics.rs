@@ -15,7 +15,7 @@ pub(crate) fn discarded(reason: &'static str, n: u64) {
     metrics::counter!("scorer_records_discarded_total", "reason" => reason).increment(n);
 }
 
-/// From ingest to the score's confirmation.
+/// From ingest to the score's confirmation: of one score in each batch.
 pub(crate) fn ingest_to_score(seconds: f64) {
     metrics::histogram!("scorer_ingest_to_score_seconds").record(seconds);
 }
@@ -24,6 +24,12 @@ pub(crate) fn ingest_to_score(seconds: f64) {
 pub(crate) fn lag(records: u64, waiting: u64) {
     metrics::gauge!("scorer_lag_records").set(records as f64);
     metrics::gauge!("scorer_waiting_records").set(waiting as f64);
+}
+
+/// States written, and their bytes.
+pub(crate) fn states(records: u64, bytes: usize) {
+    metrics::counter!("scorer_states_written_total").increment(records);
+    metrics::counter!("scorer_state_bytes_total").increment(bytes as u64);
 }
 
 /// A scorer changed its model.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use telemetry::{Record, UnixMillis};
+use telemetry::{PayloadHash, Record, UnixMillis};
 
 /// At most so many readings of a vehicle wait; one more, and the missing seq is given up.
 pub(crate) const MOST_WAITING: usize = 256;
@@ -19,6 +19,8 @@ pub(crate) struct Placed {
     /// Window time, ms.
     pub(crate) time: UnixMillis,
     pub(crate) offset: i64,
+    /// Of the payload as received.
+    pub(crate) payload: PayloadHash,
 }
 
 /// What became of a reading that was not taken in.
@@ -103,7 +105,7 @@ mod tests {
             signals: Signals::new(),
             position: None,
         };
-        Placed { record, time, offset: 0 }
+        Placed { record, time, offset: 0, payload: PayloadHash(0) }
     }
 
     fn run(steps: &[(u32, u64, UnixMillis)]) -> (Vec<(u32, u64)>, Vec<Dropped>, usize) {

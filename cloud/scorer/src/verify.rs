@@ -18,13 +18,13 @@ use cloud_log::{History, InRecord, KafkaConfig};
 use detector::Detector;
 use service::Error;
 use telemetry::{
-    event::Score,
-    kafka_topic::{MODEL_EVENTS, MODELS, SCORES, TELEMETRY},
+    event::{Score, Source},
+    kafka_topic::{DEAD_LETTER, MODEL_EVENTS, MODELS, SCORES, TELEMETRY, header},
 };
 
 use self::replay::Verifier;
 pub use self::{range::Ends, replay::Report};
-use crate::{LATENESS_MS, inference::load, registry::Registry, timeline::Timeline};
+use crate::{LATENESS_MS, judging::load, registry::Registry, run::INFERENCE_FAILED, timeline::Timeline};
 
 /// Score a range again and compare.
 #[derive(Debug, Clone, clap::Args)]
@@ -115,7 +115,22 @@ async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>,
     for (source, vehicle, payload) in published {
         verifier.published(source, vehicle, payload);
     }
+    for record in all(kafka, DEAD_LETTER).await? {
+        if let Some(source) = refused(&record) {
+            verifier.refused(source);
+        }
+    }
     Ok((verifier, marks))
+}
+
+/// Where a reading stood that a scorer has refused because it breaks inference.
+fn refused(letter: &InRecord) -> Option<Source> {
+    let text = |name| std::str::from_utf8(letter.header(name)?).ok();
+    if (text(header::REFUSED_BY)?, text(header::REASON)?) != ("scorer", INFERENCE_FAILED) {
+        return None;
+    }
+    let (partition, offset) = text(header::SOURCE)?.strip_prefix(TELEMETRY)?.strip_prefix('/')?.split_once('/')?;
+    Some(Source { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 /// Verifies; `tap` sees every record of `telemetry` before it is scored and may alter it, so that a test can show
@@ -146,10 +161,10 @@ pub async fn run_verify(args: VerifyArgs) -> Result<(), Error> {
     let line = if args.json {
         serde_json::to_string(&report).map_err(anyhow::Error::from)?
     } else {
-        let Report { checked, differing, missing, extra, repeated, unjudged, no_model, .. } = &report;
+        let Report { checked, differing, missing, extra, repeated, refused, unjudged, no_model, .. } = &report;
         format!(
             "{checked} scores checked ({repeated} repeated): {differing} differ, {missing} missing, {extra} extra; \
-             {unjudged} not judged for want of older telemetry, {no_model} windows before the first model"
+             {refused} readings refused for breaking inference, {unjudged} not judged for want of older telemetry, {no_model} windows before the first model"
         )
     };
     writeln!(std::io::stdout().lock(), "{line}").map_err(anyhow::Error::from)?;
