@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     desk::{Desk, Output, Snapshot},
     judging::{Judge, load},
+    shadow::Shadow,
     state::{self, Turn},
     timeline::Timeline,
 };
@@ -29,6 +30,7 @@ enum Order {
     Load { version: String, artifact: Arc<[u8]>, loaded: oneshot::Sender<Result<Arc<Layout>>> },
     Begin { lane: Beginning, begun: oneshot::Sender<Result<u64>> },
     Take { records: Vec<InRecord>, timeline: Arc<Timeline> },
+    Shadow(Option<(String, f64)>),
     Snapshot(Turn),
     End(i32),
 }
@@ -159,6 +161,14 @@ impl Crew {
         Ok(self.workers.len())
     }
 
+    /// From now on this version, which is loaded, judges so large a share of the vehicles in the shadow; or none does.
+    pub(crate) fn shadow(&self, challenger: Option<(&str, f64)>) -> Result<()> {
+        for worker in 0..self.workers.len() {
+            self.order(worker, Order::Shadow(challenger.map(|(version, share)| (version.to_owned(), share))))?;
+        }
+        Ok(())
+    }
+
     /// Whether further records may be handed out.
     pub(crate) fn has_room(&self) -> bool {
         self.open < OPEN * self.workers.len()
@@ -227,6 +237,10 @@ fn carry_out(desk: &mut Desk<Detectors>, order: Order) -> Option<Made> {
         Order::Take { records, timeline } => {
             let count = records.len();
             desk.take(records, &timeline).map(|output| Made::Output(count, output))
+        }
+        Order::Shadow(challenger) => {
+            desk.shadow(challenger.map(|(version, share)| Shadow::new(version, share)));
+            return None;
         }
         Order::Snapshot(turn) => desk.snapshot(turn).map(Made::Snapshot),
         Order::End(partition) => desk.end(partition).map(|(states, waiting)| Made::Ended(states, waiting)),

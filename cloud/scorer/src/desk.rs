@@ -11,6 +11,8 @@ use crate::{
     judging::{Judge, Judged, conclude, look},
     lane::{Aside, Job, Lane, Vehicles},
     order::Dropped,
+    run::INFERENCE_FAILED,
+    shadow::{Seen, Shadow, ShadowCounts},
     state::{self, Turn},
     timeline::Timeline,
 };
@@ -19,6 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Scored {
     pub(crate) record: OutRecord,
+    pub(crate) source: Source,
     /// When the reading that let it go was taken in, ms.
     pub(crate) ingest: UnixMillis,
 }
@@ -37,6 +40,22 @@ pub(crate) struct Output {
     pub(crate) covered: u64,
     pub(crate) warming_up: u64,
     pub(crate) no_model: u64,
+    pub(crate) shadow: ShadowCounts,
+}
+
+impl Output {
+    /// How many got no score, by reason.
+    pub(crate) fn put_aside(&self) -> [(&'static str, u64); 7] {
+        [
+            ("unreadable", self.unreadable.len() as u64),
+            (INFERENCE_FAILED, self.failed.len() as u64),
+            ("duplicate", self.duplicate),
+            ("late", self.late),
+            ("covered", self.covered),
+            ("no_model", self.no_model),
+            ("warming_up", self.warming_up),
+        ]
+    }
 }
 
 /// States to be written, and the offsets that may be committed once they and the scores before them are delivered.
@@ -56,6 +75,8 @@ pub(crate) struct Desk<J> {
     scores: String,
     /// Of windows that no model is there for.
     layout: Arc<Layout>,
+    /// A challenger, and who is judged by it.
+    shadow: Option<Shadow>,
     /// By partition, the next offset at the last snapshot: who has not moved since has time.
     at_snapshot: BTreeMap<i32, i64>,
 }
@@ -63,7 +84,7 @@ pub(crate) struct Desk<J> {
 impl<J: Judge> Desk<J> {
     pub(crate) fn new(judge: J, lateness_ms: i64, scores: &str) -> Self {
         let (layout, scores) = (Arc::new(Layout::default()), scores.to_owned());
-        Self { judge, lanes: BTreeMap::new(), lateness_ms, scores, layout, at_snapshot: BTreeMap::new() }
+        Self { judge, lanes: BTreeMap::new(), lateness_ms, scores, layout, shadow: None, at_snapshot: BTreeMap::new() }
     }
 
     /// A partition begins, at an offset, with the vehicles that were found; how many of its readings wait.
@@ -78,7 +99,15 @@ impl<J: Judge> Desk<J> {
     pub(crate) fn end(&mut self, partition: i32) -> Result<(Vec<OutRecord>, u64)> {
         let Some(mut lane) = self.lanes.remove(&partition) else { return Ok((Vec::new(), 0)) };
         self.at_snapshot.remove(&partition);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.forget(partition);
+        }
         Ok((state::changed(&mut lane, Turn::Everybody)?, lane.waiting))
+    }
+
+    /// From now on this challenger judges in the shadow, or none.
+    pub(crate) fn shadow(&mut self, shadow: Option<Shadow>) {
+        self.shadow = shadow;
     }
 
     /// Readings that wait for a missing seq.
@@ -135,21 +164,43 @@ impl<J: Judge> Desk<J> {
         let queries: Vec<_> = asked.iter().map(|(_, version, query)| (*version, *query)).collect();
         let looked = look(&self.judge, &queries)?;
         output.scores.reserve(asked.len());
+        let mut seen = Vec::new();
         for ((job, version, query), looked) in asked.into_iter().zip(looked) {
             let lane = self.lanes.get_mut(&job.source.partition).context("a reading of no lane")?;
             let (id, vehicle) = lane.vehicles.at(job.place);
             let question = Question { vehicle: id, track: &mut vehicle.track, query };
-            match conclude(&self.judge, version, question, &looked) {
+            let judged = conclude(&self.judge, version, question, &looked);
+            if let Some(shadow) = self.shadow.as_ref().filter(|shadow| shadow.includes(id)) {
+                // A query is of the champion's layout: a challenger of another one can't read it.
+                let layout = |version: &str| self.judge.layout(version).map(|layout| layout.id());
+                if layout(&shadow.version) == layout(version) {
+                    let champion = match &judged {
+                        Judged::Judgement(judgement) => Some(judgement.verdict),
+                        _ => None,
+                    };
+                    let place = (job.source.partition, job.place);
+                    seen.push(Seen { place, vehicle: id.clone(), query, champion });
+                }
+            }
+            match judged {
                 Judged::Judgement(judgement) => {
                     let score = job.score(id, version, judgement);
                     let record =
                         OutRecord::new(self.scores.as_str(), id.as_str().as_bytes(), serde_json::to_vec(&score)?);
                     let headers = vec![(header::CONTENT_TYPE.to_owned(), b"application/json".to_vec())];
-                    output.scores.push(Scored { record: OutRecord { headers, ..record }, ingest: job.ingest });
+                    let record = OutRecord { headers, ..record };
+                    output.scores.push(Scored { record, source: job.source, ingest: job.ingest });
                 }
                 Judged::WarmingUp => output.warming_up += 1,
                 Judged::NoModel => output.no_model += 1,
                 Judged::Failed(error) => output.failed.push((job.source, error)),
+            }
+        }
+        if !seen.is_empty() {
+            match self.shadow.as_mut().and_then(|shadow| shadow.judge(&self.judge, &seen)) {
+                Some(counts) => output.shadow = counts,
+                // It is no longer asked: the champion must not wait for it.
+                None => self.shadow = None,
             }
         }
         Ok(())

@@ -10,9 +10,12 @@ mod judging;
 mod lane;
 mod metrics;
 mod models;
+mod named;
 mod order;
+pub mod rebuild;
 mod registry;
 mod run;
+mod shadow;
 mod state;
 mod timeline;
 pub mod verify;
@@ -24,8 +27,8 @@ use cloud_log::{GroupConsumer, History, KafkaConfig, Producer};
 use service::Error;
 use telemetry::kafka_topic;
 
-pub use crate::run::Scorer;
 use crate::{crew::Crew, models::Models};
+pub use crate::{named::Named, run::Scorer};
 
 /// Lateness when no flag says otherwise, ms of event time.
 const LATENESS_MS: i64 = 60_000;
@@ -46,6 +49,12 @@ pub struct Config {
     /// The alias whose model scores.
     #[arg(long, env = "MOTORCADE_SCORER_ALIAS", default_value = "champion")]
     pub alias: String,
+    /// The alias of a challenger that judges a sample of the vehicles in the shadow of the champion.
+    #[arg(long, env = "MOTORCADE_SCORER_SHADOW_ALIAS", default_value = "challenger")]
+    pub shadow_alias: String,
+    /// The share of the vehicles that a challenger judges; 0: none.
+    #[arg(long, env = "MOTORCADE_SCORER_SHADOW_SHARE", default_value_t = 0.1)]
+    pub shadow_share: f64,
     /// Offsets are committed, and the states of the vehicles whose turn it is written, so often, ms.
     #[arg(long, env = "MOTORCADE_SCORER_COMMIT_MS", default_value_t = 2_000)]
     pub commit_ms: u64,
@@ -74,6 +83,9 @@ impl Config {
         }
         if self.commit_ms == 0 {
             return Err(Error::Usage { flag: "commit-ms", detail: "must be above 0".into() });
+        }
+        if !(0.0..=1.0).contains(&self.shadow_share) {
+            return Err(Error::Usage { flag: "shadow-share", detail: "must be from 0 to 1".into() });
         }
         if self.workers == Some(0) {
             return Err(Error::Usage { flag: "workers", detail: "must be above 0".into() });

@@ -1,5 +1,7 @@
 //! The scorer's metrics.
 
+use crate::shadow::ShadowCounts;
+
 /// Records taken from `telemetry`.
 pub(crate) fn received(n: u64) {
     metrics::counter!("scorer_records_received_total").increment(n);
@@ -30,6 +32,17 @@ pub(crate) fn lag(records: u64, waiting: u64) {
 pub(crate) fn states(records: u64, bytes: usize) {
     metrics::counter!("scorer_states_written_total").increment(records);
     metrics::counter!("scorer_state_bytes_total").increment(bytes as u64);
+}
+
+/// What a challenger made of the sample, and the champion of the same vehicles.
+pub(crate) fn shadow(counts: ShadowCounts) {
+    let ShadowCounts { scored, alerts, champion_alerts, failed } = counts;
+    if scored + failed > 0 {
+        metrics::counter!("scorer_shadow_scores_total").increment(scored);
+        metrics::counter!("scorer_shadow_alerts_total").increment(alerts);
+        metrics::counter!("scorer_shadow_champion_alerts_total").increment(champion_alerts);
+        metrics::counter!("scorer_shadow_failures_total").increment(failed);
+    }
 }
 
 /// A scorer changed its model.

@@ -77,6 +77,16 @@ impl Models {
         Ok(self.load(&wanted.version, crew).await?.then_some(wanted))
     }
 
+    /// The version that a challenger's alias wants, once it is loaded and checked; none where it is the champion's.
+    pub(crate) async fn challenger(&mut self, alias: &str, crew: &Crew) -> Result<Option<String>> {
+        let champion = self.registry.alias(&self.alias).map(|wanted| wanted.version);
+        let Some(wanted) = self.registry.alias(alias).filter(|wanted| Some(&wanted.version) != champion.as_ref())
+        else {
+            return Ok(None);
+        };
+        Ok(self.load(&wanted.version, crew).await?.then_some(wanted.version))
+    }
+
     /// Whether a version is loaded, now or from before.
     pub(crate) async fn load(&mut self, version: &str, crew: &Crew) -> Result<bool> {
         if self.loaded.contains_key(version) {

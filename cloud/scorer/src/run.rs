@@ -1,5 +1,7 @@
 //! The live loop: records in, scores out, states, then commits.
 
+mod round;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -8,15 +10,21 @@ use std::{
 use anyhow::{Context, Result};
 use cloud_log::{Batch, GroupConsumer, History, InRecord, OutRecord, Producer, dead_letter};
 use service::{Error, Tally};
-use telemetry::{event::Source, kafka_topic::TELEMETRY};
+use telemetry::{
+    event::{ModelEvent, Source},
+    kafka_topic::{MODEL_EVENTS, SCORES, TELEMETRY},
+};
 use tokio_util::sync::CancellationToken;
 
+use self::round::{Round, Stage};
 use crate::{
     Config,
     crew::{Beginning, Crew, Made},
     desk::{Output, Snapshot},
     metrics,
     models::Models,
+    named::refused_by,
+    shadow::ShadowCounts,
     state::{self, Turn},
 };
 
@@ -26,16 +34,18 @@ const TAKE: usize = 2_048;
 const TAKE_WAIT: Duration = Duration::from_millis(50);
 /// The registry is looked at so often.
 const LOOK: Duration = Duration::from_millis(250);
+/// What a challenger would have done is told so often, ms.
+const SHADOW_TOLD_MS: u64 = 60_000;
 /// Why a reading that breaks inference is refused.
 pub(crate) const INFERENCE_FAILED: &str = "inference_failed";
 
-/// A commit on its way: what the threads have answered so far.
+/// The challenger in the shadow, and what is not told of it yet.
 #[derive(Debug, Default)]
-struct Round {
-    /// Threads that have not answered yet.
-    missing: usize,
-    states: Vec<OutRecord>,
-    offsets: BTreeMap<i32, i64>,
+struct Told {
+    version: Option<String>,
+    counts: ShadowCounts,
+    /// When it was last told, ms since the start.
+    at: u64,
 }
 
 /// The scorer, connected.
@@ -59,6 +69,7 @@ pub struct Scorer {
     started: Instant,
     /// When the last round of states was asked for, ms since the start.
     asked: u64,
+    shadow: Told,
 }
 
 impl Scorer {
@@ -78,6 +89,7 @@ impl Scorer {
             round: None,
             started: Instant::now(),
             asked: 0,
+            shadow: Told::default(),
         }
     }
 
@@ -105,9 +117,13 @@ impl Scorer {
             self.look().await?;
         }
         let now = self.now();
+        self.advance().await?;
         if self.round.is_none() && now >= self.asked + self.config.commit_ms {
             let turn = Turn::Within { from: self.asked, to: now, every: self.config.state_ms };
             self.ask(turn)?;
+        }
+        if now >= self.shadow.at + SHADOW_TOLD_MS {
+            self.tell_of_shadow().await?;
         }
         self.confirm(self.producer.outstanding());
         let next = &self.next;
@@ -177,6 +193,7 @@ impl Scorer {
     async fn look(&mut self) -> Result<()> {
         self.models.poll(Duration::from_millis(1)).await?;
         self.looked = Some(Instant::now());
+        self.look_for_challenger().await?;
         if let Some(wanted) = self.models.wanted(&self.crew).await? {
             let timeline = &self.models.timeline;
             let lanes = self.next.iter().map(|(partition, next)| {
@@ -187,6 +204,32 @@ impl Scorer {
             self.models.switch(&wanted, &lanes, &self.producer).await?;
         }
         Ok(())
+    }
+
+    async fn look_for_challenger(&mut self) -> Result<()> {
+        if self.config.shadow_share == 0.0 {
+            return Ok(());
+        }
+        let challenger = self.models.challenger(&self.config.shadow_alias, &self.crew).await?;
+        if challenger != self.shadow.version {
+            self.tell_of_shadow().await?;
+            tracing::info!(challenger, share = self.config.shadow_share, "in the shadow");
+            self.crew.shadow(challenger.as_deref().map(|version| (version, self.config.shadow_share)))?;
+            self.shadow.version = challenger;
+        }
+        Ok(())
+    }
+
+    /// Publishes what the challenger would have done since the last time.
+    async fn tell_of_shadow(&mut self) -> Result<()> {
+        let now = self.now();
+        let lasted_ms = now - std::mem::replace(&mut self.shadow.at, now);
+        let ShadowCounts { scored, alerts, champion_alerts, failed } = std::mem::take(&mut self.shadow.counts);
+        let Some(version) = self.shadow.version.clone().filter(|_| scored + failed > 0) else { return Ok(()) };
+        let alias = self.config.shadow_alias.clone();
+        let key = version.clone();
+        let event = ModelEvent::Shadow { alias, version, lasted_ms, scored, alerts, champion_alerts, failed };
+        self.producer.send(OutRecord::new(MODEL_EVENTS, key, serde_json::to_vec(&event)?)).await
     }
 
     async fn made(&mut self, made: Made) -> Result<()> {
@@ -202,11 +245,10 @@ impl Scorer {
                 let Some(round) = &mut self.round else { return Ok(()) };
                 round.states.append(&mut states);
                 round.offsets.extend(offsets);
-                round.missing -= 1;
-                match self.round.take_if(|round| round.missing == 0) {
-                    Some(round) => self.commit(round).await,
-                    None => Ok(()),
+                if let Stage::Asked(missing) = &mut round.stage {
+                    *missing -= 1;
                 }
+                Ok(())
             }
             Made::Failed(error) => Err(error),
         }
@@ -214,12 +256,16 @@ impl Scorer {
 
     async fn publish(&mut self, output: Output) -> Result<()> {
         for (record, invalid) in &output.unreadable {
-            let refusal = dead_letter::refuse(record, "scorer", invalid.reason.as_str(), &invalid.to_string());
+            let refusal =
+                dead_letter::refuse(record, &refused_by(SCORES), invalid.reason.as_str(), &invalid.to_string());
             self.producer.send(refusal).await?;
         }
         for (source, error) in &output.failed {
             self.refuse(*source, error).await?;
         }
+        let put_aside = output.put_aside();
+        metrics::shadow(output.shadow);
+        self.shadow.counts.add(output.shadow);
         let (count, last) = (output.scores.len(), output.scores.len().saturating_sub(1));
         for (at, scored) in output.scores.into_iter().enumerate() {
             if at < last {
@@ -236,13 +282,7 @@ impl Scorer {
             });
         }
         self.queued += count as u64;
-        self.discard("unreadable", output.unreadable.len() as u64);
-        self.discard(INFERENCE_FAILED, output.failed.len() as u64);
-        self.discard("duplicate", output.duplicate);
-        self.discard("late", output.late);
-        self.discard("covered", output.covered);
-        self.discard("no_model", output.no_model);
-        self.discard("warming_up", output.warming_up);
+        put_aside.into_iter().for_each(|(reason, n)| self.discard(reason, n));
         Ok(())
     }
 
@@ -266,7 +306,7 @@ impl Scorer {
             headers: Vec::new(),
         };
         let record = found.pop().unwrap_or_else(gone);
-        self.producer.send(dead_letter::refuse(&record, "scorer", INFERENCE_FAILED, error)).await
+        self.producer.send(dead_letter::refuse(&record, &refused_by(SCORES), INFERENCE_FAILED, error)).await
     }
 
     /// Counts what Kafka has confirmed, where so many records of any kind are still on their way.
@@ -282,48 +322,13 @@ impl Scorer {
         Ok(())
     }
 
-    async fn write(&self, states: Vec<OutRecord>) -> Result<()> {
-        metrics::states(
-            states.len() as u64,
-            states.iter().filter_map(|state| state.payload.as_ref()).map(Vec::len).sum(),
-        );
-        for state in states {
-            self.producer.send(state).await?;
-        }
-        Ok(())
-    }
-
-    fn ask(&mut self, turn: Turn) -> Result<()> {
-        self.asked = self.now();
-        self.round = Some(Round { missing: self.crew.snapshot(turn)?, ..Round::default() });
-        Ok(())
-    }
-
-    /// Scores first, then the states that cover them, then the offsets that the states cover.
-    async fn commit(&mut self, round: Round) -> Result<()> {
-        self.flush().await?;
-        self.write(round.states).await?;
-        self.producer.flush().await.context("states were not delivered")?;
-        let offsets =
-            round.offsets.into_iter().map(|(partition, next)| ((TELEMETRY.into(), partition), next)).collect();
-        if let Err(error) = self.consumer.commit(&offsets) {
-            // A rebalance may be on its way; the states stand, and the next commit says more.
-            tracing::warn!(error = format!("{error:#}"), "commit failed");
-        }
-        Ok(())
-    }
-
     /// Scores what was taken, writes every state and leaves.
     async fn finish(mut self) -> Result<Tally> {
-        while self.round.is_some() {
-            let made = self.crew.next().await?;
-            self.made(made).await?;
-        }
+        self.conclude().await?;
         self.ask(Turn::Everybody)?;
-        while self.round.is_some() {
-            let made = self.crew.next().await?;
-            self.made(made).await?;
-        }
+        self.conclude().await?;
+        self.tell_of_shadow().await?;
+        self.flush().await?;
         self.tally.sent = self.queued;
         self.tally.in_hand = self.crew.waiting();
         self.consumer.close().await;

@@ -39,7 +39,7 @@ fn stub(faults: &[(UnixMillis, Fault)]) -> Stub {
 
 impl Judge for Stub {
     fn layout(&self, version: &str) -> Option<&Arc<Layout>> {
-        (version == "a").then_some(&self.layout)
+        ["a", "b"].contains(&version).then_some(&self.layout)
     }
 
     fn look(&self, _: &str, queries: &[&Query]) -> Result<Vec<Residual>> {
@@ -57,11 +57,14 @@ impl Judge for Stub {
         Ok(vec![Residual::default(); queries.len()])
     }
 
-    fn judge(&self, _: &str, question: Question<'_>, _: &Residual) -> Option<Judgement> {
+    fn judge(&self, version: &str, question: Question<'_>, _: &Residual) -> Option<Judgement> {
         let fault = self.faults.get(&question.query.time());
         assert!(fault != Some(&Fault::PanicInJudgement), "broken");
         let score = if fault == Some(&Fault::NotANumber) { f64::NAN } else { question.query.time() as f64 };
-        let (verdict, contributions) = (Verdict::Normal, Vec::new());
+        // The other model finds something now and then.
+        let rare = version == "b" && question.query.time() % 100_000 < 20_000;
+        let verdict = if rare { Verdict::Anomalous } else { Verdict::Normal };
+        let contributions = Vec::new();
         Some(Judgement { score, verdict, contributions, family: None, statistic: "largest" })
     }
 
@@ -166,4 +169,40 @@ fn what_is_committed_is_what_the_written_states_cover_and_the_rest_is_published_
     let at_rest = second.snapshot(none).unwrap();
     assert_eq!((at_rest.states.len(), at_rest.offsets[&2]), (7, 420));
     assert!(second.snapshot(none).unwrap().states.is_empty());
+}
+
+#[test]
+fn a_challenger_in_the_shadow_is_counted_and_changes_no_bit_of_the_champions_scores() {
+    let log = log(60);
+    let alone = desk(&[]).take(log.clone(), &timeline()).unwrap();
+    assert_eq!(alone.shadow, ShadowCounts::default());
+    for (share, vehicles) in [(1.0, 7), (0.4, 1)] {
+        let mut desk = desk(&[]);
+        let shadow = Shadow::new("b".into(), share);
+        let sampled =
+            (0..7).filter(|n| shadow.includes(&VehicleId::parse(&format!("veh-{n}")).unwrap())).count() as u64;
+        assert!(sampled >= vehicles && (share < 1.0) == (sampled < 7), "{sampled}");
+        desk.shadow(Some(shadow));
+        let mut counts = ShadowCounts::default();
+        let mut scores = Vec::new();
+        for records in log.chunks(33) {
+            let output = desk.take(records.to_vec(), &timeline()).unwrap();
+            counts.add(output.shadow);
+            scores.extend(payloads(&output));
+        }
+        assert_eq!(scores, payloads(&alone), "share {share}");
+        // 60 readings of ten seconds: six times two of ten.
+        assert_eq!((counts.scored, counts.failed, counts.champion_alerts), (60 * sampled, 0, 0));
+        assert!((6..=7).contains(&(counts.alerts / sampled)) && counts.alerts % sampled == 0, "{counts:?}");
+    }
+}
+
+#[test]
+fn a_broken_challenger_costs_the_champion_nothing() {
+    let log = log(60);
+    let mut desk = desk(&[]);
+    // A version that is at hand no more.
+    desk.shadow(Some(Shadow::new("c".into(), 1.0)));
+    let output = desk.take(log.clone(), &timeline()).unwrap();
+    assert_eq!((output.scores.len(), output.shadow), (log.len(), ShadowCounts::default()));
 }
