@@ -15,7 +15,7 @@ SERVICES = target/debug/services
 
 .DEFAULT_GOAL := help
 .PHONY: help deps lean-deps build services services-stop services-status demo chaos bench-programs bench-edge bench-fleet \
-	bench-detection BENCHMARKS.md test lint clean
+	bench-model bench-detection BENCHMARKS.md test lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([A-Za-z.-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 24
@@ -56,6 +56,11 @@ bench-edge: bench-programs ## the edge beside other bridges (FLAGS="--peer NAME=
 
 bench-fleet: bench-programs ## 100,000 vehicles, 10,000 readings/s for ten minutes, every one looked for (FLAGS=--help)
 	@target/debug/bench fleet $(FLAGS)
+
+bench-model: lean-deps ## what scoring costs, from telemetry in Kafka to scores in Kafka (FLAGS=--help)
+	cargo build --release -p motorcade
+	cargo build -p tests --bin bench --bin control
+	@target/debug/bench model $(FLAGS)
 
 # libtorch is told of the processor before it loads, and each worker computes on one thread.
 bench-detection: lean-deps ## every kind of detector on a simulated fleet, beside simpler ones (FLAGS=--help)

@@ -121,6 +121,13 @@ async fn a_wrong_flag_is_a_usage_error() {
         case("motorcade models export champion", 64, &["--out"]),
         case("motorcade models export champion --out no/such/file", 64, &["--out", "no/such"]),
         case("motorcade models export champion --out Cargo.toml", 64, &["--out", "--force"]),
+        case("motorcade view rebuild scores", 64, &["--as"]),
+        case("motorcade view rebuild scores --as ../x", 64, &["--as", "../x"]),
+        case("motorcade view rebuild scores --as v2 --kafka nowhere", 64, &["--kafka", "nowhere"]),
+        case("motorcade view rebuild scores --as v2 --workers 0", 64, &["--workers"]),
+        case("motorcade scores verify --as V2", 64, &["--as", "V2"]),
+        case("motorcade run scorer --workers 0", 64, &["--workers"]),
+        case("motorcade run scorer --shadow-share 1.5", 64, &["--shadow-share"]),
     ];
     for role in ROLES {
         cases.push(case(&format!("motorcade run {role} --kafka ''"), 64, &["--kafka"]));

@@ -32,7 +32,7 @@ async fn interpreter() -> &'static str {
 }
 
 /// Exports readings and the scenarios' model from this Kafka, and runs the notebook on them.
-pub async fn goes_from_parquet_to_the_golden_vector(stack: &Stack) {
+pub(crate) async fn goes_from_parquet_to_the_golden_vector(stack: &Stack) {
     control::publish_trained(stack.kafka()).await.unwrap();
     let [export, artefact, trained] = ["export", "model", "trained"].map(|name| stack.folder().join(name));
     let [out, file] = [&export, &artefact].map(|path| path.to_str().unwrap());

@@ -237,7 +237,8 @@ impl Scenario {
         Ok(verdict)
     }
 
-    /// [`Scenario::finish`], and G8: `scores verify` finds nothing, and one flipped bit is found.
+    /// [`Scenario::finish`], and G8: `scores verify` finds nothing, and one flipped bit is found. Scores that are built anew
+    /// are the same.
     pub async fn finish_with_replay(self) -> Result<Judged> {
         self.judged(true).await
     }
@@ -285,6 +286,10 @@ impl Scenario {
 
         if replay {
             verdicts.insert("G8".into(), judge::judge_replay(&self.stack, LATENESS_MS).await?);
+            let kafka = self.stack.kafka().to_owned();
+            let live = tokio::task::spawn_blocking(move || kafka_reader::read(&kafka, kafka_topic::SCORES)).await??;
+            let live = judge::Scores::of(&live)?.readings;
+            verdicts.insert("rebuilt".into(), judge::judge_rebuilt(&self.stack, LATENESS_MS, live).await?);
             control::flipped_bit_is_found(self.stack.kafka(), LATENESS_MS).await?;
         }
         self.stack.stop_programs().await?;

@@ -85,6 +85,9 @@ mod tests {
             score: 0.5,
             verdict: Verdict::Normal,
             contributions: vec![],
+            family: None,
+            statistic: None,
+            payload: None,
         }
     }
 

@@ -155,6 +155,12 @@ impl GroupConsumer {
         self.shared.lag()
     }
 
+    /// As [`GroupConsumer::lag`], but counted from the next offset that the caller names; partitions that it names none
+    /// for do not count. For who commits later than it reads.
+    pub fn behind(&self, next: impl Fn(&TopicPartition) -> Option<i64>) -> u64 {
+        self.shared.behind(next)
+    }
+
     /// Whether this partition is ours now, also if [`GroupConsumer::next`] has not told its loss yet.
     pub fn owns(&self, partition: &TopicPartition) -> bool {
         self.shared.owns(partition)

@@ -23,7 +23,7 @@ pub use config::KafkaConfig;
 pub use group::{Batch, GroupConsumer};
 pub use history::History;
 pub use lag::group_lag;
-pub use producer::Producer;
+pub use producer::{Barrier, Producer};
 pub use record::{InRecord, OutRecord, TopicPartition};
 pub use replay::Marks;
 pub use seen::Seen;

@@ -27,20 +27,29 @@ use crate::{KafkaConfig, OutRecord, client, metrics};
 /// Marks a record whose fate is told by [`Producer::flush`]; others have a number from 1 on.
 const FLUSHED: usize = 0;
 
+/// Set in the number of a record whose delivery is told to somebody besides: its failure is told by [`Producer::flush`].
+const WATCHED: usize = 1 << (usize::BITS - 8);
+/// Records are counted by generation, which a [`Barrier`] ends; so many can be told apart.
+const GENERATIONS: usize = 4;
+
 /// What became of one record.
 type Fate = std::result::Result<(), String>;
 
 /// Counts what was queued and what came of it.
 #[derive(Default)]
 struct Deliveries {
-    /// Queued and not reported yet.
-    outstanding: AtomicU64,
+    /// Queued and not reported yet, by generation.
+    outstanding: [AtomicU64; GENERATIONS],
+    /// The generation of what is queued now.
+    generation: AtomicUsize,
     /// Since the last flush.
     failures: Mutex<Failures>,
     settled: Notify,
     /// Who waits for the fate of one record, by its number.
     awaited: Mutex<HashMap<usize, oneshot::Sender<Fate>>>,
     last_number: AtomicUsize,
+    /// Who watches the delivery of one record, by its number.
+    watched: Mutex<HashMap<usize, oneshot::Sender<()>>>,
 }
 
 #[derive(Default)]
@@ -55,7 +64,18 @@ impl Deliveries {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn watched(&self) -> MutexGuard<'_, HashMap<usize, oneshot::Sender<()>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell(&self, number: usize, fate: Fate) {
+        if number & WATCHED != 0 {
+            // Dropped where it failed: the watcher learns that there is no delivery.
+            if let Some(watcher) = self.watched().remove(&number).filter(|_| fate.is_ok()) {
+                watcher.send(()).unwrap_or_default();
+            }
+            return self.tell(FLUSHED, fate);
+        }
         if number != FLUSHED {
             if let Some(waiting) = self.awaited().remove(&number) {
                 // Whoever asked may have given up.
@@ -68,12 +88,47 @@ impl Deliveries {
         }
     }
 
-    fn settle(&self) {
-        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+    fn settle(&self, generation: usize) {
+        if self.outstanding[generation].fetch_sub(1, Ordering::AcqRel) == 1 {
             self.settled.notify_waiters();
         }
     }
+
+    fn outstanding(&self) -> u64 {
+        self.outstanding.iter().map(|count| count.load(Ordering::Acquire)).sum()
+    }
+
+    /// Ends the generation; none while too many are under way.
+    fn barrier(&self) -> Option<Barrier> {
+        let now = self.generation.load(Ordering::Acquire);
+        let next = &self.outstanding[(now + 1) % GENERATIONS];
+        (next.load(Ordering::Acquire) == 0).then(|| {
+            self.generation.store(now + 1, Ordering::Release);
+            Barrier(now)
+        })
+    }
+
+    /// Whether all generations up to this one are reported.
+    fn passed(&self, Barrier(ended): &Barrier) -> bool {
+        let now = self.generation.load(Ordering::Acquire);
+        let later: Vec<usize> = (ended + 1..=now).map(|generation| generation % GENERATIONS).collect();
+        let earlier = (0..GENERATIONS).filter(|slot| !later.contains(slot));
+        earlier.map(|slot| self.outstanding[slot].load(Ordering::Acquire)).sum::<u64>() == 0
+    }
+
+    /// What failed since the last time.
+    fn failed(&self) -> Result<()> {
+        let failures = std::mem::take(&mut *self.failures.lock().unwrap_or_else(PoisonError::into_inner));
+        match failures.first {
+            None => Ok(()),
+            Some(first) => bail!("{} records could not be delivered; the first: {first}", failures.count),
+        }
+    }
 }
+
+/// Stands behind everything that was queued before: see [`Producer::barrier`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Barrier(usize);
 
 /// Takes the number back when nobody waits any more, whether or not the record was queued.
 struct Awaited<'a> {
@@ -102,13 +157,14 @@ impl ClientContext for Context {
 impl ProducerContext for Context {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let (number, generation) = (opaque / GENERATIONS, opaque % GENERATIONS);
         let fate = result.as_ref().map(|_| ()).map_err(|(error, message)| {
             metrics::produce_failed();
             format!("{}: {}", message.topic(), client::reason(error))
         });
         self.0.tell(number, fate);
-        self.0.settle();
+        self.0.settle(generation);
     }
 }
 
@@ -162,6 +218,22 @@ impl Producer {
         self.queue(&out, FLUSHED).await
     }
 
+    /// As [`Producer::send`]; the receiver is told the moment of the delivery, for who measures. Where the delivery fails
+    /// it is told nothing, and [`Producer::flush`] tells why.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub async fn send_watched(&self, out: OutRecord) -> Result<oneshot::Receiver<()>> {
+        let number = WATCHED | self.deliveries.last_number.fetch_add(1, Ordering::Relaxed);
+        let (watcher, delivered) = oneshot::channel();
+        self.deliveries.watched().insert(number, watcher);
+        let queued = self.queue(&out, number).await;
+        if queued.is_err() {
+            self.deliveries.watched().remove(&number);
+        }
+        queued.map(|()| delivered)
+    }
+
     /// Writes one record and waits until Kafka has confirmed it, for as long as Kafka is away. Others' failures do
     /// not count here, nor this one's in [`Producer::flush`]. A caller that gives up does not take the record back:
     /// it may be written later.
@@ -193,7 +265,9 @@ impl Producer {
     async fn queue(&self, out: &OutRecord, number: usize) -> Result<()> {
         let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
         loop {
-            let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&out.kafka_topic, number).key(&out.key);
+            let generation = self.deliveries.generation.load(Ordering::Acquire) % GENERATIONS;
+            let opaque = number * GENERATIONS + generation;
+            let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&out.kafka_topic, opaque).key(&out.key);
             record.partition = out.partition;
             record.payload = out.payload.as_deref();
             record.timestamp = out.timestamp;
@@ -206,9 +280,9 @@ impl Producer {
                 );
             }
             // Before the call: the report may come before it returns.
-            self.deliveries.outstanding.fetch_add(1, Ordering::AcqRel);
+            self.deliveries.outstanding[generation].fetch_add(1, Ordering::AcqRel);
             let Err((error, _)) = self.inner.send(record) else { return Ok(()) };
-            self.deliveries.settle();
+            self.deliveries.settle(generation);
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 bail!("{}: {}", out.kafka_topic, client::reason(&error));
             }
@@ -224,21 +298,32 @@ impl Producer {
         loop {
             let mut settled = std::pin::pin!(self.deliveries.settled.notified());
             settled.as_mut().enable();
-            if self.deliveries.outstanding.load(Ordering::Acquire) == 0 {
+            if self.deliveries.outstanding() == 0 {
                 break;
             }
             settled.await;
         }
-        let failures = std::mem::take(&mut *self.deliveries.failures.lock().unwrap_or_else(PoisonError::into_inner));
-        match failures.first {
-            None => Ok(()),
-            Some(first) => bail!("{} records could not be delivered; the first: {first}", failures.count),
-        }
+        self.deliveries.failed()
+    }
+
+    /// Puts a barrier behind what was queued before, so that its delivery can be asked for while more is queued. None
+    /// while several are under way: try again later.
+    pub fn barrier(&self) -> Option<Barrier> {
+        self.deliveries.barrier()
+    }
+
+    /// Whether everything before the barrier is delivered.
+    ///
+    /// # Errors
+    /// If a delivery failed since the last flush, before the barrier or behind it.
+    pub fn passed(&self, barrier: &Barrier) -> Result<bool> {
+        let passed = self.deliveries.passed(barrier);
+        self.deliveries.failed().map(|()| passed)
     }
 
     /// Records that are queued and not delivered yet.
     pub fn outstanding(&self) -> u64 {
-        self.deliveries.outstanding.load(Ordering::Acquire)
+        self.deliveries.outstanding()
     }
 }
 
@@ -265,6 +350,45 @@ mod tests {
         assert_eq!((failures.count, failures.first.as_deref()), (1, Some("flushed")));
         drop(waiting);
         deliveries.tell(2, Ok(()));
+        drop(failures);
+        for (number, fate) in [(WATCHED, Ok(())), (WATCHED | 1, Err("watched".to_owned()))] {
+            let (watcher, mut delivered) = oneshot::channel();
+            deliveries.watched().insert(number, watcher);
+            let told = fate.is_ok();
+            deliveries.tell(number, fate);
+            assert_eq!(delivered.try_recv().is_ok(), told);
+        }
+        assert_eq!(deliveries.failures.lock().unwrap().count, 2, "the watched record's failure counts for the flush");
+        assert!(deliveries.watched().is_empty());
         assert!(deliveries.awaited().is_empty());
+    }
+
+    #[test]
+    fn a_barrier_is_passed_once_all_before_it_is_delivered_whatever_comes_behind() {
+        let deliveries = Deliveries::default();
+        let queue = || {
+            let generation = deliveries.generation.load(Ordering::Acquire) % GENERATIONS;
+            deliveries.outstanding[generation].fetch_add(1, Ordering::AcqRel);
+            generation
+        };
+        for _ in 0..3 {
+            let (first, second) = (queue(), queue());
+            let barrier = deliveries.barrier().unwrap();
+            let behind = queue();
+            deliveries.settle(second);
+            assert!(!deliveries.passed(&barrier));
+            let next = deliveries.barrier().unwrap();
+            deliveries.settle(first);
+            assert!(deliveries.passed(&barrier) && !deliveries.passed(&next));
+            deliveries.settle(behind);
+            assert!(deliveries.passed(&next) && deliveries.outstanding() == 0);
+        }
+        // One record that takes long: its slot is not used again.
+        let slow = queue();
+        let barriers: Vec<_> = (0..GENERATIONS).map_while(|_| deliveries.barrier()).collect();
+        assert_eq!(barriers.len(), GENERATIONS - 1);
+        assert!(barriers.iter().all(|barrier| !deliveries.passed(barrier)));
+        deliveries.settle(slow);
+        assert!(barriers.iter().all(|barrier| deliveries.passed(barrier)) && deliveries.barrier().is_some());
     }
 }

@@ -28,6 +28,10 @@ pub enum Command {
     #[cfg(feature = "torch")]
     #[command(subcommand)]
     Scores(Scores),
+    /// Build views anew from the log, beside those that are in use.
+    #[cfg(feature = "torch")]
+    #[command(subcommand)]
+    View(View),
     /// Show twins, or compare them with a fold of the log.
     #[command(subcommand)]
     Twin(Twin),
@@ -107,6 +111,26 @@ pub enum Scores {
     Verify(scorer::verify::VerifyArgs),
 }
 
+/// Tools around views.
+#[cfg(feature = "torch")]
+#[derive(Debug, Subcommand)]
+pub enum View {
+    /// Build a view anew under a name of its own.
+    #[command(subcommand)]
+    Rebuild(Rebuild),
+}
+
+/// Views that can be built anew.
+#[cfg(feature = "torch")]
+#[derive(Debug, Subcommand)]
+pub enum Rebuild {
+    /// Score all of telemetry by one model, into the topic `scores.NAME`.
+    ///
+    /// The live scores stay as they are. It ends where telemetry ended when it began; run again, it writes only what is
+    /// missing. `motorcade scores verify --as NAME` checks every bit.
+    Scores(scorer::rebuild::RebuildArgs),
+}
+
 /// Tools around twins.
 #[derive(Debug, Subcommand)]
 pub enum Twin {
@@ -184,6 +208,10 @@ pub async fn start(command: Command, process: Process) -> Result<Outcome, Error>
         Command::Models(models) => done(run_models(models).await),
         #[cfg(feature = "torch")]
         Command::Scores(Scores::Verify(args)) => done(scorer::verify::run_verify(args).await),
+        #[cfg(feature = "torch")]
+        Command::View(View::Rebuild(Rebuild::Scores(args))) => {
+            done(Box::pin(scorer::rebuild::run_rebuild(args, process.stop())).await)
+        }
         Command::Twin(Twin::Show(args)) => done(twin::tools::run_show(args).await),
         Command::Twin(Twin::Verify(args)) => done(twin::tools::run_verify(args).await),
         Command::Alerts(Alerts::Watch(args)) => done(alerts::run_watch(args, process.stop()).await),

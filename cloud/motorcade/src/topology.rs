@@ -58,6 +58,12 @@ pub const PARTS: &[Part] = &[
     },
     Part { name: "data import", reads: &[], writes: &[topic::TELEMETRY], beside: "CSV files in" },
     Part { name: "data export", reads: &[topic::TELEMETRY], writes: &[], beside: "Parquet files out" },
+    Part {
+        name: "view rebuild scores",
+        reads: &[topic::TELEMETRY, topic::MODELS],
+        writes: &[topic::DEAD_LETTER],
+        beside: "Kafka: scores.NAME",
+    },
     Part { name: "commands send", reads: &[topic::COMMAND_REPLIES], writes: &[topic::VEHICLE_COMMANDS], beside: "" },
 ];
 

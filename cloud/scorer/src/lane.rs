@@ -1,38 +1,93 @@
 //! One partition of `telemetry`: order and windows of its vehicles. Pure; live scoring and verification share it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use cloud_log::InRecord;
 use detector::{Judgement, Layout, Query, Reading, Track, Values, Window};
 use telemetry::{
-    Encoding, Invalid, Record, UnixMillis, VehicleId,
+    Encoding, Invalid, PayloadHash, Record, UnixMillis, VehicleId,
     event::{Score, Source},
     kafka_topic::header,
     time::window_time,
 };
 
-use crate::{
-    judging::Tracks,
-    order::{Dropped, Order, Placed},
-};
+use crate::order::{Dropped, Order, Placed};
 
 /// Order, window, track, and what they cover.
 #[derive(Debug, Clone)]
 pub(crate) struct Vehicle {
     pub(crate) order: Order,
     pub(crate) window: Window,
-    /// Lent while readings are judged.
     pub(crate) track: Track,
     /// Every record below this offset is in here.
     pub(crate) covered: i64,
-    /// Changed since the state was last written.
-    pub(crate) dirty: bool,
+    /// The first record that is in here and not in the state that was last written. From it on the partition has to be
+    /// read again after a kill.
+    pub(crate) unwritten: Option<i64>,
 }
 
 impl Vehicle {
     fn new(layout: Arc<Layout>) -> Self {
         let (order, window) = (Order::default(), Window::new(layout));
-        Self { order, window, track: Track::new(), covered: 0, dirty: false }
+        Self { order, window, track: Track::new(), covered: 0, unwritten: None }
+    }
+}
+
+/// Vehicles, each with a place that stays.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Vehicles {
+    places: HashMap<VehicleId, usize>,
+    rows: Vec<(VehicleId, Vehicle)>,
+}
+
+impl Vehicles {
+    fn place(&mut self, id: &VehicleId, otherwise: impl FnOnce() -> Vehicle) -> usize {
+        if let Some(place) = self.places.get(id) {
+            return *place;
+        }
+        self.insert(id.clone(), otherwise());
+        self.rows.len() - 1
+    }
+
+    pub(crate) fn insert(&mut self, id: VehicleId, vehicle: Vehicle) {
+        match self.places.get(&id) {
+            Some(place) => self.rows[*place].1 = vehicle,
+            None => {
+                self.places.insert(id.clone(), self.rows.len());
+                self.rows.push((id, vehicle));
+            }
+        }
+    }
+
+    /// The vehicle at a place that [`Lane::take`] named.
+    pub(crate) fn at(&mut self, place: usize) -> (&VehicleId, &mut Vehicle) {
+        let (id, vehicle) = &mut self.rows[place];
+        (id, vehicle)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn get(&self, id: &VehicleId) -> Option<&Vehicle> {
+        self.places.get(id).map(|place| &self.rows[*place].1)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&VehicleId, &Vehicle)> {
+        self.rows.iter().map(|(id, vehicle)| (id, vehicle))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&VehicleId, &mut Vehicle)> {
+        self.rows.iter_mut().map(|(id, vehicle)| (&*id, vehicle))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+impl FromIterator<(VehicleId, Vehicle)> for Vehicles {
+    fn from_iter<I: IntoIterator<Item = (VehicleId, Vehicle)>>(rows: I) -> Self {
+        let mut vehicles = Self::default();
+        rows.into_iter().for_each(|(id, vehicle)| vehicles.insert(id, vehicle));
+        vehicles
     }
 }
 
@@ -42,11 +97,13 @@ pub(crate) type LayoutAt<'a> = &'a dyn Fn(i64) -> Arc<Layout>;
 /// A reading whose turn it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
-    pub(crate) vehicle: VehicleId,
+    /// The vehicle's place in its lane.
+    pub(crate) place: usize,
     pub(crate) boot: u32,
     pub(crate) seq: u64,
     pub(crate) time: UnixMillis,
     pub(crate) source: Source,
+    pub(crate) payload: PayloadHash,
     /// Ingest time, ms.
     pub(crate) ingest: UnixMillis,
     /// None where nothing is known.
@@ -54,9 +111,9 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn score(self, model: &str, judgement: Judgement) -> Score {
+    pub(crate) fn score(&self, vehicle: &VehicleId, model: &str, judgement: Judgement) -> Score {
         Score {
-            vehicle: self.vehicle,
+            vehicle: vehicle.clone(),
             boot: self.boot,
             seq: self.seq,
             time: self.time,
@@ -65,6 +122,9 @@ impl Job {
             score: judgement.score,
             verdict: judgement.verdict,
             contributions: judgement.contributions,
+            family: judgement.family.map(Cow::Borrowed),
+            statistic: Some(Cow::Borrowed(judgement.statistic)),
+            payload: Some(self.payload),
         }
     }
 }
@@ -83,16 +143,19 @@ pub(crate) enum Aside {
 pub(crate) struct Lane {
     pub(crate) partition: i32,
     lateness_ms: i64,
-    pub(crate) vehicles: HashMap<VehicleId, Vehicle>,
+    pub(crate) vehicles: Vehicles,
     /// The offset after the last record taken.
     pub(crate) next: i64,
+    /// Readings that wait for a missing seq.
+    pub(crate) waiting: u64,
     released: Vec<Placed>,
     values: Values,
 }
 
 impl Lane {
-    pub(crate) fn new(partition: i32, next: i64, lateness_ms: i64, vehicles: HashMap<VehicleId, Vehicle>) -> Self {
-        Self { partition, lateness_ms, vehicles, next, released: Vec::new(), values: Values::default() }
+    pub(crate) fn new(partition: i32, next: i64, lateness_ms: i64, vehicles: Vehicles) -> Self {
+        let waiting = vehicles.iter().map(|(_, vehicle)| vehicle.order.waiting.len() as u64).sum();
+        Self { partition, lateness_ms, vehicles, next, waiting, released: Vec::new(), values: Values::default() }
     }
 
     /// Takes the partition's next record; appends the readings whose turn it is now.
@@ -105,29 +168,33 @@ impl Lane {
         self.next = record.offset + 1;
         let reading = read(record).map_err(Aside::Unreadable)?;
         let time = window_time(reading.time, record.timestamp).time;
-        let id = reading.vehicle.clone();
-        let vehicle = self.vehicles.entry(id).or_insert_with(|| Vehicle::new(layout_at(record.offset)));
+        let place = self.vehicles.place(&reading.vehicle, || Vehicle::new(layout_at(record.offset)));
+        let (_, vehicle) = self.vehicles.at(place);
         if record.offset < vehicle.covered {
             return Err(Aside::Covered);
         }
-        vehicle.dirty = true;
+        vehicle.unwritten.get_or_insert(record.offset);
         self.released.clear();
-        let placed = Placed { record: reading, time, offset: record.offset };
+        let payload = PayloadHash::of(record.payload.as_deref().unwrap_or_default());
+        let placed = Placed { record: reading, time, offset: record.offset, payload };
+        let waited = vehicle.order.waiting.len() as u64;
         vehicle.order.take(placed, self.lateness_ms, &mut self.released).map_err(Aside::Dropped)?;
+        self.waiting = self.waiting + vehicle.order.waiting.len() as u64 - waited;
         for placed in self.released.drain(..) {
             let layout = layout_at(placed.offset);
-            if layout.id() != vehicle.window.layout().id() {
+            if !Arc::ptr_eq(&layout, vehicle.window.layout()) && layout.id() != vehicle.window.layout().id() {
                 // A model of other signals: its windows begin where it does.
                 vehicle.window = Window::new(Arc::clone(&layout));
             }
             layout.extract(&placed.record.signals, &mut self.values);
             let query = vehicle.window.advance(&Reading::of(&placed.record, placed.time, &self.values));
             jobs.push(Job {
-                vehicle: placed.record.vehicle,
+                place,
                 boot: placed.record.boot,
                 seq: placed.record.seq,
                 time: placed.time,
                 source: Source { partition: self.partition, offset: placed.offset },
+                payload: placed.payload,
                 ingest: record.timestamp,
                 query,
             });
@@ -135,29 +202,9 @@ impl Lane {
         Ok(())
     }
 
-    /// Lends the tracks of these vehicles.
-    pub(crate) fn lend<'a>(&mut self, vehicles: impl Iterator<Item = &'a VehicleId>, tracks: &mut Tracks) {
-        for id in vehicles {
-            if let Some(vehicle) = self.vehicles.get_mut(id).filter(|_| !tracks.contains_key(id)) {
-                tracks.insert(id.clone(), std::mem::take(&mut vehicle.track));
-            }
-        }
-    }
-
-    /// Takes tracks back; those of other lanes stay.
-    pub(crate) fn take_back(&mut self, tracks: &mut Tracks) {
-        tracks.retain(|id, track| match self.vehicles.get_mut(id) {
-            Some(vehicle) => {
-                vehicle.track = std::mem::take(track);
-                false
-            }
-            None => true,
-        });
-    }
-
-    /// Readings that wait for a missing seq.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.vehicles.values().map(|vehicle| vehicle.order.waiting.len() as u64).sum()
+    /// From here on the partition has to be read again after a kill: below it every record is in a written state.
+    pub(crate) fn least_needed(&self) -> i64 {
+        self.vehicles.iter().filter_map(|(_, vehicle)| vehicle.unwritten).fold(self.next, i64::min)
     }
 }
 

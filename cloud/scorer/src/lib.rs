@@ -4,14 +4,18 @@
 //! points, never of the clock, of a batch's border or of who scored: [`verify`] computes it again and compares
 //! every bit. Output is at least once: after a kill the same scores come again, bit for bit.
 
-mod inference;
+mod crew;
+mod desk;
 mod judging;
 mod lane;
 mod metrics;
 mod models;
+mod named;
 mod order;
+pub mod rebuild;
 mod registry;
 mod run;
+mod shadow;
 mod state;
 mod timeline;
 pub mod verify;
@@ -19,12 +23,12 @@ pub mod verify;
 #[cfg(test)]
 mod tests;
 
-use cloud_log::{GroupConsumer, KafkaConfig, Producer};
+use cloud_log::{GroupConsumer, History, KafkaConfig, Producer};
 use service::Error;
 use telemetry::kafka_topic;
 
-pub use crate::run::Scorer;
-use crate::{inference::Inference, models::Models};
+use crate::{crew::Crew, models::Models};
+pub use crate::{named::Named, run::Scorer};
 
 /// Lateness when no flag says otherwise, ms of event time.
 const LATENESS_MS: i64 = 60_000;
@@ -45,9 +49,23 @@ pub struct Config {
     /// The alias whose model scores.
     #[arg(long, env = "MOTORCADE_SCORER_ALIAS", default_value = "champion")]
     pub alias: String,
-    /// States are written and offsets committed so often, ms.
+    /// The alias of a challenger that judges a sample of the vehicles in the shadow of the champion.
+    #[arg(long, env = "MOTORCADE_SCORER_SHADOW_ALIAS", default_value = "challenger")]
+    pub shadow_alias: String,
+    /// The share of the vehicles that a challenger judges; 0: none.
+    #[arg(long, env = "MOTORCADE_SCORER_SHADOW_SHARE", default_value_t = 0.1)]
+    pub shadow_share: f64,
+    /// Offsets are committed, and the states of the vehicles whose turn it is written, so often, ms.
     #[arg(long, env = "MOTORCADE_SCORER_COMMIT_MS", default_value_t = 2_000)]
     pub commit_ms: u64,
+    /// The state of a vehicle that sends is written once in so many ms. After a kill what was read in that time is read
+    /// again, at full speed. 0: with every commit.
+    #[arg(long, env = "MOTORCADE_SCORER_STATE_MS", default_value_t = 60_000)]
+    pub state_ms: u64,
+    /// Scoring threads, each with its own partitions and its own copy of the model. Without it, one for each processor,
+    /// and never more than `telemetry` has partitions.
+    #[arg(long, env = "MOTORCADE_SCORER_WORKERS")]
+    pub workers: Option<usize>,
 }
 
 impl Config {
@@ -66,6 +84,12 @@ impl Config {
         if self.commit_ms == 0 {
             return Err(Error::Usage { flag: "commit-ms", detail: "must be above 0".into() });
         }
+        if !(0.0..=1.0).contains(&self.shadow_share) {
+            return Err(Error::Usage { flag: "shadow-share", detail: "must be from 0 to 1".into() });
+        }
+        if self.workers == Some(0) {
+            return Err(Error::Usage { flag: "workers", detail: "must be above 0".into() });
+        }
         Ok(())
     }
 }
@@ -77,9 +101,16 @@ impl Config {
 pub async fn connect(config: Config) -> Result<Scorer, Error> {
     config.validate()?;
     let producer = Producer::connect(&config.kafka).await?;
-    let inference = Inference::start()?;
+    let partitions = History::watermarks(&config.kafka, kafka_topic::TELEMETRY).await?.len();
+    let crew = Crew::start(workers(config.workers, partitions), config.lateness_ms, kafka_topic::SCORES)?;
     let models = Models::open(&config.kafka, &config.alias).await?;
     let consumer =
         GroupConsumer::connect(&config.kafka, &config.group, &[kafka_topic::TELEMETRY]).await?.report_as("scorer");
-    Ok(Scorer::new(config, consumer, producer, inference, models))
+    Ok(Scorer::new(config, consumer, producer, crew, models))
+}
+
+/// Threads that are worth having.
+fn workers(wanted: Option<usize>, partitions: usize) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    wanted.unwrap_or_else(processors).clamp(1, partitions.max(1))
 }

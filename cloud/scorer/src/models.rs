@@ -16,7 +16,7 @@ use telemetry::{
 };
 
 use crate::{
-    inference::Inference,
+    crew::Crew,
     metrics,
     registry::{Registry, Wanted},
     timeline::Timeline,
@@ -32,7 +32,7 @@ pub(crate) struct Models {
     events: Tail,
     alias: String,
     registry: Registry,
-    pub(crate) timeline: Timeline,
+    pub(crate) timeline: Arc<Timeline>,
     loaded: HashMap<String, Arc<Layout>>,
     /// Of windows that no model is there for.
     layout: Arc<Layout>,
@@ -48,7 +48,7 @@ impl Models {
             events,
             alias: alias.to_owned(),
             registry: Registry::default(),
-            timeline: Timeline::default(),
+            timeline: Arc::default(),
             loaded: HashMap::new(),
             layout: Arc::new(Layout::default()),
             refused: HashSet::new(),
@@ -66,19 +66,29 @@ impl Models {
             self.registry.take(record);
         }
         for record in self.events.next(256, wait).await? {
-            self.timeline.take_bytes(record.payload.as_deref());
+            Arc::make_mut(&mut self.timeline).take_bytes(record.payload.as_deref());
         }
         Ok(())
     }
 
     /// The version that the alias wants, once it is loaded and checked. A version that can't be used is refused once.
-    pub(crate) async fn wanted(&mut self, inference: &Inference) -> Result<Option<Wanted>> {
+    pub(crate) async fn wanted(&mut self, crew: &Crew) -> Result<Option<Wanted>> {
         let Some(wanted) = self.registry.alias(&self.alias) else { return Ok(None) };
-        Ok(self.load(&wanted.version, inference).await?.then_some(wanted))
+        Ok(self.load(&wanted.version, crew).await?.then_some(wanted))
+    }
+
+    /// The version that a challenger's alias wants, once it is loaded and checked; none where it is the champion's.
+    pub(crate) async fn challenger(&mut self, alias: &str, crew: &Crew) -> Result<Option<String>> {
+        let champion = self.registry.alias(&self.alias).map(|wanted| wanted.version);
+        let Some(wanted) = self.registry.alias(alias).filter(|wanted| Some(&wanted.version) != champion.as_ref())
+        else {
+            return Ok(None);
+        };
+        Ok(self.load(&wanted.version, crew).await?.then_some(wanted.version))
     }
 
     /// Whether a version is loaded, now or from before.
-    pub(crate) async fn load(&mut self, version: &str, inference: &Inference) -> Result<bool> {
+    pub(crate) async fn load(&mut self, version: &str, crew: &Crew) -> Result<bool> {
         if self.loaded.contains_key(version) {
             return Ok(true);
         }
@@ -87,7 +97,7 @@ impl Models {
         if self.refused.contains(version) {
             return Ok(false);
         }
-        match inference.load(version.to_owned(), artifact.to_vec()).await {
+        match crew.load(version, artifact).await {
             Ok(layout) => {
                 tracing::info!(version, "model loaded");
                 self.loaded.insert(version.to_owned(), layout);
@@ -103,17 +113,11 @@ impl Models {
     }
 
     /// Loads what scores a partition from an offset on.
-    pub(crate) async fn load_from(&mut self, partition: i32, offset: i64, inference: &Inference) -> Result<()> {
+    pub(crate) async fn load_from(&mut self, partition: i32, offset: i64, crew: &Crew) -> Result<()> {
         for version in self.timeline.from(partition, offset) {
-            self.load(&version, inference).await?;
+            self.load(&version, crew).await?;
         }
         Ok(())
-    }
-
-    /// The layout of the model that scores an offset, or the catalogue's.
-    pub(crate) fn layout_at(&self, partition: i32, offset: i64) -> Arc<Layout> {
-        let of_version = self.timeline.at(partition, offset).and_then(|version| self.loaded.get(version));
-        Arc::clone(of_version.unwrap_or(&self.layout))
     }
 
     /// Every layout that windows may have; the catalogue's first.

@@ -1,28 +1,31 @@
 //! The live loop: records in, scores out, states, then commits.
 
+mod round;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
-use cloud_log::{Batch, GroupConsumer, History, OutRecord, Producer, dead_letter};
+use cloud_log::{Batch, GroupConsumer, History, InRecord, OutRecord, Producer, dead_letter};
 use service::{Error, Tally};
 use telemetry::{
-    UnixMillis,
-    kafka_topic::{SCORES, TELEMETRY, header},
+    event::{ModelEvent, Source},
+    kafka_topic::{MODEL_EVENTS, SCORES, TELEMETRY},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::round::{Round, Stage};
 use crate::{
     Config,
-    inference::Inference,
-    judging::{Judged, Tracks, Work},
-    lane::{Aside, Job, Lane},
+    crew::{Beginning, Crew, Made},
+    desk::{Output, Snapshot},
     metrics,
     models::Models,
-    order::Dropped,
-    state,
+    named::refused_by,
+    shadow::ShadowCounts,
+    state::{self, Turn},
 };
 
 /// Records taken from Kafka at once.
@@ -31,6 +34,19 @@ const TAKE: usize = 2_048;
 const TAKE_WAIT: Duration = Duration::from_millis(50);
 /// The registry is looked at so often.
 const LOOK: Duration = Duration::from_millis(250);
+/// What a challenger would have done is told so often, ms.
+const SHADOW_TOLD_MS: u64 = 60_000;
+/// Why a reading that breaks inference is refused.
+pub(crate) const INFERENCE_FAILED: &str = "inference_failed";
+
+/// The challenger in the shadow, and what is not told of it yet.
+#[derive(Debug, Default)]
+struct Told {
+    version: Option<String>,
+    counts: ShadowCounts,
+    /// When it was last told, ms since the start.
+    at: u64,
+}
 
 /// The scorer, connected.
 #[derive(Debug)]
@@ -38,64 +54,92 @@ pub struct Scorer {
     config: Config,
     consumer: GroupConsumer,
     producer: Producer,
-    inference: Inference,
+    crew: Crew,
     models: Models,
-    lanes: BTreeMap<i32, Lane>,
+    /// Our partitions, with the first offset that was not handed to a thread yet.
+    next: BTreeMap<i32, i64>,
     /// Where each partition of `telemetry` ended when it was taken over: no earlier owner has scored beyond.
     ends: BTreeMap<i32, i64>,
     tally: Tally,
-    /// Sent and not yet confirmed: ingest times.
-    unconfirmed: Vec<UnixMillis>,
+    /// Scores given to the producer, and those of them that Kafka has confirmed.
+    queued: u64,
+    confirmed: u64,
     looked: Option<Instant>,
-    committed: Instant,
+    round: Option<Round>,
+    started: Instant,
+    /// When the last round of states was asked for, ms since the start.
+    asked: u64,
+    shadow: Told,
 }
 
 impl Scorer {
-    pub(crate) fn new(
-        config: Config,
-        consumer: GroupConsumer,
-        producer: Producer,
-        inference: Inference,
-        models: Models,
-    ) -> Self {
+    pub(crate) fn new(config: Config, consumer: GroupConsumer, producer: Producer, crew: Crew, models: Models) -> Self {
         Self {
             config,
             consumer,
             producer,
-            inference,
+            crew,
             models,
-            lanes: BTreeMap::new(),
+            next: BTreeMap::new(),
             ends: BTreeMap::new(),
             tally: Tally::default(),
-            unconfirmed: Vec::new(),
+            queued: 0,
+            confirmed: 0,
             looked: None,
-            committed: Instant::now(),
+            round: None,
+            started: Instant::now(),
+            asked: 0,
+            shadow: Told::default(),
         }
     }
 
     /// Scores until stopped. Received counts records of `telemetry` and readings found waiting in a state.
     ///
     /// # Errors
-    /// If Kafka refuses or a state can't be read; nothing is committed that was not delivered.
+    /// If Kafka refuses, a state can't be read or a model fails at everything; nothing is committed that was not
+    /// delivered.
     pub async fn run(mut self, stop: CancellationToken) -> Result<Tally, Error> {
         while !stop.is_cancelled() {
-            let batch = tokio::select! {
-                batch = self.consumer.next(TAKE, TAKE_WAIT) => batch?,
+            tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
-            };
-            self.handle(batch).await?;
+                made = self.crew.next() => self.made(made?).await?,
+                batch = self.consumer.next(TAKE, TAKE_WAIT), if self.crew.has_room() => self.batch(batch?).await?,
+            }
+            self.tick().await?;
         }
-        self.commit().await?;
-        self.tally.in_hand = self.lanes.values().map(Lane::waiting).sum();
-        self.consumer.close().await;
-        Ok(self.tally)
+        Ok(self.finish().await?)
     }
 
-    async fn handle(&mut self, batch: Batch) -> Result<()> {
+    /// What is due by the clock.
+    async fn tick(&mut self) -> Result<()> {
+        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            self.look().await?;
+        }
+        let now = self.now();
+        self.advance().await?;
+        if self.round.is_none() && now >= self.asked + self.config.commit_ms {
+            let turn = Turn::Within { from: self.asked, to: now, every: self.config.state_ms };
+            self.ask(turn)?;
+        }
+        if now >= self.shadow.at + SHADOW_TOLD_MS {
+            self.tell_of_shadow().await?;
+        }
+        self.confirm(self.producer.outstanding());
+        let next = &self.next;
+        let unread = self.consumer.behind(|(_, partition)| next.get(partition).copied());
+        metrics::lag(unread + self.crew.records() as u64, self.crew.waiting());
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn batch(&mut self, batch: Batch) -> Result<()> {
         for (_, partition) in &batch.revoked {
-            if let Some(lane) = self.lanes.remove(partition) {
-                // Its readings that wait are in the state, or come again to the next owner.
-                self.discard("handed_over", lane.waiting());
+            if self.crew.end(*partition)? {
+                self.next.remove(partition);
             }
         }
         if !batch.assigned.is_empty() {
@@ -104,32 +148,44 @@ impl Scorer {
             let taken = batch.assigned.iter().map(|(_, partition, _)| partition);
             self.ends.extend(taken.filter_map(|partition| Some((*partition, marks.get(partition)?.1))));
         }
-        for (_, partition, offset) in &batch.assigned {
-            self.models.load_from(*partition, *offset, &self.inference).await?;
-            let layouts = self.models.layouts();
-            let vehicles =
-                state::restore(&self.config.kafka, &layouts, *partition).await.context("restore the scorer's state")?;
-            tracing::info!(partition, offset, vehicles = vehicles.len(), "partition taken over");
-            let lane = Lane::new(*partition, *offset, self.config.lateness_ms, vehicles);
-            // They were received by another process; here they come in with the state.
-            self.tally.received += lane.waiting();
-            self.lanes.insert(*partition, lane);
-            self.looked = None;
+        for (_, partition, next) in &batch.assigned {
+            self.take_over(*partition, *next).await?;
         }
-        if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+        if !batch.assigned.is_empty() {
             self.look().await?;
         }
-        let jobs = self.take(&batch).await?;
-        if !jobs.is_empty() {
-            self.score(jobs).await?;
+        if !batch.records.is_empty() {
+            self.hand_out(batch.records).await?;
         }
-        if !self.unconfirmed.is_empty() {
-            self.confirm().await?;
+        Ok(())
+    }
+
+    async fn take_over(&mut self, partition: i32, next: i64) -> Result<()> {
+        self.models.load_from(partition, next, &self.crew).await?;
+        let states = state::read(&self.config.kafka, partition).await.context("read the scorer's state")?;
+        let lane = Beginning { partition, next, layouts: self.models.layouts(), states };
+        // They were received by another process; here they come in with the state.
+        self.tally.received += self.crew.begin(lane).await?;
+        self.next.insert(partition, next);
+        Ok(())
+    }
+
+    async fn hand_out(&mut self, records: Vec<InRecord>) -> Result<()> {
+        for (partition, next) in &self.next {
+            self.models.load_from(*partition, *next, &self.crew).await?;
         }
-        if self.committed.elapsed() >= Duration::from_millis(self.config.commit_ms) {
-            self.commit().await?;
+        let all = records.len();
+        for record in &records {
+            if let Some(next) = self.next.get_mut(&record.partition) {
+                *next = record.offset + 1;
+            }
         }
-        metrics::lag(self.consumer.lag(), self.lanes.values().map(Lane::waiting).sum());
+        let strange = self.crew.take(records, &self.models.timeline)?;
+        if strange > 0 {
+            tracing::warn!(strange, "records of partitions that are not ours");
+        }
+        self.tally.received += (all - strange) as u64;
+        metrics::received((all - strange) as u64);
         Ok(())
     }
 
@@ -137,11 +193,12 @@ impl Scorer {
     async fn look(&mut self) -> Result<()> {
         self.models.poll(Duration::from_millis(1)).await?;
         self.looked = Some(Instant::now());
-        if let Some(wanted) = self.models.wanted(&self.inference).await? {
+        self.look_for_challenger().await?;
+        if let Some(wanted) = self.models.wanted(&self.crew).await? {
             let timeline = &self.models.timeline;
-            let lanes = self.lanes.values().map(|lane| {
-                let end = self.ends.get(&lane.partition).copied().unwrap_or_default();
-                (lane.partition, timeline.may_switch_at(lane.partition, lane.next, end))
+            let lanes = self.next.iter().map(|(partition, next)| {
+                let end = self.ends.get(partition).copied().unwrap_or_default();
+                (*partition, timeline.may_switch_at(*partition, *next, end))
             });
             let lanes: Vec<_> = lanes.collect();
             self.models.switch(&wanted, &lanes, &self.producer).await?;
@@ -149,108 +206,133 @@ impl Scorer {
         Ok(())
     }
 
-    async fn take(&mut self, batch: &Batch) -> Result<Vec<Job>> {
-        let mut jobs = Vec::new();
-        for (partition, lane) in &self.lanes {
-            self.models.load_from(*partition, lane.next, &self.inference).await?;
+    async fn look_for_challenger(&mut self) -> Result<()> {
+        if self.config.shadow_share == 0.0 {
+            return Ok(());
         }
-        for record in &batch.records {
-            let Some(lane) = self.lanes.get_mut(&record.partition) else {
-                tracing::warn!(record.partition, "a record of a partition that is not ours");
+        let challenger = self.models.challenger(&self.config.shadow_alias, &self.crew).await?;
+        if challenger != self.shadow.version {
+            self.tell_of_shadow().await?;
+            tracing::info!(challenger, share = self.config.shadow_share, "in the shadow");
+            self.crew.shadow(challenger.as_deref().map(|version| (version, self.config.shadow_share)))?;
+            self.shadow.version = challenger;
+        }
+        Ok(())
+    }
+
+    /// Publishes what the challenger would have done since the last time.
+    async fn tell_of_shadow(&mut self) -> Result<()> {
+        let now = self.now();
+        let lasted_ms = now - std::mem::replace(&mut self.shadow.at, now);
+        let ShadowCounts { scored, alerts, champion_alerts, failed } = std::mem::take(&mut self.shadow.counts);
+        let Some(version) = self.shadow.version.clone().filter(|_| scored + failed > 0) else { return Ok(()) };
+        let alias = self.config.shadow_alias.clone();
+        let key = version.clone();
+        let event = ModelEvent::Shadow { alias, version, lasted_ms, scored, alerts, champion_alerts, failed };
+        self.producer.send(OutRecord::new(MODEL_EVENTS, key, serde_json::to_vec(&event)?)).await
+    }
+
+    async fn made(&mut self, made: Made) -> Result<()> {
+        match made {
+            Made::Output(_, output) => self.publish(output).await,
+            Made::Ended(states, waiting) => {
+                // Its readings that wait are in the state, or come again to the next owner.
+                self.discard("handed_over", waiting);
+                self.flush().await?;
+                self.write(states).await
+            }
+            Made::Snapshot(Snapshot { mut states, offsets }) => {
+                let Some(round) = &mut self.round else { return Ok(()) };
+                round.states.append(&mut states);
+                round.offsets.extend(offsets);
+                if let Stage::Asked(missing) = &mut round.stage {
+                    *missing -= 1;
+                }
+                Ok(())
+            }
+            Made::Failed(error) => Err(error),
+        }
+    }
+
+    async fn publish(&mut self, output: Output) -> Result<()> {
+        for (record, invalid) in &output.unreadable {
+            let refusal =
+                dead_letter::refuse(record, &refused_by(SCORES), invalid.reason.as_str(), &invalid.to_string());
+            self.producer.send(refusal).await?;
+        }
+        for (source, error) in &output.failed {
+            self.refuse(*source, error).await?;
+        }
+        let put_aside = output.put_aside();
+        metrics::shadow(output.shadow);
+        self.shadow.counts.add(output.shadow);
+        let (count, last) = (output.scores.len(), output.scores.len().saturating_sub(1));
+        for (at, scored) in output.scores.into_iter().enumerate() {
+            if at < last {
+                self.producer.send(scored.record).await?;
                 continue;
-            };
-            self.tally.received += 1;
-            metrics::received(1);
-            let models = &self.models;
-            match lane.take(record, &|offset| models.layout_at(record.partition, offset), &mut jobs) {
-                Ok(()) => {}
-                Err(Aside::Dropped(Dropped::Duplicate)) => self.discard("duplicate", 1),
-                Err(Aside::Dropped(Dropped::Late)) => self.discard("late", 1),
-                Err(Aside::Covered) => self.discard("covered", 1),
-                Err(Aside::Unreadable(invalid)) => {
-                    let refusal = dead_letter::refuse(record, "scorer", invalid.reason.as_str(), &invalid.to_string());
-                    self.producer.send(refusal).await?;
-                    self.discard("unreadable", 1);
-                }
             }
-        }
-        Ok(jobs)
-    }
-
-    /// Judges in micro-batches and sends.
-    async fn score(&mut self, jobs: Vec<Job>) -> Result<()> {
-        let (mut asked, mut work, mut tracks) = (Vec::with_capacity(jobs.len()), Vec::new(), Tracks::new());
-        let (mut warming_up, mut no_model) = (0, 0);
-        for mut job in jobs {
-            let version = self.models.timeline.at(job.source.partition, job.source.offset);
-            match (version, job.query.take()) {
-                (None, _) => no_model += 1,
-                (Some(_), None) => warming_up += 1,
-                (Some(version), Some(query)) => {
-                    work.push(Work { version: version.to_owned(), vehicle: job.vehicle.clone(), query });
-                    asked.push(job);
+            // The time of one tells of all that were sent with it.
+            let delivered = self.producer.send_watched(scored.record).await?;
+            tokio::spawn(async move {
+                if delivered.await.is_ok() {
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+                    metrics::ingest_to_score((now - scored.ingest).max(0) as f64 / 1_000.0);
                 }
-            }
+            });
         }
-        for lane in self.lanes.values_mut() {
-            lane.lend(work.iter().map(|work| &work.vehicle), &mut tracks);
-        }
-        let versions: Vec<String> = work.iter().map(|work| work.version.clone()).collect();
-        let (judged, mut tracks) = self.inference.judge(work, tracks).await?;
-        for lane in self.lanes.values_mut() {
-            lane.take_back(&mut tracks);
-        }
-        for ((job, version), judged) in asked.into_iter().zip(versions).zip(judged) {
-            let judgement = match judged {
-                Judged::Judgement(judgement) => judgement,
-                Judged::WarmingUp => {
-                    warming_up += 1;
-                    continue;
-                }
-                Judged::NoModel => {
-                    no_model += 1;
-                    continue;
-                }
-            };
-            let (key, ingest) = (job.vehicle.as_str().as_bytes().to_vec(), job.ingest);
-            let score = job.score(&version, judgement);
-            let headers = vec![(header::CONTENT_TYPE.to_owned(), b"application/json".to_vec())];
-            let out = OutRecord::new(SCORES, key, serde_json::to_vec(&score)?);
-            self.producer.send(OutRecord { headers, ..out }).await?;
-            self.unconfirmed.push(ingest);
-        }
-        self.discard("no_model", no_model);
-        self.discard("warming_up", warming_up);
+        self.queued += count as u64;
+        put_aside.into_iter().for_each(|(reason, n)| self.discard(reason, n));
         Ok(())
     }
 
-    async fn confirm(&mut self) -> Result<()> {
+    /// A dead letter for a reading that breaks inference, with its bytes as they stand in the log.
+    async fn refuse(&self, Source { partition, offset }: Source, error: &str) -> Result<()> {
+        tracing::warn!(partition, offset, error, "a reading breaks inference");
+        let range = [(partition, offset..offset + 1)].into();
+        let mut found = match History::open(&self.config.kafka, TELEMETRY, range).await {
+            Ok(mut history) => history.next(1).await?.unwrap_or_default(),
+            // Retention has passed it meanwhile.
+            Err(Error::BadInput(_)) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let gone = || InRecord {
+            kafka_topic: TELEMETRY.into(),
+            partition,
+            offset,
+            timestamp: 0,
+            key: None,
+            payload: None,
+            headers: Vec::new(),
+        };
+        let record = found.pop().unwrap_or_else(gone);
+        self.producer.send(dead_letter::refuse(&record, &refused_by(SCORES), INFERENCE_FAILED, error)).await
+    }
+
+    /// Counts what Kafka has confirmed, where so many records of any kind are still on their way.
+    fn confirm(&mut self, outstanding: u64) {
+        let confirmed = self.queued.saturating_sub(outstanding).max(self.confirmed);
+        metrics::sent(confirmed - self.confirmed);
+        self.confirmed = confirmed;
+    }
+
+    async fn flush(&mut self) -> Result<()> {
         self.producer.flush().await.context("scores were not delivered")?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        self.tally.sent += self.unconfirmed.len() as u64;
-        metrics::sent(self.unconfirmed.len() as u64);
-        for ingest in self.unconfirmed.drain(..) {
-            metrics::ingest_to_score((now - ingest).max(0) as f64 / 1_000.0);
-        }
+        self.confirm(0);
         Ok(())
     }
 
-    /// Scores first, then the states that cover them, then the offsets that the states cover.
-    async fn commit(&mut self) -> Result<()> {
-        self.confirm().await?;
-        for lane in self.lanes.values_mut() {
-            for record in state::changed(lane)? {
-                self.producer.send(record).await?;
-            }
-        }
-        self.producer.flush().await.context("states were not delivered")?;
-        let offsets = self.lanes.values().map(|lane| ((TELEMETRY.into(), lane.partition), lane.next)).collect();
-        if let Err(error) = self.consumer.commit(&offsets) {
-            // A rebalance may be on its way; the states stand, and the next commit says more.
-            tracing::warn!(error = format!("{error:#}"), "commit failed");
-        }
-        self.committed = Instant::now();
-        Ok(())
+    /// Scores what was taken, writes every state and leaves.
+    async fn finish(mut self) -> Result<Tally> {
+        self.conclude().await?;
+        self.ask(Turn::Everybody)?;
+        self.conclude().await?;
+        self.tell_of_shadow().await?;
+        self.flush().await?;
+        self.tally.sent = self.queued;
+        self.tally.in_hand = self.crew.waiting();
+        self.consumer.close().await;
+        Ok(self.tally)
     }
 
     fn discard(&mut self, reason: &'static str, n: u64) {

@@ -2,20 +2,49 @@
 //!
 //! Of several states of a vehicle the one with the highest covered offset wins, not the last: a killed process
 //! may write late.
+//!
+//! States are written in turn ([`Turn`]): each vehicle has its moment within an interval, so that what is written in a
+//! second is bounded by the number of vehicles, whatever they send. The clock says when a state is written, never what
+//! is in it.
 
 use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use cloud_log::{History, KafkaConfig, OutRecord};
 use detector::{Layout, Track, Window};
-use telemetry::{Encoding, VehicleId, kafka_topic::SCORER_STATE};
+use telemetry::{Encoding, PayloadHash, VehicleId, kafka_topic::SCORER_STATE};
 
 use crate::{
-    lane::{Lane, Vehicle},
+    lane::{Lane, Vehicle, Vehicles},
     order::{Order, Placed},
 };
 
-const FORM: u8 = 2;
+const FORM: u8 = 3;
+
+/// Whose turn it is to have its state written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Everybody's: the process ends, the partition goes, or nothing else is to be done.
+    Everybody,
+    /// Those whose moment lies in `(from, to]`, ms on any clock that does not go back; each has one in an interval of
+    /// `every` ms.
+    Within { from: u64, to: u64, every: u64 },
+}
+
+impl Turn {
+    fn is_of(self, vehicle: &VehicleId) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Within { every: 0, .. } => true,
+            Self::Within { from, to, every } => {
+                let moment = PayloadHash::of(vehicle.as_str().as_bytes()).0 % every;
+                // Moments that had passed by then: one more or not.
+                let passed = |now: u64| (now + every - moment) / every;
+                passed(to) > passed(from)
+            }
+        }
+    }
+}
 
 /// A vehicle's state.
 pub(crate) fn encode(vehicle: &Vehicle, covered: i64) -> Result<Vec<u8>> {
@@ -34,6 +63,7 @@ pub(crate) fn encode(vehicle: &Vehicle, covered: i64) -> Result<Vec<u8>> {
     for placed in order.waiting.values() {
         bytes.extend(placed.time.to_le_bytes());
         bytes.extend(placed.offset.to_le_bytes());
+        bytes.extend(placed.payload.0.to_le_bytes());
         put_bytes(&mut bytes, &telemetry::encode(&placed.record, Encoding::Protobuf)?)?;
     }
     put_bytes(&mut bytes, &vehicle.window.to_bytes())?;
@@ -59,8 +89,9 @@ pub(crate) fn decode(layouts: &[Arc<Layout>], bytes: &[u8]) -> Result<Vehicle> {
     for _ in 0..u32::from_le_bytes(take(&mut rest)?) {
         let time = i64::from_le_bytes(take(&mut rest)?);
         let offset = i64::from_le_bytes(take(&mut rest)?);
+        let payload = PayloadHash(u64::from_le_bytes(take(&mut rest)?));
         let record = telemetry::decode(take_bytes(&mut rest)?, Encoding::Protobuf, None)?;
-        order.waiting.insert((record.boot, record.seq), Placed { record, time, offset });
+        order.waiting.insert((record.boot, record.seq), Placed { record, time, offset, payload });
     }
     let window = take_bytes(&mut rest)?;
     let id = Window::layout_id(window)?;
@@ -70,15 +101,26 @@ pub(crate) fn decode(layouts: &[Arc<Layout>], bytes: &[u8]) -> Result<Vehicle> {
     if !rest.is_empty() {
         bail!("{} bytes too many", rest.len());
     }
-    Ok(Vehicle { order, window, track, covered, dirty: false })
+    Ok(Vehicle { order, window, track, covered, unwritten: None })
 }
 
-/// States of all vehicles that changed; they cover everything below the lane's next offset.
-pub(crate) fn changed(lane: &mut Lane) -> Result<Vec<OutRecord>> {
+/// The offset that a state covers.
+fn covered(bytes: &[u8]) -> Result<i64> {
+    let mut rest = bytes;
+    let [form, _] = take(&mut rest)?;
+    if form != FORM {
+        bail!("a state of form {form}");
+    }
+    Ok(i64::from_le_bytes(take(&mut rest)?))
+}
+
+/// States of the vehicles that changed and whose turn it is; they cover everything below the lane's next offset.
+pub(crate) fn changed(lane: &mut Lane, turn: Turn) -> Result<Vec<OutRecord>> {
     let (partition, covered) = (lane.partition, lane.next);
     let mut records = Vec::new();
-    for (id, vehicle) in lane.vehicles.iter_mut().filter(|(_, vehicle)| vehicle.dirty) {
-        vehicle.dirty = false;
+    let changed = lane.vehicles.iter_mut().filter(|(id, vehicle)| vehicle.unwritten.is_some() && turn.is_of(id));
+    for (id, vehicle) in changed {
+        vehicle.unwritten = None;
         let payload = encode(vehicle, covered.max(vehicle.covered))?;
         let record = OutRecord::new(SCORER_STATE, id.as_str().as_bytes(), payload);
         records.push(OutRecord { partition: Some(partition), ..record });
@@ -86,28 +128,32 @@ pub(crate) fn changed(lane: &mut Lane) -> Result<Vec<OutRecord>> {
     Ok(records)
 }
 
-/// The vehicles of a partition as they were last written.
-pub(crate) async fn restore(
-    kafka: &KafkaConfig,
-    layouts: &[Arc<Layout>],
-    partition: i32,
-) -> Result<HashMap<VehicleId, Vehicle>> {
+/// The bytes of every vehicle of a partition as they were last written.
+pub(crate) async fn read(kafka: &KafkaConfig, partition: i32) -> Result<HashMap<VehicleId, Vec<u8>>> {
     let marks = History::watermarks(kafka, SCORER_STATE).await?;
     let (low, high) = *marks.get(&partition).with_context(|| format!("{SCORER_STATE} has no partition {partition}"))?;
-    let mut vehicles: HashMap<VehicleId, Vehicle> = HashMap::new();
+    let mut found: HashMap<VehicleId, (i64, Vec<u8>)> = HashMap::new();
     let mut log = History::open(kafka, SCORER_STATE, [(partition, low..high)].into()).await?;
     while let Some(records) = log.next(4_096).await? {
         for record in records {
-            let (Some(key), Some(payload)) = (&record.key, &record.payload) else { continue };
+            let (Some(key), Some(payload)) = (&record.key, record.payload) else { continue };
             let id = VehicleId::parse(std::str::from_utf8(key)?)?;
-            let found =
-                decode(layouts, payload).with_context(|| format!("{SCORER_STATE}/{partition}/{}", record.offset))?;
-            if vehicles.get(&id).is_none_or(|held| found.covered > held.covered) {
-                vehicles.insert(id, found);
+            let covered = covered(&payload).with_context(|| format!("{SCORER_STATE}/{partition}/{}", record.offset))?;
+            if found.get(&id).is_none_or(|(held, _)| covered > *held) {
+                found.insert(id, (covered, payload));
             }
         }
     }
-    Ok(vehicles)
+    Ok(found.into_iter().map(|(id, (_, payload))| (id, payload)).collect())
+}
+
+/// The vehicles that [`read`] found.
+pub(crate) fn restore(layouts: &[Arc<Layout>], found: &HashMap<VehicleId, Vec<u8>>) -> Result<Vehicles> {
+    let vehicles = found.iter().map(|(id, bytes)| {
+        let vehicle = decode(layouts, bytes).with_context(|| format!("the state of {id}"))?;
+        Ok((id.clone(), vehicle))
+    });
+    vehicles.collect()
 }
 
 fn put_place(bytes: &mut Vec<u8>, boot: u32, seq: u64) {
@@ -136,4 +182,31 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {
     let (head, tail) = rest.split_at_checked(length).context("a state cut short")?;
     *rest = tail;
     Ok(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_vehicle_has_one_turn_in_an_interval_and_they_are_spread() {
+        let every = 60_000;
+        let vehicles: Vec<_> = (0..600).map(|n| VehicleId::parse(&format!("veh-{n}")).unwrap()).collect();
+        let mut turns = vec![0; vehicles.len()];
+        let mut most = 0;
+        // Ten intervals, looked at every 2 s, from any moment on.
+        for from in (1_234..1_234 + 10 * every).step_by(2_000) {
+            let turn = Turn::Within { from, to: from + 2_000, every };
+            let now: Vec<_> = (0..vehicles.len()).filter(|at| turn.is_of(&vehicles[*at])).collect();
+            most = most.max(now.len());
+            now.into_iter().for_each(|at| turns[at] += 1);
+        }
+        assert!(turns.iter().all(|turns| *turns == 10), "{turns:?}");
+        // 20 on average.
+        assert!((20..50).contains(&most), "{most}");
+        // Looked at seldom, nobody is passed over; without an interval it is everybody's turn.
+        assert!(vehicles.iter().all(|id| Turn::Within { from: 5, to: 5 + every, every }.is_of(id)));
+        assert!(vehicles.iter().all(|id| Turn::Within { from: 5, to: 5, every: 0 }.is_of(id)));
+        assert!(!vehicles.iter().any(|id| Turn::Within { from: 5, to: 5, every }.is_of(id)));
+    }
 }

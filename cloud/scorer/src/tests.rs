@@ -1,16 +1,13 @@
 //! The scorer's state survives as bytes, and a lane restored in the middle goes on with the same bits.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 use cloud_log::InRecord;
 use detector::Layout;
 use telemetry::{Encoding, Kind, Record, Signals, Value, VehicleId, signal};
 
 use crate::{
-    lane::{Aside, Job, Lane},
+    lane::{Aside, Job, Lane, Vehicles},
     order::Dropped,
     state,
 };
@@ -62,23 +59,23 @@ fn catalogued(_: i64) -> Arc<Layout> {
     Arc::clone(&LAYOUT)
 }
 
-fn shape(jobs: &[Job]) -> Vec<(String, u64, i64, bool)> {
-    jobs.iter().map(|j| (j.vehicle.to_string(), j.seq, j.source.offset, j.query.is_some())).collect()
+fn shape(jobs: &[Job]) -> Vec<(usize, u64, i64, bool)> {
+    jobs.iter().map(|j| (j.place, j.seq, j.source.offset, j.query.is_some())).collect()
 }
 
 #[test]
 fn a_lane_restored_at_any_offset_goes_on_the_same() {
     let log = log();
-    let mut whole = Lane::new(2, 0, 60_000, HashMap::new());
+    let mut whole = Lane::new(2, 0, 60_000, Vehicles::default());
     let mut expected = Vec::new();
     let mut asides = 0;
     for record in &log {
         asides += u64::from(whole.take(record, &catalogued, &mut expected).is_err());
     }
-    assert_eq!(log.len() as u64, expected.len() as u64 + asides + whole.waiting());
+    assert_eq!(log.len() as u64, expected.len() as u64 + asides + whole.waiting);
     assert!(expected.iter().any(|job| job.query.is_some()));
     for cut in 0..log.len() {
-        let mut first = Lane::new(2, 0, 60_000, HashMap::new());
+        let mut first = Lane::new(2, 0, 60_000, Vehicles::default());
         let mut jobs = Vec::new();
         for record in &log[..cut] {
             first.take(record, &catalogued, &mut jobs).ok();
@@ -91,19 +88,19 @@ fn a_lane_restored_at_any_offset_goes_on_the_same() {
         for (at, record) in log.iter().enumerate() {
             let taken = second.take(record, &catalogued, &mut jobs);
             let known =
-                first.vehicles.contains_key(&VehicleId::parse(if at % 2 == 0 { "veh-a" } else { "veh-b" }).unwrap());
+                first.vehicles.get(&VehicleId::parse(if at % 2 == 0 { "veh-a" } else { "veh-b" }).unwrap()).is_some();
             assert_eq!(matches!(taken, Err(Aside::Covered)), at < cut && known, "cut {cut}, record {at}");
         }
         assert_eq!(shape(&jobs), shape(&expected), "cut {cut}");
-        for (id, vehicle) in &whole.vehicles {
-            assert_eq!(vehicle.window.to_bytes(), second.vehicles[id].window.to_bytes(), "cut {cut}");
+        for (id, vehicle) in whole.vehicles.iter() {
+            assert_eq!(vehicle.window.to_bytes(), second.vehicles.get(id).unwrap().window.to_bytes(), "cut {cut}");
         }
     }
 }
 
 #[test]
 fn what_is_put_aside_is_named() {
-    let mut lane = Lane::new(2, 0, 60_000, HashMap::new());
+    let mut lane = Lane::new(2, 0, 60_000, Vehicles::default());
     let mut jobs = Vec::new();
     lane.take(&record(0, "veh-a", 1), &catalogued, &mut jobs).unwrap();
     let again = lane.take(&record(1, "veh-a", 1), &catalogued, &mut jobs);
@@ -116,9 +113,9 @@ fn what_is_put_aside_is_named() {
 
 #[test]
 fn a_state_cut_short_is_refused() {
-    let mut lane = Lane::new(2, 0, 60_000, HashMap::new());
+    let mut lane = Lane::new(2, 0, 60_000, Vehicles::default());
     lane.take(&record(0, "veh-a", 5), &catalogued, &mut Vec::new()).unwrap();
-    let bytes = state::encode(lane.vehicles.values().next().unwrap(), 1).unwrap();
+    let bytes = state::encode(lane.vehicles.iter().next().unwrap().1, 1).unwrap();
     assert_eq!(state::decode(&layouts(), &bytes).unwrap().order.waiting.len(), 1);
     for end in 0..bytes.len() {
         assert!(state::decode(&layouts(), &bytes[..end]).is_err(), "{end}");

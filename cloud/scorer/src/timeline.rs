@@ -21,6 +21,12 @@ pub(crate) struct Timeline {
 }
 
 impl Timeline {
+    /// One version for everything.
+    pub(crate) fn of_one(version: &str, partitions: impl Iterator<Item = i32>) -> Self {
+        let all = |partition| (partition, vec![Point { from: 0, version: version.to_owned(), since: None }]);
+        Self { points: partitions.map(all).collect() }
+    }
+
     /// Takes the log's next event.
     pub(crate) fn take(&mut self, event: ModelEvent) {
         let ModelEvent::SwitchPoint { partition, offset, version, since } = event else { return };

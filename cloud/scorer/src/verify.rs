@@ -18,13 +18,15 @@ use cloud_log::{History, InRecord, KafkaConfig};
 use detector::Detector;
 use service::Error;
 use telemetry::{
-    event::Score,
-    kafka_topic::{MODEL_EVENTS, MODELS, SCORES, TELEMETRY},
+    event::{Score, Source},
+    kafka_topic::{DEAD_LETTER, MODEL_EVENTS, MODELS, SCORES, TELEMETRY, header},
 };
 
 use self::replay::Verifier;
 pub use self::{range::Ends, replay::Report};
-use crate::{LATENESS_MS, inference::load, registry::Registry, timeline::Timeline};
+use crate::{
+    LATENESS_MS, Named, judging::load, named::refused_by, registry::Registry, run::INFERENCE_FAILED, timeline::Timeline,
+};
 
 /// Score a range again and compare.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,6 +44,9 @@ pub struct VerifyArgs {
     /// telemetry, so that a scorer that stopped is found. Without it, everything up to each partition's last score.
     #[arg(long)]
     pub to: Option<Ends>,
+    /// Verify the scores that `view rebuild scores --as NAME` wrote, instead of the live ones.
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<Named>,
     /// The lateness that the scorers ran with, ms.
     #[arg(long, env = "MOTORCADE_SCORER_LATENESS_MS", default_value_t = LATENESS_MS)]
     pub lateness_ms: i64,
@@ -72,7 +77,7 @@ impl VerifyArgs {
     }
 }
 
-async fn all(kafka: &KafkaConfig, kafka_topic: &str) -> Result<Vec<InRecord>, Error> {
+pub(crate) async fn all(kafka: &KafkaConfig, kafka_topic: &str) -> Result<Vec<InRecord>, Error> {
     let (mut log, mut all) = (History::everything(kafka, kafka_topic).await?, Vec::new());
     while let Some(records) = log.next(1_024).await? {
         all.extend(records);
@@ -83,6 +88,7 @@ async fn all(kafka: &KafkaConfig, kafka_topic: &str) -> Result<Vec<InRecord>, Er
 /// Registry, switch points and published scores, as far as they are judged.
 async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>, Marks), Error> {
     let kafka = &args.kafka;
+    let scores = args.name.as_ref().map_or_else(|| SCORES.to_owned(), Named::kafka_topic);
     let (mut registry, mut timeline) = (Registry::default(), Timeline::default());
     for record in all(kafka, MODELS).await? {
         registry.take(record);
@@ -91,7 +97,7 @@ async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>,
         timeline.take_bytes(record.payload.as_deref());
     }
     let (mut published, mut scored, mut versions) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-    let mut log = History::everything(kafka, SCORES).await?;
+    let mut log = History::everything(kafka, &scores).await?;
     while let Some(records) = log.next(4_096).await? {
         for record in records {
             let payload = record.payload.unwrap_or_default();
@@ -101,6 +107,13 @@ async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>,
             versions.insert(score.model.clone());
             published.push((score.source, score.vehicle, payload));
         }
+    }
+    if args.name.is_some() {
+        let mut one = versions.iter();
+        let (Some(version), None) = (one.next(), one.next()) else {
+            return Err(Error::BadInput(format!("{scores} holds scores of {} models, not of one", versions.len())));
+        };
+        timeline = Timeline::of_one(version, History::watermarks(kafka, TELEMETRY).await?.into_keys());
     }
     // After the scores, so that each of them has its reading below these marks.
     let marks = History::watermarks(kafka, TELEMETRY).await?;
@@ -115,7 +128,22 @@ async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>,
     for (source, vehicle, payload) in published {
         verifier.published(source, vehicle, payload);
     }
+    for record in all(kafka, DEAD_LETTER).await? {
+        if let Some(source) = refused(&record, &refused_by(&scores)) {
+            verifier.refused(source);
+        }
+    }
     Ok((verifier, marks))
+}
+
+/// Where a reading stood that a scorer has refused because it breaks inference.
+fn refused(letter: &InRecord, by: &str) -> Option<Source> {
+    let text = |name| std::str::from_utf8(letter.header(name)?).ok();
+    if (text(header::REFUSED_BY)?, text(header::REASON)?) != (by, INFERENCE_FAILED) {
+        return None;
+    }
+    let (partition, offset) = text(header::SOURCE)?.strip_prefix(TELEMETRY)?.strip_prefix('/')?.split_once('/')?;
+    Some(Source { partition: partition.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 /// Verifies; `tap` sees every record of `telemetry` before it is scored and may alter it, so that a test can show
@@ -146,10 +174,10 @@ pub async fn run_verify(args: VerifyArgs) -> Result<(), Error> {
     let line = if args.json {
         serde_json::to_string(&report).map_err(anyhow::Error::from)?
     } else {
-        let Report { checked, differing, missing, extra, repeated, unjudged, no_model, .. } = &report;
+        let Report { checked, differing, missing, extra, repeated, refused, unjudged, no_model, .. } = &report;
         format!(
             "{checked} scores checked ({repeated} repeated): {differing} differ, {missing} missing, {extra} extra; \
-             {unjudged} not judged for want of older telemetry, {no_model} windows before the first model"
+             {refused} readings refused for breaking inference, {unjudged} not judged for want of older telemetry, {no_model} windows before the first model"
         )
     };
     writeln!(std::io::stdout().lock(), "{line}").map_err(anyhow::Error::from)?;

@@ -179,6 +179,7 @@ async fn versions_are_registered_promoted_and_rolled_back(
         ModelEvent::Kept { version, .. } => ("kept", version.as_str()),
         ModelEvent::SwitchPoint { version, .. } => ("switch point", version.as_str()),
         ModelEvent::Drift(drift) => ("drift", drift.version.as_str()),
+        ModelEvent::Shadow { version, .. } => ("shadow", version.as_str()),
     });
     let (z, pca) = (z.version.as_str(), pca.version.as_str());
     let expected = [("promoted", z), ("promoted", pca), ("rolled back", z), ("rolled back", pca)];

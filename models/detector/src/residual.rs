@@ -22,6 +22,14 @@ pub struct Residual {
     pub(crate) signals: Vec<(u16, u16, [Head; 2])>,
 }
 
+impl Residual {
+    /// Whether every expectation is a number. Where one is not, the network broke on this query.
+    pub fn is_sound(&self) -> bool {
+        let is_number = |head: &Head| head.expected.is_finite() && head.spread.is_finite();
+        self.signals.iter().all(|(_, _, heads)| heads.iter().all(is_number))
+    }
+}
+
 /// Both heads from a signal's scaled value and the four numbers that the network gives for it.
 pub(crate) fn heads(scaled: f32, out: &[f32], own_past: bool) -> [Head; 2] {
     let head = |at: usize, says: bool| {
@@ -35,4 +43,20 @@ pub(crate) fn heads(scaled: f32, out: &[f32], own_past: bool) -> [Head; 2] {
 /// Student-t with 4 degrees of freedom, negative log-likelihood up to a constant.
 pub(crate) fn student(deviation: f64) -> f64 {
     2.5 * (deviation * deviation / 4.0).ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_residual_is_sound_while_the_network_answers_in_numbers() {
+        let residual = |out: &[f32; 4]| Residual { signals: vec![(0, 0, heads(0.5, out, false))] };
+        assert!(residual(&[0.0, 0.0, 0.0, 0.0]).is_sound(), "no past is no fault");
+        for at in 0..4 {
+            let mut out = [0.0; 4];
+            out[at] = f32::NAN;
+            assert!(!residual(&out).is_sound(), "{at}");
+        }
+    }
 }

@@ -87,6 +87,9 @@ fn score(detector: &Detector, fleet: &[Vec<Record>], from: UnixMillis) -> Vec<(R
                     score: judgement.score,
                     verdict: judgement.verdict,
                     contributions: Vec::new(),
+                    family: None,
+                    statistic: None,
+                    payload: None,
                 };
                 if record.time >= from {
                     scored.push(((*record).clone(), score));

@@ -15,7 +15,7 @@ pub(crate) const IMAGES: [(&str, &str); 4] = [
 ];
 
 /// What the image without libtorch can't do.
-const NEEDS_LIBTORCH: [&[&str]; 4] = [&["run", "trainer"], &["run", "scorer"], &["models"], &["scores"]];
+const NEEDS_LIBTORCH: [&[&str]; 5] = [&["run", "trainer"], &["run", "scorer"], &["models"], &["scores"], &["view"]];
 
 fn executable(its_name: &str) -> PathBuf {
     tests::process::build_executables().unwrap();

@@ -111,6 +111,29 @@ pub fn of_edge(rows: &[Row]) -> Vec<Goal> {
     AIMS.iter().map(goal).chain(SHARES.iter().filter_map(beside)).collect()
 }
 
+/// Goals of the scorer: words, row, form, figure and bound.
+const SCORING: [(&str, &str, &str, &str, bool, f64); 5] = [
+    ("CPU of the scorer per Protobuf reading, µs", "drain", "protobuf", "cpu_us", true, 7.0),
+    ("CPU of the scorer per JSON reading, µs", "drain", "json", "cpu_us", true, 9.0),
+    ("readings scored per second, Kafka on the same cores", "drain", "protobuf", "throughput_per_s", false, 90_000.0),
+    // Below 15 and 50: Kafka tells whole milliseconds.
+    ("p99 of what scoring adds at 5,000/s, ms", "paced-5000", "protobuf", "added_p99_ms", true, 14.9),
+    ("p99 of what scoring adds at 10,000/s, ms", "paced-10000", "protobuf", "added_p99_ms", true, 49.9),
+];
+
+/// The goals of the scorer, as these rows have them.
+pub fn of_model(rows: &[Row]) -> Vec<Goal> {
+    let goal = |(what, row, form, figure, at_most, bound): &(&str, &str, &str, &str, bool, f64)| {
+        let ours = |measured: &&Row| {
+            let case = &measured.case;
+            (case.contender.as_str(), case.row.as_str(), case.form.as_str()) == (MOTORCADE, *row, *form)
+        };
+        let measured = rows.iter().find(ours).and_then(|row| row.median(figure));
+        Goal { what: (*what).to_owned(), bound: *bound, at_most: *at_most, measured }
+    };
+    SCORING.iter().map(goal).collect()
+}
+
 /// The goals of the fleet, as these figures have them: so many vehicles, at this rate.
 pub fn of_fleet(figures: &Figures, vehicles: f64, rate: f64) -> Vec<Goal> {
     let goal = |what: &str, figure: &str, at_most, bound| Goal {

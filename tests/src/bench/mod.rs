@@ -1,5 +1,5 @@
 //! The benches: how fast the edge is and what it costs, beside other bridges on the same services and the same load
-//! ([`edge`]), and what a fleet of many thousand vehicles does to the whole ([`fleet`]).
+//! ([`edge`]), what a fleet of many thousand vehicles does to the whole ([`fleet`]), and what scoring costs ([`model`]).
 //!
 //! They judge nothing themselves: speed is what Kafka's append times say, CPU and memory what the kernel says, loss
 //! what `motorcade-simulator audit` says. Another bridge comes in as a command line ([`contender`]) and is
@@ -10,6 +10,7 @@ pub mod edge;
 pub mod fleet;
 pub mod goals;
 pub mod load;
+pub mod model;
 pub mod page;
 pub mod pin;
 pub mod result;

@@ -43,10 +43,19 @@ impl Topic {
     /// # Errors
     /// If Kafka does not.
     pub async fn create(kafka: &str) -> Result<Self> {
+        Self::create_with(kafka, &[]).await
+    }
+
+    /// As [`Topic::create`], and further topics that tell when a record was appended.
+    ///
+    /// # Errors
+    /// As [`Topic::create`].
+    pub async fn create_with(kafka: &str, further: &[&str]) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", kafka).set("broker.address.family", "v4");
         let admin: AdminClient<_> = config.create()?;
         make(&admin, &[TELEMETRY, DEAD_LETTER, VEHICLE_STATUS, VEHICLE_COMMANDS, COMMAND_REPLIES]).await?;
+        make(&admin, further).await?;
         let consumer = config
             // librdkafka wants a group even where none is joined; nothing is committed.
             .set("group.id", "bench")

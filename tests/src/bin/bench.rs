@@ -1,10 +1,10 @@
-//! `make bench-edge`, `make bench-fleet`, `make BENCHMARKS.md`: see [`tests::bench`]. Exit code 1 when a verdict fails, 64
-//! for a wrong flag, 70 when something else goes wrong.
+//! `make bench-edge`, `make bench-fleet`, `make bench-model`, `make BENCHMARKS.md`: see [`tests::bench`]. Exit code 1 when
+//! a verdict fails, 64 for a wrong flag, 70 when something else goes wrong.
 
 use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tests::bench::{edge, fleet, page, result::BenchReport};
+use tests::bench::{edge, fleet, model, page, result::BenchReport};
 
 /// Measures the edge, a fleet, and writes down what was measured.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ enum Command {
     Edge(edge::Settings),
     /// A fleet of many thousand vehicles; writes `bench-fleet.json`.
     Fleet(fleet::Settings),
+    /// What scoring costs and how long it takes; writes `bench-model.json`.
+    Model(model::Settings),
     /// BENCHMARKS.md out of the reports.
     Write(page::Settings),
 }
@@ -37,6 +39,7 @@ async fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Edge(settings) => Box::pin(edge::run(settings)).await.map(|report| told(&report)),
         Command::Fleet(settings) => Box::pin(fleet::run(settings)).await.map(|report| told(&report)),
+        Command::Model(settings) => Box::pin(model::run(settings)).await.map(|report| told(&report)),
         Command::Write(settings) => page::write(&settings).map(|()| true),
     };
     match done {

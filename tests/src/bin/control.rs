@@ -38,8 +38,15 @@ enum Arguments {
 
 /// Flips the lowest bit of one digit of one value in the last reading that was scored, and verifies.
 async fn flipped(kafka: &str, lateness_ms: i64) -> Result<(), Error> {
-    let args =
-        VerifyArgs { kafka: KafkaConfig::new(kafka), partition: None, from: None, to: None, lateness_ms, json: true };
+    let args = VerifyArgs {
+        kafka: KafkaConfig::new(kafka),
+        partition: None,
+        from: None,
+        to: None,
+        name: None,
+        lateness_ms,
+        json: true,
+    };
     let honest = verify(&args, |_| {}).await?;
     if !honest.ok {
         return Err(Error::VerdictFailed(format!("differs without a flipped bit: {honest:?}")));

@@ -109,6 +109,9 @@ mod tests {
             score,
             verdict: if score >= 1.0 { Verdict::Anomalous } else { Verdict::Normal },
             contributions: Vec::new(),
+            family: None,
+            statistic: None,
+            payload: None,
         }
     }
 

@@ -8,10 +8,12 @@ mod alerts;
 mod conservation;
 mod durability;
 mod lifecycle;
+mod rebuilt;
 mod scores;
 
 pub use alarms::{Alarms, Detection, judge_alarms};
 pub use alerts::{Alerts, Received, Step, judge_alerts, read_alerts};
 pub use conservation::judge_tallies;
 pub use durability::{Facts, judge_ledger, judge_replay, judge_twins};
+pub use rebuilt::judge_rebuilt;
 pub use scores::Scores;

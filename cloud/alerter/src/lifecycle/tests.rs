@@ -26,6 +26,9 @@ pub(crate) fn score(seq: u64, value: f64) -> Score {
             expected: 1.0,
             observed: 2.0,
         }],
+        family: None,
+        statistic: None,
+        payload: None,
     }
 }
 

@@ -96,6 +96,12 @@ impl Shared {
         self.state().owned.values().map(|progress| u64::try_from(progress.high - progress.handled).unwrap_or(0)).sum()
     }
 
+    pub(super) fn behind(&self, next: impl Fn(&TopicPartition) -> Option<i64>) -> u64 {
+        let state = self.state();
+        let behind = state.owned.iter().filter_map(|(partition, progress)| Some(progress.high - next(partition)?));
+        behind.map(|records| u64::try_from(records).unwrap_or(0)).sum()
+    }
+
     pub(super) fn owns(&self, partition: &TopicPartition) -> bool {
         self.state().owned.contains_key(partition)
     }

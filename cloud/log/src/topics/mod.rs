@@ -13,7 +13,7 @@ use telemetry::kafka_topic::{DEFAULT_FLEET_PARTITIONS, TABLE};
 
 use self::cluster::Cluster;
 pub use self::plan::{Action, Plan, Step};
-use crate::KafkaConfig;
+use crate::{History, KafkaConfig};
 
 /// Flags that `plan` and `apply` share.
 #[derive(clap::Args, Debug, Clone)]
@@ -90,6 +90,24 @@ pub async fn apply(kafka: &KafkaConfig, fleet_partitions: u32, grow: bool) -> Re
         cluster.carry_out(step, &seen).await?;
     }
     Ok(plan)
+}
+
+/// Creates a topic with the partitions and configs of one of the table, which must be there, unless it exists already.
+///
+/// # Errors
+/// If Kafka can't be reached or lacks that topic; [`Error::BadInput`] if the topic exists with other partitions.
+pub async fn create_beside(kafka: &KafkaConfig, name: &str, like: &str) -> Result<(), Error> {
+    let cluster = Cluster::connect(kafka).await?;
+    let seen = cluster.observe(TABLE).await?;
+    let action = plan::beside(TABLE, like, &seen)
+        .ok_or_else(|| kafka.unavailable(format!("it has no topic {like:?}; `motorcade topics apply` creates it")))?;
+    cluster.carry_out(&Step { kafka_topic: name.to_owned(), action }, &seen).await?;
+    let (found, wanted) = (History::watermarks(kafka, name).await?, History::watermarks(kafka, like).await?);
+    if found.len() != wanted.len() {
+        let text = format!("{name} has {} partitions where {like} has {}", found.len(), wanted.len());
+        return Err(Error::BadInput(text));
+    }
+    Ok(())
 }
 
 fn print(plan: &Plan, json: bool) -> Result<(), Error> {

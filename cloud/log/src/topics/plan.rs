@@ -133,6 +133,13 @@ fn action(topic: &KafkaTopic, fleet_partitions: u32, grow: bool, seen: &Seen) ->
     }
 }
 
+/// How a topic is created that is like one of the table which is there.
+pub(super) fn beside(table: &[KafkaTopic], like: &str, seen: &Seen) -> Option<Action> {
+    let (row, there) = (table.iter().find(|topic| topic.name == like)?, seen.topics.get(like)?);
+    let configs = configs(row, there.replicas);
+    Some(Action::Create { partitions: there.partitions, replicas: there.replicas.max(1), configs })
+}
+
 /// The configs of a topic.
 fn configs(topic: &KafkaTopic, replicas: usize) -> BTreeMap<String, String> {
     let mut configs = BTreeMap::new();

@@ -1,20 +1,20 @@
 //! The comparison itself: telemetry in, published scores beside it, differences out. No Kafka in here.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cloud_log::InRecord;
-use detector::{Detector, Layout};
+use detector::{Layout, Question};
 use serde::Serialize;
 use telemetry::{UnixMillis, VehicleId, event::Source};
 
 use crate::{
-    judging::{Judged, MICRO_BATCH, Tracks, Work, judge},
-    lane::{Job, Lane},
+    judging::{Judge, Judged, MICRO_BATCH, Memory, conclude, look},
+    lane::{Job, Lane, Vehicles},
     timeline::Timeline,
 };
 
@@ -36,6 +36,8 @@ pub struct Report {
     pub extra: u64,
     /// Repeated scores among the checked.
     pub repeated: u64,
+    /// Readings that break inference, here as there: each has its dead letter and no score.
+    pub refused: u64,
     /// Scores that can't be judged, because readings that had a part in them, or may have had one, are no longer in
     /// `telemetry`.
     pub unjudged: u64,
@@ -44,42 +46,6 @@ pub struct Report {
     pub no_model: u64,
     /// The first differences, as `partition/offset`.
     pub examples: Vec<String>,
-}
-
-/// How far back a score reaches: L.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Memory {
-    /// In event time, ms.
-    pub(crate) ms: i64,
-    /// In records before that.
-    pub(crate) records: u64,
-}
-
-/// Judges readings as the live scorer does.
-pub(crate) trait Judge {
-    fn judge(&self, work: &[Work], tracks: &mut Tracks) -> Result<Vec<Judged>>;
-
-    /// The layout of a version; none where that version is not at hand.
-    fn layout(&self, version: &str) -> Option<Arc<Layout>>;
-
-    /// L of the model that reaches back furthest.
-    fn memory(&self) -> Memory;
-}
-
-impl Judge for HashMap<String, Detector> {
-    fn judge(&self, work: &[Work], tracks: &mut Tracks) -> Result<Vec<Judged>> {
-        judge(self, work, tracks)
-    }
-
-    fn layout(&self, version: &str) -> Option<Arc<Layout>> {
-        self.get(version).map(|detector| Arc::clone(detector.layout()))
-    }
-
-    fn memory(&self) -> Memory {
-        let cards = || self.values().map(Detector::card);
-        let ms = cards().map(|card| card.memory_ms).max().unwrap_or_default();
-        Memory { ms, records: cards().map(|card| card.memory_records).max().unwrap_or_default() }
-    }
 }
 
 /// Which part of a partition is judged.
@@ -164,6 +130,8 @@ pub(crate) struct Verifier<J> {
     layout: Arc<Layout>,
     /// By partition and offset of the reading.
     published: BTreeMap<(i32, i64), Published>,
+    /// Partition and offset of readings that were refused because they break inference.
+    refused: BTreeSet<(i32, i64)>,
     partitions: BTreeMap<i32, Partition>,
     /// Readings to judge, and what is to be done with their scores.
     waiting: Vec<(Job, Due)>,
@@ -174,13 +142,14 @@ impl<J: Judge> Verifier<J> {
     pub(crate) fn new(parts: BTreeMap<i32, Part>, lateness_ms: i64, timeline: Timeline, judge: J) -> Self {
         let memory = judge.memory();
         let partitions = parts.into_iter().map(|(partition, Part { low, range })| {
-            let lane = Lane::new(partition, low, lateness_ms, HashMap::new());
+            let lane = Lane::new(partition, low, lateness_ms, Vehicles::default());
             let lead_in = || LeadIn { memory, released: HashMap::new(), judged_from: HashMap::new() };
             (partition, Partition { lane, range, lead_in: (low > 0).then(lead_in) })
         });
         let partitions = partitions.collect();
-        let (published, waiting, report) = (BTreeMap::new(), Vec::new(), Report::default());
-        Self { timeline, judge, layout: Arc::new(Layout::default()), published, partitions, waiting, report }
+        let (published, refused) = (BTreeMap::new(), BTreeSet::new());
+        let (layout, waiting, report) = (Arc::new(Layout::default()), Vec::new(), Report::default());
+        Self { timeline, judge, layout, published, refused, partitions, waiting, report }
     }
 
     /// Takes a published score; all of them come before the first record of `telemetry`.
@@ -193,81 +162,97 @@ impl<J: Judge> Verifier<J> {
         }
     }
 
+    /// Takes the place of a reading that was refused because it breaks inference; before the first record, too.
+    pub(crate) fn refused(&mut self, Source { partition, offset }: Source) {
+        self.refused.insert((partition, offset));
+    }
+
     /// Takes the next record of `telemetry`, each partition in order of offset.
     pub(crate) fn feed(&mut self, record: &InRecord) -> Result<()> {
         let Some(partition) = self.partitions.get_mut(&record.partition) else { return Ok(()) };
         let mut jobs = Vec::new();
         let layout_at = |offset: i64| {
             let version = self.timeline.at(record.partition, offset);
-            version.and_then(|version| self.judge.layout(version)).unwrap_or_else(|| Arc::clone(&self.layout))
+            Arc::clone(version.and_then(|version| self.judge.layout(version)).unwrap_or(&self.layout))
         };
         // What live scoring puts aside is put aside here too.
         partition.lane.take(record, &layout_at, &mut jobs).ok();
         if let Some(lead_in) = &mut partition.lead_in {
             for job in &jobs {
-                lead_in.released(&job.vehicle, job.time, record.offset);
+                lead_in.released(partition.lane.vehicles.at(job.place).0, job.time, record.offset);
             }
         }
         // A reading that a record behind the range let go may not have been scored yet.
         let due = if record.offset < partition.range.end { Due::Yes } else { Due::Perhaps };
-        let partition = &*partition;
         for job in jobs.into_iter().filter(|job| job.query.is_some()) {
             let offset = job.source.offset;
-            let judged = partition.range.contains(&offset) && partition.is_judged(&job.vehicle, offset);
+            let lead_in = partition.lead_in.as_ref();
+            let is_judged = lead_in.is_none_or(|over| over.is_over(partition.lane.vehicles.at(job.place).0, offset));
+            let judged = is_judged && partition.range.contains(&offset);
             self.waiting.push((job, if judged { due } else { Due::No }));
         }
         if self.waiting.len() >= MICRO_BATCH { self.compare() } else { Ok(()) }
     }
 
     fn compare(&mut self) -> Result<()> {
-        let (mut asked, mut work, mut tracks) = (Vec::new(), Vec::new(), Tracks::new());
-        for (mut job, due) in std::mem::take(&mut self.waiting) {
-            match (self.timeline.at(job.source.partition, job.source.offset), job.query.take()) {
-                (Some(version), Some(query)) => {
-                    work.push(Work { version: version.to_owned(), vehicle: job.vehicle.clone(), query });
-                    asked.push((job, due));
-                }
-                _ => self.report.no_model += u64::from(due == Due::Yes),
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut asked = Vec::with_capacity(waiting.len());
+        for (job, due) in &waiting {
+            match (self.timeline.at(job.source.partition, job.source.offset), &job.query) {
+                (Some(version), Some(query)) => asked.push((job, *due, version.to_owned(), query)),
+                _ => self.report.no_model += u64::from(*due == Due::Yes),
             }
         }
-        for partition in self.partitions.values_mut() {
-            partition.lane.lend(work.iter().map(|work| &work.vehicle), &mut tracks);
-        }
-        let judged = self.judge.judge(&work, &mut tracks)?;
-        for partition in self.partitions.values_mut() {
-            partition.lane.take_back(&mut tracks);
-        }
-        for (((job, due), Work { version, .. }), judged) in asked.into_iter().zip(work).zip(judged) {
+        let queries: Vec<_> = asked.iter().map(|(_, _, version, query)| (version.as_str(), *query)).collect();
+        let looked = look(&self.judge, &queries)?;
+        for ((job, due, version, query), looked) in asked.into_iter().zip(looked) {
             let place = (job.source.partition, job.source.offset);
-            let judgement = match (due, judged) {
-                (Due::No, _) | (_, Judged::WarmingUp) => continue,
-                (_, Judged::Judgement(judgement)) => judgement,
-                (due, Judged::NoModel) => {
-                    // No score was published with this version.
-                    if due == Due::Yes {
-                        self.report.missing += 1;
-                        self.name(place);
-                    }
+            let lane = &mut self.partitions.get_mut(&place.0).context("a reading of no partition")?.lane;
+            let (vehicle, state) = lane.vehicles.at(job.place);
+            let refused = self.refused.contains(&place);
+            // What was refused has no part in what follows, and the replay goes on as the log says, right or wrong.
+            let before = refused.then(|| state.track.clone());
+            let judged = conclude(&self.judge, &version, Question { vehicle, track: &mut state.track, query }, &looked);
+            if let (Some(before), false) = (before, matches!(judged, Judged::Failed(_))) {
+                state.track = before;
+            }
+            let expected = match judged {
+                Judged::Judgement(judgement) => Some(serde_json::to_vec(&job.score(vehicle, &version, judgement))?),
+                Judged::WarmingUp => continue,
+                Judged::NoModel => None,
+                Judged::Failed(_) if refused => {
+                    self.report.refused += u64::from(due == Due::Yes);
                     continue;
                 }
+                Judged::Failed(_) => None,
             };
-            let expected = serde_json::to_vec(&job.score(&version, judgement))?;
-            let Some(Published { payloads, .. }) = self.published.remove(&place) else {
-                if due == Due::Yes {
-                    self.report.missing += 1;
-                    self.name(place);
-                }
-                continue;
-            };
-            self.report.checked += payloads.len() as u64;
-            self.report.repeated += payloads.len() as u64 - 1;
-            let differing = payloads.iter().filter(|payload| **payload != expected).count() as u64;
-            self.report.differing += differing;
-            if differing > 0 {
-                self.name(place);
+            if due != Due::No {
+                // No score was published with this version, or no dead letter for what breaks inference; or the other
+                // way round: a dead letter for what can be judged.
+                let expected = expected.filter(|_| !refused);
+                self.hold_against(place, due, expected.as_deref());
             }
         }
         Ok(())
+    }
+
+    /// Holds what was published of a reading against what should have been; none where it should not be so.
+    fn hold_against(&mut self, place: (i32, i64), due: Due, expected: Option<&[u8]>) {
+        let published = expected.and_then(|expected| Some((expected, self.published.remove(&place)?)));
+        let Some((expected, Published { payloads, .. })) = published else {
+            if due == Due::Yes {
+                self.report.missing += 1;
+                self.name(place);
+            }
+            return;
+        };
+        self.report.checked += payloads.len() as u64;
+        self.report.repeated += payloads.len() as u64 - 1;
+        let differing = payloads.iter().filter(|payload| payload.as_slice() != expected).count() as u64;
+        self.report.differing += differing;
+        if differing > 0 {
+            self.name(place);
+        }
     }
 
     fn name(&mut self, (partition, offset): (i32, i64)) {

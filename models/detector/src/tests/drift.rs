@@ -32,6 +32,9 @@ fn driven(shift: impl Fn(&mut Record)) -> Vec<(Record, Score)> {
                 score: judgement.score,
                 verdict: judgement.verdict,
                 contributions: Vec::new(),
+                family: None,
+                statistic: None,
+                payload: None,
             };
             seen.push((record.clone(), score));
         }

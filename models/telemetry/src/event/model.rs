@@ -124,6 +124,23 @@ pub enum ModelEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<UnixMillis>,
     },
+    /// What a challenger would have done, of a sample of the vehicles that one scorer scores, since that scorer last told.
+    Shadow {
+        /// The challenger's alias.
+        alias: String,
+        /// Its version.
+        version: String,
+        /// The time that is told of, ms.
+        lasted_ms: u64,
+        /// Readings that it judged.
+        scored: u64,
+        /// Times that a vehicle became anomalous by it.
+        alerts: u64,
+        /// The same vehicles, by the champion.
+        champion_alerts: u64,
+        /// Readings that broke it.
+        failed: u64,
+    },
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The scorer's output: one score per scored window.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, UnixMillis, VehicleId};
+use crate::{Identity, PayloadHash, UnixMillis, VehicleId};
 
 /// A coordinate in Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,11 +62,38 @@ pub struct Score {
     pub verdict: Verdict,
     /// The signals that contributed most, largest first, at most three.
     pub contributions: Vec<Contribution>,
+    /// Where to look first; only in anomalous scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Cow<'static, str>>,
+    /// What of the first contribution is improbable, for people: a mean, a drift, a frozen value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistic: Option<Cow<'static, str>>,
+    /// Hash of the reading's payload as received: a replay tells a change of any bit of it, also where it is no input of
+    /// the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadHash>,
 }
 
 impl Score {
     /// The reading that the score belongs to.
     pub fn identity(&self) -> Identity {
         Identity { vehicle: self.vehicle.clone(), boot: self.boot, seq: self.seq }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_from_before_the_payload_hash_is_read_and_stays_as_it_was() {
+        let old = r#"{"vehicle":"v","boot":1,"seq":2,"time":3,"source":{"partition":0,"offset":9},"model":"m","score":0.25,"verdict":"normal","contributions":[]}"#;
+        let score: Score = serde_json::from_str(old).unwrap();
+        assert_eq!((&score.family, &score.statistic, score.payload), (&None, &None, None));
+        assert_eq!(serde_json::to_string(&score).unwrap(), old);
+        let new = Score { payload: Some(PayloadHash(7)), statistic: Some("drift".into()), ..score };
+        let text = serde_json::to_string(&new).unwrap();
+        assert!(text.ends_with(r#""statistic":"drift","payload":"0000000000000007"}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Score>(&text).unwrap(), new);
     }
 }

@@ -3,6 +3,7 @@
 mod chaos;
 mod edge;
 mod fleet;
+mod model;
 mod table;
 
 use std::path::PathBuf;
@@ -32,13 +33,18 @@ pub struct Settings {
 pub fn write(settings: &Settings) -> Result<()> {
     let read = |name: &str| Read::from(&settings.reports.join(name));
     let (edge, fleet, chaos) = (read("bench-edge.json")?, read("bench-fleet.json")?, read("chaos.json")?);
-    ensure!(edge.is_some() || fleet.is_some(), "{} has no report of a bench", settings.reports.display());
-    let page = page(edge.as_ref(), fleet.as_ref(), chaos.as_ref());
+    let model = read("bench-model.json")?;
+    ensure!(
+        edge.is_some() || fleet.is_some() || model.is_some(),
+        "{} has no report of a bench",
+        settings.reports.display()
+    );
+    let page = page(edge.as_ref(), fleet.as_ref(), model.as_ref(), chaos.as_ref());
     std::fs::write(&settings.page, page).with_context(|| settings.page.display().to_string())
 }
 
 /// The page of these reports.
-pub fn page(edge: Option<&Read>, fleet: Option<&Read>, chaos: Option<&Read>) -> String {
+pub fn page(edge: Option<&Read>, fleet: Option<&Read>, model: Option<&Read>, chaos: Option<&Read>) -> String {
     let intro = "# Benchmarks\n\n\
         Written by `make BENCHMARKS.md` from the reports of the last runs; not by hand. Every ratio is of two figures \
         of one run: services, load and machine were the same for all, and contenders took turns. Where more than one \
@@ -51,6 +57,9 @@ pub fn page(edge: Option<&Read>, fleet: Option<&Read>, chaos: Option<&Read>) -> 
     }
     if let Some(fleet) = fleet {
         page.push_str(&fleet::section(fleet));
+    }
+    if let Some(model) = model {
+        page.push_str(&model::section(model));
     }
     if let Some(chaos) = chaos {
         page.push_str(&chaos::section(chaos));

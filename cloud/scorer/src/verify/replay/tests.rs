@@ -5,37 +5,43 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
+use anyhow::bail;
 use cloud_log::InRecord;
-use detector::{Judgement, window};
+use detector::{Judgement, Query, Residual, window};
 use telemetry::event::{ModelEvent, Score, Verdict};
 
 use super::*;
-use crate::tests::record;
+use crate::{desk::Desk, tests::record};
 
 const LATENESS_MS: i64 = 60_000;
 /// Of a window at a step of 10 s, with what may be carried before it.
 const MEMORY: Memory = Memory { ms: window::HORIZON * 10_000, records: window::CARRY as u64 };
 
-/// Judges by a hash of everything in the window, so that each reading in it counts.
-struct Stub;
+/// Judges by a hash of everything in the window, so that each reading in it counts. Breaks on the reading of this time.
+#[derive(Default)]
+struct Stub {
+    breaks: Option<UnixMillis>,
+    layout: Arc<Layout>,
+}
 
 impl Judge for Stub {
-    fn judge(&self, work: &[Work], _: &mut Tracks) -> Result<Vec<Judged>> {
-        let judged = work.iter().map(|work| {
-            if work.version != "a" {
-                return Judged::NoModel;
-            }
-            let mut hasher = DefaultHasher::new();
-            format!("{:?}", work.query).hash(&mut hasher);
-            let score = f64::from((hasher.finish() >> 40) as u32);
-            let (verdict, contributions) = (Verdict::Normal, Vec::new());
-            Judged::Judgement(Judgement { score, verdict, contributions, family: None, statistic: "largest" })
-        });
-        Ok(judged.collect())
+    fn layout(&self, version: &str) -> Option<&Arc<Layout>> {
+        (version == "a").then_some(&self.layout)
     }
 
-    fn layout(&self, _: &str) -> Option<Arc<Layout>> {
-        None
+    fn look(&self, _: &str, queries: &[&Query]) -> Result<Vec<Residual>> {
+        if queries.iter().any(|query| Some(query.time()) == self.breaks) {
+            bail!("broken");
+        }
+        Ok(vec![Residual::default(); queries.len()])
+    }
+
+    fn judge(&self, _: &str, question: Question<'_>, _: &Residual) -> Option<Judgement> {
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}", question.query).hash(&mut hasher);
+        let score = f64::from((hasher.finish() >> 40) as u32);
+        let (verdict, contributions) = (Verdict::Normal, Vec::new());
+        Some(Judgement { score, verdict, contributions, family: None, statistic: "largest" })
     }
 
     fn memory(&self) -> Memory {
@@ -67,23 +73,12 @@ fn log(readings: u64) -> Vec<InRecord> {
 
 /// What a live scorer publishes.
 fn scores(log: &[InRecord]) -> BTreeMap<i64, Score> {
-    let layout = Arc::new(Layout::default());
-    let mut lane = Lane::new(2, 0, LATENESS_MS, HashMap::new());
-    let mut jobs = Vec::new();
-    for record in log {
-        lane.take(record, &|_| Arc::clone(&layout), &mut jobs).unwrap();
-    }
-    let work: Vec<Work> = jobs
-        .iter()
-        .map(|job| {
-            let (vehicle, query) = (job.vehicle.clone(), job.query.clone().unwrap());
-            Work { version: "a".into(), vehicle, query }
-        })
-        .collect();
-    let judged = Stub.judge(&work, &mut Tracks::new()).unwrap();
-    let scores = jobs.into_iter().zip(judged).map(|(job, judged)| match judged {
-        Judged::Judgement(judgement) => (job.source.offset, job.score("a", judgement)),
-        other => panic!("{other:?}"),
+    let mut desk = Desk::new(Stub::default(), LATENESS_MS, "scores");
+    desk.begin(2, 0, Vehicles::default());
+    let output = desk.take(log.to_vec(), &timeline("a")).unwrap();
+    let scores = output.scores.iter().map(|scored| {
+        let score: Score = serde_json::from_slice(scored.record.payload.as_deref().unwrap()).unwrap();
+        (score.source.offset, score)
     });
     scores.collect()
 }
@@ -91,7 +86,7 @@ fn scores(log: &[InRecord]) -> BTreeMap<i64, Score> {
 fn verified(log: &[InRecord], scores: &BTreeMap<i64, Score>, range: Range<i64>, version: &str) -> Report {
     let low = log[0].offset;
     let parts = [(2, Part { low, range })].into();
-    let mut verifier = Verifier::new(parts, LATENESS_MS, timeline(version), Stub);
+    let mut verifier = Verifier::new(parts, LATENESS_MS, timeline(version), Stub::default());
     for score in scores.values() {
         verifier.published(score.source, score.vehicle.clone(), serde_json::to_vec(score).unwrap());
     }
@@ -142,7 +137,7 @@ fn a_scorer_that_stopped_is_found_where_the_end_is_given() {
 fn windows_before_the_first_switch_point_are_counted() {
     let log = log(100);
     let parts = [(2, Part { low: 0, range: 0..200 })].into();
-    let mut verifier = Verifier::new(parts, LATENESS_MS, Timeline::default(), Stub);
+    let mut verifier = Verifier::new(parts, LATENESS_MS, Timeline::default(), Stub::default());
     for record in &log {
         verifier.feed(record).unwrap();
     }
@@ -169,4 +164,34 @@ fn a_log_without_its_beginning_is_judged_behind_the_lead_in() {
     let mut scores = scores;
     scores.get_mut(&(end - 3)).unwrap().score += 1.0;
     assert_eq!(verified(&whole[9..], &scores, 9..end, "a").differing, 1);
+}
+
+#[test]
+fn a_reading_that_breaks_inference_is_expected_to_have_a_dead_letter_and_no_score() {
+    let log = log(100);
+    let whole = scores(&log);
+    // Of both vehicles; one is in its place, the other waits for the one before it.
+    let times = |offset: i64| whole[&offset].time;
+    let broken: Vec<i64> = (0..200).filter(|at| whole.contains_key(at) && times(*at) == times(151)).collect();
+    assert_eq!(broken.len(), 2);
+    let verified = |scores: &BTreeMap<i64, Score>, refused: &[i64], breaks: bool| {
+        let parts = [(2, Part { low: 0, range: 0..200 })].into();
+        let stub = Stub { breaks: breaks.then(|| times(151)), ..Stub::default() };
+        let mut verifier = Verifier::new(parts, LATENESS_MS, timeline("a"), stub);
+        for score in scores.values() {
+            verifier.published(score.source, score.vehicle.clone(), serde_json::to_vec(score).unwrap());
+        }
+        refused.iter().for_each(|offset| verifier.refused(Source { partition: 2, offset: *offset }));
+        log.iter().for_each(|record| verifier.feed(record).unwrap());
+        let Report { ok, missing, extra, differing, refused, .. } = verifier.finish().unwrap();
+        (ok, missing, extra, differing, refused)
+    };
+    let mut scores = whole.clone();
+    scores.retain(|offset, _| !broken.contains(offset));
+    assert_eq!(verified(&scores, &broken, true), (true, 0, 0, 0, 2));
+    // No dead letter, a score in spite of one, a dead letter without need, and none of all that happened live.
+    assert_eq!(verified(&scores, &broken[1..], true), (false, 1, 0, 0, 1));
+    assert_eq!(verified(&whole, &broken, true), (false, 0, 2, 0, 2));
+    assert_eq!(verified(&scores, &broken, false), (false, 2, 0, 0, 0));
+    assert_eq!(verified(&whole, &[], true), (false, 2, 2, 0, 0));
 }

@@ -1,0 +1,211 @@
+//! The work of one scoring thread: its partitions' lanes, and the models that judge. Pure: records in, scores out.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context, Result};
+use cloud_log::{InRecord, OutRecord};
+use detector::{Layout, Question};
+use telemetry::{Invalid, UnixMillis, event::Source, kafka_topic::header};
+
+use crate::{
+    judging::{Judge, Judged, conclude, look},
+    lane::{Aside, Job, Lane, Vehicles},
+    order::Dropped,
+    run::INFERENCE_FAILED,
+    shadow::{Seen, Shadow, ShadowCounts},
+    state::{self, Turn},
+    timeline::Timeline,
+};
+
+/// A score to publish.
+#[derive(Debug)]
+pub(crate) struct Scored {
+    pub(crate) record: OutRecord,
+    pub(crate) source: Source,
+    /// When the reading that let it go was taken in, ms.
+    pub(crate) ingest: UnixMillis,
+}
+
+/// What came of some records.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    /// Per vehicle in order.
+    pub(crate) scores: Vec<Scored>,
+    /// Records that can't be read, and why.
+    pub(crate) unreadable: Vec<(InRecord, Invalid)>,
+    /// Readings that break inference, and how.
+    pub(crate) failed: Vec<(Source, String)>,
+    pub(crate) duplicate: u64,
+    pub(crate) late: u64,
+    pub(crate) covered: u64,
+    pub(crate) warming_up: u64,
+    pub(crate) no_model: u64,
+    pub(crate) shadow: ShadowCounts,
+}
+
+impl Output {
+    /// How many got no score, by reason.
+    pub(crate) fn put_aside(&self) -> [(&'static str, u64); 7] {
+        [
+            ("unreadable", self.unreadable.len() as u64),
+            (INFERENCE_FAILED, self.failed.len() as u64),
+            ("duplicate", self.duplicate),
+            ("late", self.late),
+            ("covered", self.covered),
+            ("no_model", self.no_model),
+            ("warming_up", self.warming_up),
+        ]
+    }
+}
+
+/// States to be written, and the offsets that may be committed once they and the scores before them are delivered.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) states: Vec<OutRecord>,
+    pub(crate) offsets: BTreeMap<i32, i64>,
+}
+
+/// The lanes of one thread.
+#[derive(Debug)]
+pub(crate) struct Desk<J> {
+    pub(crate) judge: J,
+    lanes: BTreeMap<i32, Lane>,
+    lateness_ms: i64,
+    /// The topic that scores go to.
+    scores: String,
+    /// Of windows that no model is there for.
+    layout: Arc<Layout>,
+    /// A challenger, and who is judged by it.
+    shadow: Option<Shadow>,
+    /// By partition, the next offset at the last snapshot: who has not moved since has time.
+    at_snapshot: BTreeMap<i32, i64>,
+}
+
+impl<J: Judge> Desk<J> {
+    pub(crate) fn new(judge: J, lateness_ms: i64, scores: &str) -> Self {
+        let (layout, scores) = (Arc::new(Layout::default()), scores.to_owned());
+        Self { judge, lanes: BTreeMap::new(), lateness_ms, scores, layout, shadow: None, at_snapshot: BTreeMap::new() }
+    }
+
+    /// A partition begins, at an offset, with the vehicles that were found; how many of its readings wait.
+    pub(crate) fn begin(&mut self, partition: i32, next: i64, vehicles: Vehicles) -> u64 {
+        let lane = Lane::new(partition, next, self.lateness_ms, vehicles);
+        let waiting = lane.waiting;
+        self.lanes.insert(partition, lane);
+        waiting
+    }
+
+    /// A partition ends: its states, all of them, and how many of its readings wait.
+    pub(crate) fn end(&mut self, partition: i32) -> Result<(Vec<OutRecord>, u64)> {
+        let Some(mut lane) = self.lanes.remove(&partition) else { return Ok((Vec::new(), 0)) };
+        self.at_snapshot.remove(&partition);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.forget(partition);
+        }
+        Ok((state::changed(&mut lane, Turn::Everybody)?, lane.waiting))
+    }
+
+    /// From now on this challenger judges in the shadow, or none.
+    pub(crate) fn shadow(&mut self, shadow: Option<Shadow>) {
+        self.shadow = shadow;
+    }
+
+    /// Readings that wait for a missing seq.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.lanes.values().map(|lane| lane.waiting).sum()
+    }
+
+    /// States of those whose turn it is; in a partition at rest, of everybody.
+    pub(crate) fn snapshot(&mut self, turn: Turn) -> Result<Snapshot> {
+        let mut snapshot = Snapshot::default();
+        for (partition, lane) in &mut self.lanes {
+            let at_rest = self.at_snapshot.insert(*partition, lane.next) == Some(lane.next);
+            let turn = if at_rest { Turn::Everybody } else { turn };
+            snapshot.states.append(&mut state::changed(lane, turn)?);
+            snapshot.offsets.insert(*partition, lane.least_needed());
+        }
+        Ok(snapshot)
+    }
+
+    /// Takes records, each partition's in order of offset.
+    ///
+    /// # Errors
+    /// If a model fails at everything.
+    pub(crate) fn take(&mut self, records: Vec<InRecord>, timeline: &Timeline) -> Result<Output> {
+        let (mut output, mut jobs) = (Output::default(), Vec::with_capacity(records.len()));
+        for record in records {
+            // Of a partition that has ended meanwhile: its next owner takes it.
+            let Some(lane) = self.lanes.get_mut(&record.partition) else { continue };
+            let layout_at = |offset: i64| {
+                let version = timeline.at(record.partition, offset);
+                Arc::clone(version.and_then(|version| self.judge.layout(version)).unwrap_or(&self.layout))
+            };
+            match lane.take(&record, &layout_at, &mut jobs) {
+                Ok(()) => {}
+                Err(Aside::Dropped(Dropped::Duplicate)) => output.duplicate += 1,
+                Err(Aside::Dropped(Dropped::Late)) => output.late += 1,
+                Err(Aside::Covered) => output.covered += 1,
+                Err(Aside::Unreadable(invalid)) => output.unreadable.push((record, invalid)),
+            }
+        }
+        self.score(&jobs, timeline, &mut output)?;
+        Ok(output)
+    }
+
+    fn score(&mut self, jobs: &[Job], timeline: &Timeline, output: &mut Output) -> Result<()> {
+        let mut asked = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match (timeline.at(job.source.partition, job.source.offset), &job.query) {
+                (None, _) => output.no_model += 1,
+                (Some(_), None) => output.warming_up += 1,
+                (Some(version), Some(query)) => asked.push((job, version, query)),
+            }
+        }
+        let queries: Vec<_> = asked.iter().map(|(_, version, query)| (*version, *query)).collect();
+        let looked = look(&self.judge, &queries)?;
+        output.scores.reserve(asked.len());
+        let mut seen = Vec::new();
+        for ((job, version, query), looked) in asked.into_iter().zip(looked) {
+            let lane = self.lanes.get_mut(&job.source.partition).context("a reading of no lane")?;
+            let (id, vehicle) = lane.vehicles.at(job.place);
+            let question = Question { vehicle: id, track: &mut vehicle.track, query };
+            let judged = conclude(&self.judge, version, question, &looked);
+            if let Some(shadow) = self.shadow.as_ref().filter(|shadow| shadow.includes(id)) {
+                // A query is of the champion's layout: a challenger of another one can't read it.
+                let layout = |version: &str| self.judge.layout(version).map(|layout| layout.id());
+                if layout(&shadow.version) == layout(version) {
+                    let champion = match &judged {
+                        Judged::Judgement(judgement) => Some(judgement.verdict),
+                        _ => None,
+                    };
+                    let place = (job.source.partition, job.place);
+                    seen.push(Seen { place, vehicle: id.clone(), query, champion });
+                }
+            }
+            match judged {
+                Judged::Judgement(judgement) => {
+                    let score = job.score(id, version, judgement);
+                    let record =
+                        OutRecord::new(self.scores.as_str(), id.as_str().as_bytes(), serde_json::to_vec(&score)?);
+                    let headers = vec![(header::CONTENT_TYPE.to_owned(), b"application/json".to_vec())];
+                    let record = OutRecord { headers, ..record };
+                    output.scores.push(Scored { record, source: job.source, ingest: job.ingest });
+                }
+                Judged::WarmingUp => output.warming_up += 1,
+                Judged::NoModel => output.no_model += 1,
+                Judged::Failed(error) => output.failed.push((job.source, error)),
+            }
+        }
+        if !seen.is_empty() {
+            match self.shadow.as_mut().and_then(|shadow| shadow.judge(&self.judge, &seen)) {
+                Some(counts) => output.shadow = counts,
+                // It is no longer asked: the champion must not wait for it.
+                None => self.shadow = None,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
