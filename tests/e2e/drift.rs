@@ -22,6 +22,7 @@ const STEP_MS: i64 = 10_000;
 const MINUTE_MS: i64 = 60_000;
 /// 1 July 2026, 06:00 UTC.
 const START: UnixMillis = 1_782_885_600_000;
+const RUNS_DOWN: [signal::Number; 3] = [signal::STATE_OF_CHARGE, signal::PACK_TEMPERATURE, signal::PACK_VOLTAGE];
 const WITHIN: Duration = Duration::from_secs(90);
 
 /// Vehicles whose readings go straight into Kafka, faster than any of them could drive.
@@ -38,14 +39,13 @@ impl Fleet {
         Self { vehicles, producer: Producer::connect(&KafkaConfig::new(kafka)).await.unwrap(), seq: 0 }
     }
 
-    /// Drives until so many minutes after the start; in the cold, whatever has a temperature is 25 degrees colder.
+    /// Drives until so many minutes after the start.
     async fn drive(&mut self, until_minute: i64, cold: bool) {
         while (self.seq as i64) * STEP_MS < until_minute * MINUTE_MS {
             let time = START + self.seq as i64 * STEP_MS;
             self.seq += 1;
             for (vehicle, index) in self.vehicles.iter_mut().zip(1..) {
-                let signals = vehicle.step(time, &[]).signals;
-                let signals = if cold { colder(&signals) } else { signals };
+                let signals = sent(&vehicle.step(time, &[]).signals, cold);
                 let (vehicle, kind) = (vehicle_id(index), Kind::Full);
                 let record =
                     Record { schema: SCHEMA, vehicle, boot: 1, seq: self.seq, time, kind, signals, position: None };
@@ -62,17 +62,19 @@ impl Fleet {
     }
 }
 
-fn colder(signals: &Signals) -> Signals {
-    let mut colder = Signals::new();
-    for (number, value) in signals.known() {
+/// What is sent of a sample: nothing that only runs down or warms up while a vehicle drives, for in whiles of minutes that
+/// is drift. In the cold, whatever has a temperature is 25 degrees colder.
+fn sent(signals: &Signals, cold: bool) -> Signals {
+    let mut sent = Signals::new();
+    for (number, value) in signals.known().filter(|(number, _)| !RUNS_DOWN.contains(number)) {
         let row = signal::CATALOGUE.iter().find(|row| row.number == number).unwrap();
         let value = match (value, row.unit) {
-            (Value::Number(degrees), "celsius") => Value::Number(degrees - 25.0),
+            (Value::Number(degrees), "celsius") if cold => Value::Number(degrees - 25.0),
             (value, _) => value.clone(),
         };
-        colder.insert(number, value).unwrap();
+        sent.insert(number, value).unwrap();
     }
-    colder
+    sent
 }
 
 fn events(kafka: &str) -> Vec<ModelEvent> {
