@@ -25,13 +25,13 @@ use service::{Error, Tally};
 use telemetry::{UnixMillis, kafka_topic};
 use tokio_util::sync::CancellationToken;
 
-pub use crate::{
-    choice::Choice,
-    fitting::{Fitting, Trained, fit},
-};
 use crate::{
     challenge::{Challenge, Standing, challenge},
     replay::{Range, Spooling},
+};
+pub use crate::{
+    choice::Choice,
+    fitting::{Fitting, Trained, fit},
 };
 
 /// Configuration of the role.

@@ -20,8 +20,8 @@ use telemetry::{
 use trainer::{
     Trained, publish, registry,
     tools::{
-        CompareArgs, ExportArgs, ListArgs, Moving, PromoteArgs, RegisterArgs, RollbackArgs, ShowArgs, run_compare, run_export,
-        run_list, run_promote, run_register, run_rollback, run_show,
+        CompareArgs, ExportArgs, ListArgs, Moving, PromoteArgs, RegisterArgs, RollbackArgs, ShowArgs, run_compare,
+        run_export, run_list, run_promote, run_register, run_rollback, run_show,
     },
 };
 
@@ -60,12 +60,7 @@ fn moving(reason: Option<&str>, json: bool) -> Moving {
 }
 
 fn register(kafka: &KafkaConfig, file: &Path) -> RegisterArgs {
-    RegisterArgs {
-        kafka: kafka.clone(),
-        file: file.to_owned(),
-        promote: false,
-        moving: moving(None, false),
-    }
+    RegisterArgs { kafka: kafka.clone(), file: file.to_owned(), promote: false, moving: moving(None, false) }
 }
 
 fn promote(kafka: &KafkaConfig, version: &str) -> PromoteArgs {

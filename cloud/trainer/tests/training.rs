@@ -16,9 +16,7 @@ use telemetry::{
 };
 use trainer::{
     Choice, Fitting, registry,
-    tools::{
-        CalibrateArgs, EvaluateArgs, Moving, Replaying, TrainArgs, run_calibrate, run_evaluate, run_train,
-    },
+    tools::{CalibrateArgs, EvaluateArgs, Moving, Replaying, TrainArgs, run_calibrate, run_evaluate, run_train},
 };
 
 const CHAMPION: &str = "champion";
@@ -40,7 +38,9 @@ fn reading(vehicle: u64, seq: u64) -> Record {
     for row in signal::CATALOGUE.iter().filter(|row| row.number <= 12) {
         let signal::Domain::Number { min, max } = row.domain else { continue };
         let mix = if row.number % 2 == 0 { load } else { heat };
-        signals.insert(row.number, Value::Number(min + (max - min) * (0.1 + 0.7 * mix + 0.1 * draw(row.number.into())))).unwrap();
+        signals
+            .insert(row.number, Value::Number(min + (max - min) * (0.1 + 0.7 * mix + 0.1 * draw(row.number.into()))))
+            .unwrap();
     }
     let (vehicle, kind) = (VehicleId::parse(&format!("veh-{vehicle:02}")).unwrap(), telemetry::Kind::Full);
     let time = START + seq as i64 * STEP;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use evaluation::Scored;
 use telemetry::UnixMillis;
 
-use crate::{
-    Detector, Error, History, Query, Question, Track, View, Window, history, memory_ms, network::BATCH,
-};
+use crate::{Detector, Error, History, Query, Question, Track, View, Window, history, memory_ms, network::BATCH};
 
 /// Scores every reading from `from` to `to` of every vehicle, as the live scorer does; a detector of another layout sees
 /// what it has places for. Results are in order of the vehicles, whatever the threads.

@@ -59,9 +59,8 @@ mod tests {
 
     #[test]
     fn numbers_find_their_places_by_path() {
-        let layout = |paths: &[&str], step| {
-            Arc::new(Layout::new(paths.iter().map(|path| (*path).to_owned()), step).unwrap())
-        };
+        let layout =
+            |paths: &[&str], step| Arc::new(Layout::new(paths.iter().map(|path| (*path).to_owned()), step).unwrap());
         let theirs = layout(&["a", "b"], 10);
         let base = theirs.len() as u16 - 2;
         let mut history = Recorded::new(Arc::clone(&theirs));

@@ -186,8 +186,7 @@ fn areas(scored: &[Scored], events: &[Vec<Event>], measure: &Measure) -> (Option
 mod tests {
     use super::*;
 
-    const MEASURE: Measure =
-        Measure { step_ms: 10, merge_ms: 0, settle_ms: 20, block_ms: 10, tolerance: 2, steps: 2 };
+    const MEASURE: Measure = Measure { step_ms: 10, merge_ms: 0, settle_ms: 20, block_ms: 10, tolerance: 2, steps: 2 };
 
     fn scored(scores: &[f32]) -> Scored {
         Scored { times: (0..scores.len() as i64).map(|n| n * 10).collect(), scores: scores.to_vec() }

@@ -6,11 +6,7 @@ use evaluation::{AtBudget, BUDGETS};
 use report::{Report, Series, Table, Verdict};
 use serde_json::{Value, json};
 
-use crate::{
-    contest::Attempt,
-    figures::Outcome,
-    fleet::Set,
-};
+use crate::{contest::Attempt, figures::Outcome, fleet::Set};
 
 /// The detector whose figures are promised.
 const SHIPPED: &str = "leave-one-out";
@@ -90,7 +86,9 @@ pub(crate) fn summarise(report: &mut Report, attempts: &[Attempt], sizes: &[u16]
                 report.figures.insert(format!("{name}_realised_{label}_per_week"), realised.mean);
             }
         }
-        if let Some(vus) = spread(contestant.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.vus_pr)) {
+        if let Some(vus) =
+            spread(contestant.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.vus_pr))
+        {
             report.figures.insert(format!("{name}_vus_pr_ratio"), vus.mean);
         }
     }
@@ -256,8 +254,9 @@ fn verdicts(report: &mut Report, contestants: &[Contestant<'_>]) {
         let told = format!("{rate:.2} ({low:.2} to {high:.2}) in a vehicle-week, {} promised", BUDGETS[0].1);
         add("promised_alarms", (low..=high).contains(&BUDGETS[0].1), shipped.attempts.len() as u64, vec![told]);
         let others = contestants.iter().filter(|contestant| contestant.name != SHIPPED);
-        let vus =
-            |of: &Contestant<'_>| spread(of.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.vus_pr));
+        let vus = |of: &Contestant<'_>| {
+            spread(of.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.vus_pr))
+        };
         let best =
             others.filter_map(|other| Some((other.name, vus(other)?))).max_by(|a, b| a.1.mean.total_cmp(&b.1.mean));
         if let (Some(own), Some((name, best))) = (vus(shipped), best) {

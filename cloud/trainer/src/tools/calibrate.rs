@@ -7,12 +7,7 @@ use detector::{Detector, History, Options};
 use serde_json::json;
 use service::Error;
 
-use super::{
-    model,
-    moving::Moving,
-    print,
-    replaying::Replaying,
-};
+use super::{model, moving::Moving, print, replaying::Replaying};
 use crate::{
     Trained,
     challenge::{Challenge, Standing, advice, challenge},
@@ -62,11 +57,8 @@ pub async fn run_calibrate(args: CalibrateArgs) -> Result<(), Error> {
     model::check(&args.model)?;
     let known = model::load(&args.kafka, &args.model).await?;
     let replayed = Arc::new(args.replaying.replay(&args.kafka).await?);
-    let options = Options {
-        budget_per_1000_h: args.alarm_budget,
-        min_vehicles: args.min_vehicles.max(1),
-        ..Options::default()
-    };
+    let options =
+        Options { budget_per_1000_h: args.alarm_budget, min_vehicles: args.min_vehicles.max(1), ..Options::default() };
     let threads = options.threads;
     let history = Arc::clone(&replayed);
     let calibrated = tokio::task::spawn_blocking(move || calibrate(&known, &history, &options));

@@ -35,7 +35,8 @@ impl RollbackArgs {
 pub async fn run_rollback(args: RollbackArgs) -> Result<(), Error> {
     args.validate()?;
     let registry = registry::read(&args.kafka).await?;
-    let moved = rollback(&registry, &args.moving.alias, args.moving.reason.as_deref(), now_ms()).map_err(Error::BadInput)?;
+    let moved =
+        rollback(&registry, &args.moving.alias, args.moving.reason.as_deref(), now_ms()).map_err(Error::BadInput)?;
     make(&args.kafka, &registry, &moved).await?;
     tell(args.moving.json, &moved)
 }

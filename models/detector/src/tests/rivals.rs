@@ -82,7 +82,8 @@ fn weights_that_are_there_are_calibrated_anew() {
     assert_eq!(again.card().calibration.budget_per_1000_h, 80.0);
     let tensors = |bytes: &[u8]| Artifact::read(bytes).unwrap().tensors;
     let (before, after) = (tensors(artifact()), tensors(&again.save()));
-    for (name, tensor) in before.iter().filter(|(name, _)| name.starts_with("network.") || name.starts_with("scaler.")) {
+    for (name, tensor) in before.iter().filter(|(name, _)| name.starts_with("network.") || name.starts_with("scaler."))
+    {
         assert_eq!(after[name], *tensor, "{name}");
     }
     // On the same history with the same budget it is the same model.

@@ -218,7 +218,8 @@ fn pca(sample: &Sample, inputs: usize) -> Result<Network, Error> {
     };
     let now = read(&residual.f_select(2, 0)?)?;
     let spreads = (0..inputs).map(|input| {
-        let known = windows.iter().enumerate().filter(|(_, window)| !sample.window(**window).features(input)[0].is_nan());
+        let known =
+            windows.iter().enumerate().filter(|(_, window)| !sample.window(**window).features(input)[0].is_nan());
         log_spread(known.map(|(row, _)| now[row * inputs + input]).collect())
     });
     let weights = [
