@@ -54,7 +54,7 @@ async fn record_history(kafka: &KafkaConfig) {
             let record = reading(vehicle, seq);
             let payload = telemetry::encode(&record, Encoding::Json).unwrap();
             // Every hundredth comes twice.
-            for _ in 0..1 + u64::from(seq % 100 == 0) {
+            for _ in 0..1 + u64::from(seq.is_multiple_of(100)) {
                 producer.send(OutRecord::new(TELEMETRY, record.vehicle.as_str(), payload.clone())).await.unwrap();
             }
         }
