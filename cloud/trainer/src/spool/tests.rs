@@ -141,7 +141,7 @@ fn what_is_spooled_reads_back_in_order_without_duplicates_and_the_sum_holds() {
     assert_eq!(spool.layout().step_ms(), 10_000);
     let mut values = detector::Values::default();
     for vehicle in 0..VEHICLES {
-        let expected = (1..=200).filter(|seq| !seq.is_multiple_of(40) || seq + 25 <= 200).map(|seq| {
+        let expected = (1..=200_u64).filter(|seq| !seq.is_multiple_of(40) || seq + 25 <= 200).map(|seq| {
             let record = reading(vehicle, seq);
             spool.layout().extract(&record.signals, &mut values);
             let bits = values.numbers.iter().map(|number| number.to_bits()).collect();
