@@ -116,7 +116,7 @@ async fn a_wrong_flag_is_a_usage_error() {
         case("motorcade models calibrate champion --alarm-budget 0", 64, &["--alarm-budget"]),
         case("motorcade models train --force because", 64, &["--publish"]),
         case("motorcade models train --offsets 0:5", 64, &["--offsets"]),
-        case("motorcade models train --spool tests", 64, &["--spool", "something else"]),
+        case("motorcade models train --spool src", 64, &["--spool", "something else"]),
         case("motorcade models train --detector forest", 64, &["--detector", "auto"]),
         case("motorcade models export champion", 64, &["--out"]),
         case("motorcade models export champion --out no/such/file", 64, &["--out", "no/such"]),
@@ -172,6 +172,7 @@ async fn an_unreachable_service_is_named_with_its_flag_and_address() {
         case(&format!("motorcade data export --out no-such-export --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade models list --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
         case(&format!("motorcade models rollback --kafka {kafka} {soon}"), 69, &["--kafka", &kafka]),
+        case(&format!("motorcade models train --kafka {kafka} {soon}"), 69, &["--kafka", &kafka, "no answer"]),
         case(&format!("motorcade twin show veh-00001 --mongo {url}"), 69, &["--mongo", &mongo]),
         case(&format!("motorcade alerts watch --json --gateway ws://{gateway} {soon}"), 69, &["--gateway", &gateway]),
     ];

@@ -67,11 +67,13 @@ impl Watermarks {
     /// The id that the cluster was given when it was made: offsets mean something only within it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if Kafka does not say it.
+    /// [`Error::Unavailable`] if Kafka can't be reached within the connect timeout or does not say it.
     pub async fn cluster(&self) -> Result<String, Error> {
         let (reader, kafka) = (Arc::clone(&self.reader), self.kafka.clone());
         client::blocking(move || {
-            let id = reader.consumer()?.client().fetch_cluster_id(REQUEST_TIMEOUT);
+            let client = reader.consumer()?.client();
+            client::reach(client, &kafka, &[])?;
+            let id = client.fetch_cluster_id(REQUEST_TIMEOUT);
             id.ok_or_else(|| kafka.unavailable("it does not say which cluster it is"))
         })
         .await?

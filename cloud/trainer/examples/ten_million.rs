@@ -1,5 +1,5 @@
 //! What learning from much history costs: simulated readings are spooled as a replay would spool them, then a detector
-//! is trained on them. Tells seconds and the most memory.
+//! is trained on them. With `--kafka` they are written there first and replayed. Tells seconds and the most memory.
 //!
 //! `ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 target/release/examples/ten_million --help`
 
@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Inst
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use cloud_log::InRecord;
+use cloud_log::{InRecord, KafkaConfig, OutRecord, Producer};
 use detector::{Kind as Family, Options, control};
 use simulator::vehicle::{Cycle, Drivetrains, FleetSeed, Vehicle, World, vehicle_id};
 use telemetry::{Encoding, Kind, Record, SCHEMA, kafka_topic, kafka_topic::header};
 use trainer::{
-    replay::Range,
+    replay::{Range, Spooling, replay},
     spool::{Folder, Source, Spooler},
 };
 
@@ -34,6 +34,9 @@ struct Flags {
     /// Steps of the optimiser.
     #[arg(long, default_value_t = 4_000)]
     steps: u32,
+    /// Write the readings to this Kafka's empty `telemetry`, replay them from there, and train on nothing.
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
     /// A folder that stays: the second time the readings are there already.
     #[arg(long)]
     spool: Option<PathBuf>,
@@ -46,6 +49,9 @@ const WORLD: World = World { drivetrains: Drivetrains::Mixed, cycle: Cycle::Clas
 
 fn main() -> Result<()> {
     let flags = Flags::parse();
+    if let Some(kafka) = &flags.kafka {
+        return tokio::runtime::Runtime::new()?.block_on(through_kafka(&flags, &KafkaConfig::new(kafka)));
+    }
     let ends = |partition: u32| {
         let vehicles = (1..=flags.vehicles).filter(|index| index % PARTITIONS == partition).count() as u64;
         (partition as i32, 0..(vehicles * (flags.records / u64::from(flags.vehicles))) as i64)
@@ -72,28 +78,60 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+async fn through_kafka(flags: &Flags, kafka: &KafkaConfig) -> Result<()> {
+    let producer = Producer::connect(kafka).await?;
+    let (mut fleet, mut offset) = (fleet(flags), 0);
+    for seq in 1..=flags.records / u64::from(flags.vehicles) {
+        for (index, vehicle) in (1..).zip(&mut fleet) {
+            let record = drive(index, vehicle, seq);
+            let mut out = OutRecord::new(kafka_topic::TELEMETRY, record.vehicle.as_str(), encoded(&record)?);
+            out.headers = vec![(header::CONTENT_TYPE.into(), Encoding::Protobuf.content_type().into())];
+            producer.send(out).await?;
+            offset += 1;
+        }
+    }
+    producer.flush().await?;
+    tell(&format!("{offset} readings are in Kafka"));
+    let started = Instant::now();
+    let replayed = replay(kafka, &Range::ALL, &Spooling { folder: flags.spool.clone(), most: None }).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    tell(&format!("{} of {} replayed in {seconds:.1} s", replayed.history.records(), replayed.received));
+    Ok(())
+}
+
+fn fleet(flags: &Flags) -> Vec<Vehicle> {
+    let seed = FleetSeed { seed: 7, start: START };
+    (1..=flags.vehicles).map(|index| Vehicle::of_world(seed, index, WORLD)).collect()
+}
+
+fn drive(index: u32, vehicle: &mut Vehicle, seq: u64) -> Record {
+    let time = START + seq as i64 * STEP_MS;
+    let signals = vehicle.step(time, &[]).signals;
+    Record { schema: SCHEMA, vehicle: vehicle_id(index), boot: 1, seq, time, kind: Kind::Full, signals, position: None }
+}
+
+fn encoded(record: &Record) -> Result<Vec<u8>> {
+    telemetry::encode(record, Encoding::Protobuf).context("encode")
+}
+
 /// The simulator's time is told apart from the spool's.
 fn spool(flags: &Flags, mut spooler: Spooler) -> Result<Spooler> {
-    let seed = FleetSeed { seed: 7, start: START };
-    let mut fleet: Vec<Vehicle> = (1..=flags.vehicles).map(|index| Vehicle::of_world(seed, index, WORLD)).collect();
+    let mut fleet = fleet(flags);
     let mut offsets = [0_i64; PARTITIONS as usize];
     let topic: Arc<str> = Arc::from(kafka_topic::TELEMETRY);
     let (mut spooled_s, mut records) = (0.0, Vec::new());
     for seq in 1..=flags.records / u64::from(flags.vehicles) {
-        let time = START + seq as i64 * STEP_MS;
         for (index, vehicle) in (1..).zip(&mut fleet) {
-            let signals = vehicle.step(time, &[]).signals;
-            let (vehicle, kind) = (vehicle_id(index), Kind::Full);
-            let record = Record { schema: SCHEMA, vehicle, boot: 1, seq, time, kind, signals, position: None };
+            let record = drive(index, vehicle, seq);
             let partition = index % PARTITIONS;
             let offset = &mut offsets[partition as usize];
             records.push(InRecord {
                 kafka_topic: Arc::clone(&topic),
                 partition: partition as i32,
                 offset: *offset,
-                timestamp: time,
+                timestamp: record.time,
                 key: None,
-                payload: Some(telemetry::encode(&record, Encoding::Protobuf).context("encode")?),
+                payload: Some(encoded(&record)?),
                 headers: vec![(header::CONTENT_TYPE.into(), Encoding::Protobuf.content_type().into())],
             });
             *offset += 1;

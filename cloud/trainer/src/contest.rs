@@ -32,8 +32,8 @@ pub(crate) fn hold(
     let span = held_out(&challenger.card);
     let of = |trained: &Trained| detector::score(&trained.artifact, history, span, threads).map_err(failed);
     let measure = Measure::of_step(challenger.card.layout.step_ms, SETTLE_STEPS);
-    let theirs = Judged::of(of(champion)?, history, labels, span, &measure);
-    let own = Judged::of(of(challenger)?, history, labels, span, &measure);
+    let theirs = Judged::of(&of(champion)?, history, labels, span, &measure);
+    let own = Judged::of(&of(challenger)?, history, labels, span, &measure);
     let allowed = challenger.card.calibration.allowed_alarms;
     let compared = match labels {
         Some(_) if own.found.is_empty() => {
@@ -71,7 +71,7 @@ pub(crate) fn choose(
         let measure = Measure::of_step(first.card.layout.step_ms, SETTLE_STEPS);
         let found = |trained: &&Trained| {
             let scored = detector::score(&trained.artifact, history, span, threads).map_err(failed)?;
-            Ok(Judged::of(scored, history, Some(labels), span, &measure).found)
+            Ok(Judged::of(&scored, history, Some(labels), span, &measure).found)
         };
         let found = all.iter().map(found).collect::<Result<Vec<_>, Error>>()?;
         let hits = |found: &[Option<Found>]| found.iter().flatten().count();
@@ -133,7 +133,7 @@ struct Judged {
 
 impl Judged {
     fn of(
-        scored: Vec<Scored>,
+        scored: &[Scored],
         history: &dyn History,
         labels: Option<&Labels>,
         span: (i64, i64),
@@ -144,7 +144,7 @@ impl Judged {
             None => vec![Vec::new(); scored.len()],
         };
         let Outcome { mut budgets, vus_pr, .. } =
-            evaluation::outcome(&scored, &events, &[LIMIT; BUDGETS.len()], measure);
+            evaluation::outcome(scored, &events, &[LIMIT; BUDGETS.len()], measure);
         let at = budgets.swap_remove(0);
         Self { false_alarms: at.false_alarms, found: at.found, vus_pr }
     }

@@ -54,7 +54,7 @@ async fn record_history(kafka: &KafkaConfig) {
             let record = reading(vehicle, seq);
             let payload = telemetry::encode(&record, Encoding::Json).unwrap();
             // Every hundredth comes twice.
-            for _ in 0..1 + u64::from(seq % 100 == 0) {
+            for _ in 0..1 + u64::from(seq.is_multiple_of(100)) {
                 producer.send(OutRecord::new(TELEMETRY, record.vehicle.as_str(), payload.clone())).await.unwrap();
             }
         }
@@ -77,6 +77,7 @@ fn train(kafka: &KafkaConfig, kind: Kind, seed: u64) -> TrainArgs {
         },
         replaying: Replaying::default(),
         labels: None,
+        refused_out: None,
         publish: true,
         force: None,
         json: false,
@@ -203,8 +204,18 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
     assert!(with.figures.contains_key("vus_pr_ratio") && with.figures["events"] == 1.0, "{:?}", with.figures);
     assert_eq!(with.tables["kinds"].rows[0][0], "hot");
     std::fs::write(&labels, label("another")).unwrap();
-    let (code, text) = refusal(run_evaluate(EvaluateArgs { labels: Some(labels), ..evaluate }).await);
+    let (code, text) = refusal(run_evaluate(EvaluateArgs { labels: Some(labels), ..evaluate.clone() }).await);
     assert!(code == 65 && text.contains("widen"), "{text}");
+
+    // One whose every held-out reading is off is refused, and can be looked at all the same.
+    let refused = files.join("refused");
+    let hopeless = TrainArgs { refused_out: Some(refused.clone()), ..train(kafka, Kind::LeaveOneOut, 1) };
+    let hopeless = TrainArgs { fitting: Fitting { steps: 10, sample: 1_000, ..hopeless.fitting.clone() }, ..hopeless };
+    let (code, text) = refusal(run_train(hopeless).await);
+    assert!(code == 1 && text.contains("written to"), "{text}");
+    run_evaluate(EvaluateArgs { model: refused.display().to_string(), labels: None, ..evaluate.clone() })
+        .await
+        .unwrap();
 
     let (before, champion) = registered(kafka).await;
     let calibrate = CalibrateArgs {

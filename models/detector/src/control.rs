@@ -1,7 +1,7 @@
 //! The negative control: a detector whose network has forgotten what it learnt but which is calibrated like any
 //! other. If such a model still finds faults, the network has no part in finding them.
 //!
-//! For tests and judges only; no command of the product leads here.
+//! For tests and judges only: no command of the product publishes what is made here.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -71,7 +71,7 @@ mod tests {
         let readings = || (0..).map(|n| n * 10).zip(scores);
         assert_eq!(alarms(readings(), 1.0, 0), [10, 50, 90]);
         assert_eq!(alarms(readings(), 1.0, 30), [10, 90]);
-        assert_eq!(alarms(readings(), 3.0, 30), Vec::<i64>::new());
+        assert!(alarms(readings(), 3.0, 30).is_empty());
     }
 
     #[test]

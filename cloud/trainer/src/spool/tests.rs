@@ -25,7 +25,7 @@ fn reading(vehicle: u64, seq: u64) -> Record {
     signals.insert_path(&format!("rig.{}", 9 - vehicle), Value::Number(load)).unwrap();
     signals.insert_path("rig.name", Value::Text("x".into())).unwrap();
     let vehicle = VehicleId::parse(&format!("veh-{vehicle}")).unwrap();
-    let kind = if seq % 5 == 0 { Kind::Change } else { Kind::Full };
+    let kind = if seq.is_multiple_of(5) { Kind::Change } else { Kind::Full };
     Record { schema: SCHEMA, vehicle, boot: 1, seq, time: START + seq as i64 * 10_000, kind, signals, position: None }
 }
 
@@ -52,10 +52,10 @@ fn log(readings: u64) -> [Vec<InRecord>; 2] {
         for seq in 1..=readings {
             for vehicle in (0..VEHICLES).filter(|vehicle| vehicle % 2 == partition as u64) {
                 // Every 40th comes 25 readings late, and then twice.
-                if seq % 40 != 0 {
+                if !seq.is_multiple_of(40) {
                     push(&reading(vehicle, seq));
                 }
-                if seq > 25 && (seq - 25) % 40 == 0 {
+                if seq > 25 && (seq - 25).is_multiple_of(40) {
                     push(&reading(vehicle, seq - 25));
                     push(&reading(vehicle, seq - 25));
                 }
@@ -141,7 +141,7 @@ fn what_is_spooled_reads_back_in_order_without_duplicates_and_the_sum_holds() {
     assert_eq!(spool.layout().step_ms(), 10_000);
     let mut values = detector::Values::default();
     for vehicle in 0..VEHICLES {
-        let expected = (1..=200).filter(|seq| seq % 40 != 0 || seq + 25 <= 200).map(|seq| {
+        let expected = (1..=200_u64).filter(|seq| !seq.is_multiple_of(40) || seq + 25 <= 200).map(|seq| {
             let record = reading(vehicle, seq);
             spool.layout().extract(&record.signals, &mut values);
             let bits = values.numbers.iter().map(|number| number.to_bits()).collect();

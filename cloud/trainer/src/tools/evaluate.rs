@@ -213,7 +213,10 @@ mod tests {
         let labelled = Labelled { event, kind: "hot".into() };
         let measure = Measure::of_step(10, 0);
         let mut report = Report::new("evaluation");
-        enter(&mut report, &evaluation::outcome(&[scored.clone()], &[vec![labelled]], &[1.0, 1.0, 9.0], &measure));
+        enter(
+            &mut report,
+            &evaluation::outcome(std::slice::from_ref(&scored), &[vec![labelled]], &[1.0, 1.0, 9.0], &measure),
+        );
         assert_eq!(report.figures["recall_at_1_a_week_ratio"], 1.0);
         assert_eq!(report.figures["recall_at_10_a_day_ratio"], 0.0);
         assert!(!report.figures.contains_key("delay_at_10_a_day_h"));

@@ -1,6 +1,9 @@
 //! `motorcade models train`: train once on recorded history.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cloud_log::{KafkaConfig, Producer};
 use serde_json::json;
@@ -14,7 +17,8 @@ use super::{
 use crate::{
     Fitting,
     challenge::{Challenge, Standing, advice, challenge},
-    fit,
+    contest, fit,
+    replay::Replayed,
 };
 
 /// Train once on recorded history.
@@ -35,6 +39,10 @@ pub struct TrainArgs {
     /// Labels of `data import` or the simulator's truth: models are then compared by the labelled events that they find.
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
+    /// Write a model that failed its calibration to this file, to look at with `models evaluate FILE`. It is still refused;
+    /// of several kinds it is the simplest.
+    #[arg(long, value_name = "FILE")]
+    pub refused_out: Option<PathBuf>,
     /// Publish the model and, if it wins, move the alias to it.
     #[arg(long)]
     pub publish: bool,
@@ -58,7 +66,13 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
     let labels = args.labels.as_deref().map(read_labels).transpose()?.map(Arc::new);
     let replayed = Arc::new(args.replaying.replay(&args.kafka).await?);
     let records = replayed.history.records();
-    let trained = fit(Arc::clone(&replayed), &args.fitting, labels.clone()).await?;
+    let trained = match (fit(Arc::clone(&replayed), &args.fitting, labels.clone()).await, &args.refused_out) {
+        (Err(Error::VerdictFailed(reason)), Some(path)) => {
+            write_refused(replayed, &args.fitting, path).await?;
+            return Err(Error::VerdictFailed(format!("{reason}; written to {}", path.display())));
+        }
+        (trained, _) => trained?,
+    };
     let alias = &args.fitting.alias;
     let standing = if args.publish {
         let producer = Producer::connect(&args.kafka).await?;
@@ -101,4 +115,13 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
         ))?;
     }
     kept.map_or(Ok(()), |text| Err(Error::VerdictFailed(text)))
+}
+
+async fn write_refused(replayed: Arc<Replayed>, fitting: &Fitting, path: &Path) -> Result<(), Error> {
+    let options = fitting.options(fitting.first());
+    let learnt = tokio::task::spawn_blocking(move || {
+        detector::control::ungated(&replayed.history, &options).map(|detector| detector.save()).map_err(contest::failed)
+    });
+    let bytes = learnt.await.map_err(anyhow::Error::from)??;
+    std::fs::write(path, bytes).map_err(|error| Error::BadInput(format!("{}: {error}", path.display())))
 }
