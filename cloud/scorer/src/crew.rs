@@ -23,6 +23,9 @@ use crate::{
     timeline::Timeline,
 };
 
+/// Orders that may wait for a thread, and answers for us: far more than there are batches and partitions. We never wait
+/// for a place among the orders, so a thread that waits for one among the answers gets it.
+const WAITING: usize = 4_096;
 /// Batches that may be open for each thread: one in work, one that waits for it.
 const OPEN: usize = 2;
 
@@ -66,7 +69,7 @@ struct Answer {
 
 #[derive(Debug)]
 struct Worker {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::Sender<Order>,
     waiting: u64,
 }
 
@@ -74,7 +77,7 @@ struct Worker {
 #[derive(Debug)]
 pub(crate) struct Crew {
     workers: Vec<Worker>,
-    answers: mpsc::UnboundedReceiver<Answer>,
+    answers: mpsc::Receiver<Answer>,
     /// Who works on a partition.
     by_partition: BTreeMap<i32, usize>,
     /// Batches on their way, and the records in them.
@@ -85,9 +88,9 @@ pub(crate) struct Crew {
 impl Crew {
     /// Starts the threads; `scores` is where scores go.
     pub(crate) fn start(workers: usize, lateness_ms: i64, scores: &str) -> Result<Self> {
-        let (answer, answers) = mpsc::unbounded_channel();
+        let (answer, answers) = mpsc::channel(WAITING);
         let start = |worker: usize| {
-            let (orders, inbox) = mpsc::unbounded_channel();
+            let (orders, inbox) = mpsc::channel(WAITING);
             let (answer, desk) = (answer.clone(), Desk::new(HashMap::new(), lateness_ms, scores));
             let work = move || work(worker, desk, inbox, &answer);
             std::thread::Builder::new().name(format!("scorer-{worker}")).spawn(work).context("start a thread")?;
@@ -98,7 +101,8 @@ impl Crew {
     }
 
     fn order(&self, worker: usize, order: Order) -> Result<()> {
-        self.workers[worker].orders.send(order).map_err(|_| anyhow!("a scoring thread has ended"))
+        let sent = self.workers[worker].orders.try_send(order);
+        sent.map_err(|error| anyhow!("a scoring thread takes no orders: {error}"))
     }
 
     /// Loads and checks an artefact in every thread; its layout.
@@ -201,18 +205,13 @@ impl Crew {
 
 type Detectors = HashMap<String, Detector>;
 
-fn work(
-    worker: usize,
-    mut desk: Desk<Detectors>,
-    mut inbox: mpsc::UnboundedReceiver<Order>,
-    answer: &mpsc::UnboundedSender<Answer>,
-) {
+fn work(worker: usize, mut desk: Desk<Detectors>, mut inbox: mpsc::Receiver<Order>, answer: &mpsc::Sender<Answer>) {
     while let Some(order) = inbox.blocking_recv() {
         // A panic here is our fault, not a reading's. Without an answer the process would wait for ever.
         let made = catch_unwind(AssertUnwindSafe(|| carry_out(&mut desk, order)));
         let made = made.unwrap_or_else(|_| Some(Made::Failed(anyhow!("a scoring thread panicked"))));
         let Some(made) = made else { continue };
-        if answer.send(Answer { worker, made, waiting: desk.waiting() }).is_err() {
+        if answer.blocking_send(Answer { worker, made, waiting: desk.waiting() }).is_err() {
             return;
         }
     }

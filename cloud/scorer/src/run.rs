@@ -32,6 +32,10 @@ use crate::{
 const TAKE: usize = 2_048;
 /// How long a take waits.
 const TAKE_WAIT: Duration = Duration::from_millis(50);
+/// Fewer records than this are gathered for a moment: a network takes as long for one reading as for a whole micro-batch.
+const ENOUGH: usize = 512;
+/// The moment.
+const GATHER: Duration = Duration::from_millis(5);
 /// The registry is looked at so often.
 const LOOK: Duration = Duration::from_millis(250);
 /// What a challenger would have done is told so often, ms.
@@ -60,6 +64,9 @@ pub struct Scorer {
     next: BTreeMap<i32, i64>,
     /// Where each partition of `telemetry` ended when it was taken over: no earlier owner has scored beyond.
     ends: BTreeMap<i32, i64>,
+    /// Gathered and not handed out yet, and since when.
+    gathered: Vec<InRecord>,
+    since: Instant,
     tally: Tally,
     /// Scores given to the producer, and those of them that Kafka has confirmed.
     queued: u64,
@@ -82,6 +89,8 @@ impl Scorer {
             models,
             next: BTreeMap::new(),
             ends: BTreeMap::new(),
+            gathered: Vec::new(),
+            since: Instant::now(),
             tally: Tally::default(),
             queued: 0,
             confirmed: 0,
@@ -100,11 +109,12 @@ impl Scorer {
     /// delivered.
     pub async fn run(mut self, stop: CancellationToken) -> Result<Tally, Error> {
         while !stop.is_cancelled() {
+            let wait = if self.gathered.is_empty() { TAKE_WAIT } else { GATHER.saturating_sub(self.since.elapsed()) };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 made = self.crew.next() => self.made(made?).await?,
-                batch = self.consumer.next(TAKE, TAKE_WAIT), if self.crew.has_room() => self.batch(batch?).await?,
+                batch = self.consumer.next(TAKE, wait), if self.crew.has_room() => self.batch(batch?).await?,
             }
             self.tick().await?;
         }
@@ -113,6 +123,10 @@ impl Scorer {
 
     /// What is due by the clock.
     async fn tick(&mut self) -> Result<()> {
+        let due = self.gathered.len() >= ENOUGH || self.since.elapsed() >= GATHER;
+        if due && !self.gathered.is_empty() && self.crew.has_room() {
+            self.hand_out().await?;
+        }
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             self.look().await?;
         }
@@ -137,6 +151,10 @@ impl Scorer {
     }
 
     async fn batch(&mut self, batch: Batch) -> Result<()> {
+        if !(batch.revoked.is_empty() && batch.assigned.is_empty() || self.gathered.is_empty()) {
+            // They came before.
+            self.hand_out().await?;
+        }
         for (_, partition) in &batch.revoked {
             if self.crew.end(*partition)? {
                 self.next.remove(partition);
@@ -154,8 +172,11 @@ impl Scorer {
         if !batch.assigned.is_empty() {
             self.look().await?;
         }
-        if !batch.records.is_empty() {
-            self.hand_out(batch.records).await?;
+        if self.gathered.is_empty() {
+            self.since = Instant::now();
+            self.gathered = batch.records;
+        } else {
+            self.gathered.extend(batch.records);
         }
         Ok(())
     }
@@ -170,7 +191,9 @@ impl Scorer {
         Ok(())
     }
 
-    async fn hand_out(&mut self, records: Vec<InRecord>) -> Result<()> {
+    /// Hands out what was gathered.
+    async fn hand_out(&mut self) -> Result<()> {
+        let records = std::mem::take(&mut self.gathered);
         for (partition, next) in &self.next {
             self.models.load_from(*partition, *next, &self.crew).await?;
         }

@@ -5,15 +5,18 @@
 mod cluster;
 mod plan;
 
-use std::io::Write;
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
-use service::Error;
+use service::{Backoff, Error};
 use telemetry::kafka_topic::{DEFAULT_FLEET_PARTITIONS, TABLE};
 
 use self::cluster::Cluster;
 pub use self::plan::{Action, Plan, Step};
-use crate::{History, KafkaConfig};
+use crate::{History, KafkaConfig, Marks};
 
 /// Flags that `plan` and `apply` share.
 #[derive(clap::Args, Debug, Clone)]
@@ -102,12 +105,24 @@ pub async fn create_beside(kafka: &KafkaConfig, name: &str, like: &str) -> Resul
     let action = plan::beside(TABLE, like, &seen)
         .ok_or_else(|| kafka.unavailable(format!("it has no topic {like:?}; `motorcade topics apply` creates it")))?;
     cluster.carry_out(&Step { kafka_topic: name.to_owned(), action }, &seen).await?;
-    let (found, wanted) = (History::watermarks(kafka, name).await?, History::watermarks(kafka, like).await?);
+    let (found, wanted) = (led(kafka, name).await?, History::watermarks(kafka, like).await?);
     if found.len() != wanted.len() {
         let text = format!("{name} has {} partitions where {like} has {}", found.len(), wanted.len());
         return Err(Error::BadInput(text));
     }
     Ok(())
+}
+
+/// The marks of a topic, once its partitions have leaders: of a new one they are elected a moment later.
+async fn led(kafka: &KafkaConfig, name: &str) -> Result<Marks, Error> {
+    let deadline = Instant::now() + kafka.connect_timeout();
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    loop {
+        match History::watermarks(kafka, name).await {
+            Err(Error::Unavailable { .. }) if Instant::now() < deadline => tokio::time::sleep(backoff.next()).await,
+            marks => return marks,
+        }
+    }
 }
 
 fn print(plan: &Plan, json: bool) -> Result<(), Error> {
