@@ -22,7 +22,7 @@ const STEP_MS: i64 = 10_000;
 const MINUTE_MS: i64 = 60_000;
 /// 1 July 2026, 06:00 UTC.
 const START: UnixMillis = 1_782_885_600_000;
-const RUNS_DOWN: [signal::Number; 3] = [signal::STATE_OF_CHARGE, signal::PACK_TEMPERATURE, signal::PACK_VOLTAGE];
+const RUNS_DOWN: [signal::Number; 3] = [signal::BATTERY_CHARGE, signal::BATTERY_TEMPERATURE, signal::BATTERY_VOLTAGE];
 const WITHIN: Duration = Duration::from_secs(90);
 
 /// Vehicles whose readings go straight into Kafka, faster than any of them could drive.
