@@ -54,8 +54,8 @@ impl Topic {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", kafka).set("broker.address.family", "v4");
         let admin: AdminClient<_> = config.create()?;
-        make(&admin, &[TELEMETRY, DEAD_LETTER, VEHICLE_STATUS, VEHICLE_COMMANDS, COMMAND_REPLIES]).await?;
-        make(&admin, further).await?;
+        let ours = [TELEMETRY, DEAD_LETTER, VEHICLE_STATUS, VEHICLE_COMMANDS, COMMAND_REPLIES];
+        make(&admin, &[&ours, further].concat()).await?;
         let consumer = config
             // librdkafka wants a group even where none is joined; nothing is committed.
             .set("group.id", "bench")
