@@ -16,7 +16,6 @@ mod catch_up;
 pub mod config;
 pub mod delivery;
 mod downlink;
-mod heap;
 mod intake;
 pub mod limit;
 mod metrics;
@@ -50,7 +49,6 @@ pub async fn connect(config: Config) -> Result<Edge, Error> {
 /// As [`connect`].
 pub async fn connect_with<R: Release>(config: Config, release: R) -> Result<Edge<R>, Error> {
     config.validate()?;
-    heap::keep_freed();
     let connected = tokio::task::spawn_blocking(move || {
         let session = Session::new(&config, bridge::identity(&config))?;
         Edge::connect(config, session, release)

@@ -50,10 +50,9 @@ impl Fleet {
                 let record =
                     Record { schema: SCHEMA, vehicle, boot: 1, seq: self.seq, time, kind, signals, position: None };
                 let payload = encode(&record, Encoding::Json).unwrap();
-                let json = Encoding::Json.content_type().as_bytes().to_vec();
                 let out = OutRecord::new(TELEMETRY, record.vehicle.as_str(), payload);
                 self.producer
-                    .send(OutRecord { headers: vec![(header::CONTENT_TYPE.into(), json)], ..out })
+                    .send(OutRecord { headers: [(header::CONTENT_TYPE, Encoding::Json.content_type())].into(), ..out })
                     .await
                     .unwrap();
             }

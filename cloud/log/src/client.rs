@@ -16,11 +16,11 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{BorrowedMessage, Headers, Timestamp},
+    message::{BorrowedMessage, Headers as _, Timestamp},
 };
 use service::{Backoff, Error};
 
-use crate::{InRecord, KafkaConfig};
+use crate::{Headers, InRecord, KafkaConfig};
 
 /// How long one question to a broker may take after the start.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -223,8 +223,8 @@ pub(crate) fn copy(message: &BorrowedMessage<'_>, names: &mut Names) -> InRecord
         Timestamp::CreateTime(time) | Timestamp::LogAppendTime(time) => time,
         Timestamp::NotAvailable => 0,
     };
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+    let headers = message.headers().map_or_else(Headers::new, |headers| {
+        headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect()
     });
     InRecord {
         kafka_topic: names.get(message.topic()),

@@ -2,7 +2,7 @@
 
 use telemetry::kafka_topic::{DEAD_LETTER, header};
 
-use crate::{InRecord, OutRecord};
+use crate::{Headers, InRecord, OutRecord};
 
 /// The dead letter of a record that a role refuses.
 ///
@@ -10,15 +10,14 @@ use crate::{InRecord, OutRecord};
 /// bytes), the program that refused it, and the `topic/partition/offset` that it stood at.
 pub fn refuse(record: &InRecord, refused_by: &str, reason: &str, error: &str) -> OutRecord {
     let ours = [header::REASON, header::ERROR, header::REFUSED_BY, header::SOURCE];
-    let mut headers: Vec<_> =
-        record.headers.iter().filter(|(name, _)| !ours.contains(&name.as_str())).cloned().collect();
+    let mut headers: Headers = record.headers.iter().filter(|(name, _)| !ours.contains(name)).collect();
     let source = format!("{}/{}/{}", record.kafka_topic, record.partition, record.offset);
     let error = &error[..error.floor_char_boundary(300)];
     for (name, text) in ours.into_iter().zip([reason, error, refused_by, &source]) {
-        headers.push((name.to_owned(), text.as_bytes().to_vec()));
+        headers.push(name, text.as_bytes());
     }
     OutRecord {
-        kafka_topic: DEAD_LETTER.to_owned(),
+        kafka_topic: DEAD_LETTER.into(),
         partition: None,
         key: record.key.clone().unwrap_or_default(),
         payload: record.payload.clone(),
@@ -40,14 +39,14 @@ mod tests {
             timestamp: 5,
             key: Some(b"veh-1".to_vec()),
             payload: Some(b"\xff\x00".to_vec()),
-            headers: vec![("content-type".into(), b"x".to_vec()), ("reason".into(), b"older".to_vec())],
+            headers: [("content-type", "x"), ("reason", "older")].into(),
         };
         let letter = refuse(&record, "twin", "malformed", &"é".repeat(200));
         assert_eq!(letter.payload, record.payload);
         assert_eq!(letter.key, b"veh-1");
         let text = |name: &str| {
-            let mut found = letter.headers.iter().filter(|(key, _)| key == name);
-            let value = String::from_utf8(found.next().unwrap().1.clone()).unwrap();
+            let mut found = letter.headers.iter().filter(|(key, _)| *key == name);
+            let value = String::from_utf8(found.next().unwrap().1.to_vec()).unwrap();
             assert!(found.next().is_none(), "{name} stands twice");
             value
         };

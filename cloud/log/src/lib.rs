@@ -8,6 +8,7 @@ mod client;
 mod config;
 pub mod dead_letter;
 mod group;
+mod headers;
 mod history;
 mod lag;
 mod metrics;
@@ -21,6 +22,7 @@ mod watermarks;
 
 pub use config::KafkaConfig;
 pub use group::{Batch, GroupConsumer};
+pub use headers::Headers;
 pub use history::History;
 pub use lag::group_lag;
 pub use producer::{Barrier, Producer};

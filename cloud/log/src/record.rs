@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use telemetry::UnixMillis;
 
+use crate::Headers;
+
 /// A partition of a topic.
 pub type TopicPartition = (Arc<str>, i32);
 
@@ -23,13 +25,13 @@ pub struct InRecord {
     /// The value; none is a tombstone.
     pub payload: Option<Vec<u8>>,
     /// Headers in their order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers,
 }
 
 impl InRecord {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_slice())
+        self.headers.get(name)
     }
 
     /// The partition that it stands in.
@@ -47,7 +49,7 @@ impl InRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutRecord {
     /// The topic.
-    pub kafka_topic: String,
+    pub kafka_topic: Arc<str>,
     /// The partition; without one it follows from the key.
     pub partition: Option<i32>,
     /// The key.
@@ -55,20 +57,20 @@ pub struct OutRecord {
     /// The value; none is a tombstone.
     pub payload: Option<Vec<u8>>,
     /// Headers in their order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers,
     /// Kafka's timestamp, ms since the epoch; without one, now.
     pub timestamp: Option<UnixMillis>,
 }
 
 impl OutRecord {
     /// A record with key and value and nothing else.
-    pub fn new(kafka_topic: impl Into<String>, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Self {
+    pub fn new(kafka_topic: impl Into<Arc<str>>, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Self {
         Self {
             kafka_topic: kafka_topic.into(),
             partition: None,
             key: key.into(),
             payload: Some(payload.into()),
-            headers: Vec::new(),
+            headers: Headers::new(),
             timestamp: None,
         }
     }

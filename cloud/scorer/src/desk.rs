@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result};
-use cloud_log::{InRecord, OutRecord};
+use cloud_log::{Headers, InRecord, OutRecord};
 use detector::{Layout, Question};
 use telemetry::{Invalid, UnixMillis, event::Source, kafka_topic::header};
 
@@ -72,7 +72,8 @@ pub(crate) struct Desk<J> {
     lanes: BTreeMap<i32, Lane>,
     lateness_ms: i64,
     /// The topic that scores go to.
-    scores: String,
+    scores: Arc<str>,
+    headers: Headers,
     /// Of windows that no model is there for.
     layout: Arc<Layout>,
     /// A challenger, and who is judged by it.
@@ -83,8 +84,9 @@ pub(crate) struct Desk<J> {
 
 impl<J: Judge> Desk<J> {
     pub(crate) fn new(judge: J, lateness_ms: i64, scores: &str) -> Self {
-        let (layout, scores) = (Arc::new(Layout::default()), scores.to_owned());
-        Self { judge, lanes: BTreeMap::new(), lateness_ms, scores, layout, shadow: None, at_snapshot: BTreeMap::new() }
+        let (layout, scores) = (Arc::new(Layout::default()), Arc::from(scores));
+        let headers = [(header::CONTENT_TYPE, "application/json")].into();
+        Self { judge, lanes: BTreeMap::new(), lateness_ms, scores, headers, layout, shadow: None, at_snapshot: BTreeMap::new() }
     }
 
     /// A partition begins, at an offset, with the vehicles that were found; how many of its readings wait.
@@ -186,9 +188,8 @@ impl<J: Judge> Desk<J> {
                 Judged::Judgement(judgement) => {
                     let score = job.score(id, version, judgement);
                     let record =
-                        OutRecord::new(self.scores.as_str(), id.as_str().as_bytes(), serde_json::to_vec(&score)?);
-                    let headers = vec![(header::CONTENT_TYPE.to_owned(), b"application/json".to_vec())];
-                    let record = OutRecord { headers, ..record };
+                        OutRecord::new(Arc::clone(&self.scores), id.as_str().as_bytes(), serde_json::to_vec(&score)?);
+                    let record = OutRecord { headers: self.headers.clone(), ..record };
                     output.scores.push(Scored { record, source: job.source, ingest: job.ingest });
                 }
                 Judged::WarmingUp => output.warming_up += 1,

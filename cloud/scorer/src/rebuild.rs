@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use cloud_log::{History, InRecord, KafkaConfig, Producer, dead_letter, topics};
+use cloud_log::{Headers, History, InRecord, KafkaConfig, Producer, dead_letter, topics};
 use serde::{Deserialize, Serialize};
 use service::{Error, Tally};
 use telemetry::{
@@ -284,7 +284,7 @@ impl Rebuild {
                 timestamp: 0,
                 key: None,
                 payload: None,
-                headers: Vec::new(),
+                headers: Headers::new(),
             };
             self.producer.send(dead_letter::refuse(&place, &self.refused_by, INFERENCE_FAILED, error)).await?;
         }

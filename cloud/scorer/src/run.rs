@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use cloud_log::{Batch, GroupConsumer, History, InRecord, OutRecord, Producer, dead_letter};
+use cloud_log::{Batch, GroupConsumer, Headers, History, InRecord, OutRecord, Producer, dead_letter};
 use service::{Error, Tally};
 use telemetry::{
     event::{ModelEvent, Source},
@@ -326,7 +326,7 @@ impl Scorer {
             timestamp: 0,
             key: None,
             payload: None,
-            headers: Vec::new(),
+            headers: Headers::new(),
         };
         let record = found.pop().unwrap_or_else(gone);
         self.producer.send(dead_letter::refuse(&record, &refused_by(SCORES), INFERENCE_FAILED, error)).await

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cloud_log::InRecord;
+use cloud_log::{Headers, InRecord};
 use detector::Layout;
 use telemetry::{Encoding, Kind, Record, Signals, Value, VehicleId, signal};
 
@@ -39,7 +39,7 @@ pub(crate) fn record(offset: i64, vehicle: &str, seq: u64) -> InRecord {
         timestamp: START,
         key: None,
         payload: Some(telemetry::encode(&record, Encoding::Json).unwrap()),
-        headers: Vec::new(),
+        headers: Headers::new(),
     }
 }
 

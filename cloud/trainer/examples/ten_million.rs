@@ -85,7 +85,7 @@ async fn through_kafka(flags: &Flags, kafka: &KafkaConfig) -> Result<()> {
         for (index, vehicle) in (1..).zip(&mut fleet) {
             let record = drive(index, vehicle, seq);
             let mut out = OutRecord::new(kafka_topic::TELEMETRY, record.vehicle.as_str(), encoded(&record)?);
-            out.headers = vec![(header::CONTENT_TYPE.into(), Encoding::Protobuf.content_type().into())];
+            out.headers = [(header::CONTENT_TYPE, Encoding::Protobuf.content_type())].into();
             producer.send(out).await?;
             offset += 1;
         }
@@ -132,7 +132,7 @@ fn spool(flags: &Flags, mut spooler: Spooler) -> Result<Spooler> {
                 timestamp: record.time,
                 key: None,
                 payload: Some(encoded(&record)?),
-                headers: vec![(header::CONTENT_TYPE.into(), Encoding::Protobuf.content_type().into())],
+                headers: [(header::CONTENT_TYPE, Encoding::Protobuf.content_type())].into(),
             });
             *offset += 1;
         }

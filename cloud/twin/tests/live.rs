@@ -69,7 +69,7 @@ async fn produce(producer: &Producer) -> u64 {
         let encoding = if n.is_multiple_of(2) { Encoding::Json } else { Encoding::Protobuf };
         let payload = encode(&reading(*n, *seq), encoding).unwrap();
         let mut out = OutRecord::new(TELEMETRY, vehicle(*n).as_str(), payload);
-        out.headers = vec![(header::CONTENT_TYPE.into(), encoding.content_type().into())];
+        out.headers = [(header::CONTENT_TYPE, encoding.content_type())].into();
         producer.send(out).await.unwrap();
     }
     producer.flush().await.unwrap();

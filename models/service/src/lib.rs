@@ -10,6 +10,7 @@ mod backoff;
 mod error;
 mod file;
 mod flags;
+mod heap;
 mod readiness;
 mod shell;
 mod tally;

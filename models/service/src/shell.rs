@@ -16,6 +16,7 @@ use crate::{
     admin::Admin,
     file::Presets,
     flags::{Flags, LogFormat, parse},
+    heap,
 };
 
 /// How often the recorder is tended; as its own listener would do it.
@@ -141,6 +142,7 @@ where
     A: clap::Parser,
     F: Future<Output = Result<Outcome, Error>>,
 {
+    heap::keep_freed();
     let (flags, args) = match parse::<A>(name, presets.into()) {
         Ok(parsed) => parsed,
         Err(code) => return code,

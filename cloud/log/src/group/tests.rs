@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{membership::Progress, *};
+use crate::Headers;
 
 fn record(partition: i32, offset: i64) -> InRecord {
     InRecord {
@@ -12,7 +13,7 @@ fn record(partition: i32, offset: i64) -> InRecord {
         timestamp: 0,
         key: None,
         payload: None,
-        headers: Vec::new(),
+        headers: Headers::new(),
     }
 }
 

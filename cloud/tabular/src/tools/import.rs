@@ -194,8 +194,7 @@ fn outgoing(record: &Record, encoding: Encoding) -> Result<OutRecord, Error> {
         (header::SCHEMA, record.schema.to_string()),
         (header::MQTT_TOPIC, Channel::Telemetry.topic(&record.vehicle)),
     ]
-    .map(|(name, value)| (name.to_owned(), value.into_bytes()))
-    .to_vec();
+    .into();
     Ok(out)
 }
 

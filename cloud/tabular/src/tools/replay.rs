@@ -70,6 +70,8 @@ impl Span {
 mod tests {
     use std::sync::Arc;
 
+    use cloud_log::Headers;
+
     use super::*;
     use crate::lanes::tests::{START, row};
 
@@ -83,7 +85,7 @@ mod tests {
             timestamp: START,
             key: None,
             payload: Some(telemetry::encode(&record, Encoding::Json).unwrap()),
-            headers: Vec::new(),
+            headers: Headers::new(),
         }
     }
 

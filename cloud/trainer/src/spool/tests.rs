@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use cloud_log::InRecord;
+use cloud_log::{Headers, InRecord};
 use detector::{Detector, History, Kind as Family, Options, control};
 use telemetry::{Encoding, Kind, Record, SCHEMA, Signals, UnixMillis, Value, VehicleId, kafka_topic, signal};
 
@@ -37,7 +37,7 @@ fn in_record(partition: i32, offset: i64, record: &Record) -> InRecord {
         timestamp: record.time,
         key: None,
         payload: Some(telemetry::encode(record, Encoding::Json).unwrap()),
-        headers: Vec::new(),
+        headers: Headers::new(),
     }
 }
 
