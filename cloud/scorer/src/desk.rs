@@ -86,7 +86,16 @@ impl<J: Judge> Desk<J> {
     pub(crate) fn new(judge: J, lateness_ms: i64, scores: &str) -> Self {
         let (layout, scores) = (Arc::new(Layout::default()), Arc::from(scores));
         let headers = [(header::CONTENT_TYPE, "application/json")].into();
-        Self { judge, lanes: BTreeMap::new(), lateness_ms, scores, headers, layout, shadow: None, at_snapshot: BTreeMap::new() }
+        Self {
+            judge,
+            lanes: BTreeMap::new(),
+            lateness_ms,
+            scores,
+            headers,
+            layout,
+            shadow: None,
+            at_snapshot: BTreeMap::new(),
+        }
     }
 
     /// A partition begins, at an offset, with the vehicles that were found; how many of its readings wait.

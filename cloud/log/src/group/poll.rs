@@ -32,8 +32,13 @@ const CHUNK_RECORDS: usize = 500;
 const CHUNK_BYTES: usize = 1024 * 1024;
 /// How long a poll waits where nothing else is to be done; bounds how late a commit leaves.
 const IDLE: Duration = Duration::from_millis(20);
-/// Chunks that may wait in the thread besides those in the channel before partitions are paused.
+/// Chunks that may wait in the thread besides those in the channel.
 const WAITING: usize = 4;
+/// So long they may wait before partitions are paused. A pause throws away what was fetched ahead, and whoever resumes
+/// waits for a fetch that is on its way, up to half a second: that is for who is stuck, not for who is slower than Kafka.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the channel has room again.
+const BREATH: Duration = Duration::from_millis(1);
 /// The least time between two questions for the start of the log.
 const GAP_CHECK: Duration = Duration::from_secs(2);
 
@@ -45,6 +50,8 @@ pub(super) struct Poller {
     names: Names,
     waiting: VecDeque<Item>,
     paused: bool,
+    /// Since when too much waits.
+    full_since: Option<Instant>,
     /// Next offset to be delivered.
     positions: BTreeMap<TopicPartition, i64>,
     /// Offsets that were passed over without a record: `[from, to)`, to be judged.
@@ -69,6 +76,7 @@ impl Poller {
             names: Names::default(),
             waiting: VecDeque::new(),
             paused: false,
+            full_since: None,
             positions: BTreeMap::new(),
             gaps: BTreeMap::new(),
             gaps_checked: Instant::now(),
@@ -83,6 +91,10 @@ impl Poller {
             self.commit(CommitMode::Async);
             self.judge_gaps();
             self.hand_over();
+            if self.full_since.is_some() && !self.paused {
+                std::thread::sleep(BREATH);
+                continue;
+            }
             if let Err(error) = self.poll() {
                 self.waiting.push_back(Item::Failed(format!("{error:#}")));
                 self.fail();
@@ -179,7 +191,7 @@ impl Poller {
         }
     }
 
-    /// Gives the channel what it takes; pauses the partitions while too much waits.
+    /// Gives the channel what it takes; pauses the partitions if too much waits for too long.
     fn hand_over(&mut self) {
         while let Some(item) = self.waiting.pop_front() {
             match self.sender.try_send(item) {
@@ -190,7 +202,11 @@ impl Poller {
                 }
             }
         }
-        if !self.paused && self.waiting.len() >= WAITING {
+        self.full_since = match self.full_since {
+            _ if self.waiting.len() < WAITING => None,
+            since => since.or_else(|| Some(Instant::now())),
+        };
+        if !self.paused && self.full_since.is_some_and(|since| since.elapsed() >= PATIENCE) {
             self.paused = true;
             self.pause();
         } else if self.paused && self.waiting.is_empty() {
