@@ -36,8 +36,8 @@ pub fn heights(peaks: &[Peak], limit: f32, merge_ms: i64) -> Vec<f32> {
 }
 
 /// The limit at which peaks give so many alarms: the highest such limit, for where almost everything is above, alarms
-/// merge and get fewer again. If no limit gives so many, the one that gives most. Where so many are too few to count, heights are taken to fall off exponentially behind
-/// the ten highest alarms. `None` without any score.
+/// merge and get fewer again. If no limit gives so many, the one that gives most. Where so many are too few to count,
+/// heights are taken to fall off exponentially behind the ten highest alarms. `None` without any score.
 pub fn limit_for(peaks: &[Peak], wanted: f64, merge_ms: i64) -> Option<f32> {
     let mut scores: Vec<f32> = peaks.iter().map(|peak| peak.score).filter(|score| score.is_finite()).collect();
     scores.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -67,9 +67,19 @@ pub fn limit_for(peaks: &[Peak], wanted: f64, merge_ms: i64) -> Option<f32> {
     if above.is_empty() || wanted >= ENOUGH {
         return Some(high);
     }
-    let mean = above.iter().map(|height| f64::from(height - high)).sum::<f64>() / above.len() as f64;
-    let spread = mean.max(LEAST_SPREAD * f64::from(high.abs()));
+    let spread = scale(above.iter().map(|height| f64::from(height - high)).collect());
+    let spread = spread.max(LEAST_SPREAD * f64::from(high.abs()));
     Some(high + (spread * (above.len() as f64 / wanted.max(1e-6)).ln().max(0.0)) as f32)
+}
+
+/// Scale of an exponential distribution from values of which the largest fifth counts only as not smaller than the one
+/// before it (Epstein and Sobel, 1953): one vehicle that really is unwell does not lift the limit of all.
+fn scale(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let counted = (values.len() * 4).div_ceil(5);
+    let Some(last) = counted.checked_sub(1).and_then(|at| values.get(at)) else { return 0.0 };
+    let sum: f64 = values[..counted].iter().sum();
+    (sum + last * (values.len() - counted) as f64) / counted as f64
 }
 
 #[cfg(test)]
@@ -97,6 +107,10 @@ mod tests {
         let beyond = limit_for(&peaks, 0.1, 0).unwrap();
         let exact = 0.5 * 20_000_f32.ln();
         assert!((beyond - exact).abs() < 0.7, "{beyond} for {exact}");
+        // One of them a hundred times as high: the limit is the same.
+        let outlier =
+            peaks.iter().map(|peak| Peak { score: if peak.vehicle == 0 { 400.0 } else { peak.score }, ..*peak });
+        assert_eq!(limit_for(&outlier.collect::<Vec<_>>(), 0.1, 0), Some(beyond));
         assert_eq!(limit_for(&[], 1.0, 0), None);
         // One vehicle, always at work: below some limit all is one alarm.
         let one: Vec<Peak> = (0..1_000).map(|n| Peak { vehicle: 0, time: n, score: (n % 100) as f32 }).collect();
