@@ -10,7 +10,7 @@ use crate::{
     baseline::{self, Baseline, Baselines, key},
     judge::{Bench, Judge, Judgement},
     layout::Layout,
-    network::{self, BATCH, Network, OUTPUT, Weights},
+    network::{self, Cells, Network, OUTPUT, Weights},
     residual::Residual,
     scaler::Scaler,
     tail::Tail,
@@ -173,15 +173,14 @@ fn golden_input(inputs: usize) -> (Vec<f32>, Vec<f32>) {
 
 /// The network's output for the golden input, in a batch as inference runs it.
 fn run_golden(network: &Network, inputs: usize, features: &[f32], known: &[f32]) -> Result<Vec<f32>, Error> {
-    let (mut batch, mut presence) = (vec![0_f32; inputs * BATCH * FEATURES], vec![0_f32; inputs * BATCH]);
-    for input in 0..inputs {
-        let (from, to) = (input * GOLDEN, input * BATCH);
-        batch[to * FEATURES..(to + GOLDEN) * FEATURES]
-            .copy_from_slice(&features[from * FEATURES..(from + GOLDEN) * FEATURES]);
-        presence[to..to + GOLDEN].copy_from_slice(&known[from..from + GOLDEN]);
+    let mut cells = Cells::new(inputs);
+    for (at, (features, known)) in features.as_chunks::<FEATURES>().0.iter().zip(known).enumerate() {
+        if *known != 0.0 {
+            cells.put(at % GOLDEN, at / GOLDEN, features);
+        }
     }
-    let out = network.infer(&batch, &presence)?;
-    Ok((0..inputs).flat_map(|input| out[input * BATCH * OUTPUT..][..GOLDEN * OUTPUT].iter().copied()).collect())
+    let answers = network.infer(&cells)?;
+    Ok((0..inputs * GOLDEN).flat_map(|at| answers.of(at % GOLDEN, at / GOLDEN)).collect())
 }
 
 fn check_golden(artifact: &Artifact, network: &Network) -> Result<(), Error> {

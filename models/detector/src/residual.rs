@@ -31,7 +31,7 @@ impl Residual {
 }
 
 /// Both heads from a signal's scaled value and the four numbers that the network gives for it.
-pub(crate) fn heads(scaled: f32, out: &[f32], own_past: bool) -> [Head; 2] {
+pub(crate) fn heads(scaled: f32, out: [f32; 4], own_past: bool) -> [Head; 2] {
     let head = |at: usize, says: bool| {
         let (expected, spread) = (out[2 * at], out[2 * at + 1].clamp(LOG_SPREAD.0, LOG_SPREAD.1).exp());
         let deviation = ((scaled - expected) / spread).clamp(-MOST_DEVIATION, MOST_DEVIATION);
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_residual_is_sound_while_the_network_answers_in_numbers() {
-        let residual = |out: &[f32; 4]| Residual { signals: vec![(0, 0, heads(0.5, out, false))] };
+        let residual = |out: &[f32; 4]| Residual { signals: vec![(0, 0, heads(0.5, *out, false))] };
         assert!(residual(&[0.0, 0.0, 0.0, 0.0]).is_sound(), "no past is no fault");
         for at in 0..4 {
             let mut out = [0.0; 4];

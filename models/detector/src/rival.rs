@@ -11,10 +11,10 @@ use telemetry::UnixMillis;
 
 use crate::{
     Card, Detector, Error, History, Kind, Query, View, Window, history,
-    network::{BATCH, Network, OUTPUT, put},
+    network::{BATCH, Cells, Network},
     residual::{LOG_SPREAD, student},
     scaler::Scaler,
-    window::{FEATURES, HORIZON},
+    window::HORIZON,
 };
 
 /// Mean loss of each vehicle, in natural logarithms a value; none of one without readings in the range.
@@ -81,7 +81,7 @@ pub fn losses(
             let (scaler, network) = detector.parts();
             let mut sum = Sum::default();
             for batch in kept.chunks(BATCH) {
-                Batch::of(scaler, batch).add((kind, scaler, network), &asked, &mut sum)?;
+                sum.add(batch, (kind, scaler, network), &asked)?;
             }
             Ok((sum.count > 0).then(|| sum.loss / sum.count as f64))
         },
@@ -94,56 +94,42 @@ struct Sum {
     count: u64,
 }
 
-/// A batch as a network takes it, and where its values are.
-struct Batch {
-    features: Vec<f32>,
-    known: Vec<f32>,
-}
-
-impl Batch {
-    fn of(scaler: &Scaler, queries: &[Query]) -> Self {
-        let size = scaler.len() * BATCH;
-        let mut batch = Self { features: vec![0.0; size * FEATURES], known: vec![0.0; size] };
-        for (row, query) in queries.iter().enumerate() {
-            for (_, input, scaled) in scaler.scaled(query) {
-                let cell = input * BATCH + row;
-                put(&scaled, &mut batch.features[cell * FEATURES..(cell + 1) * FEATURES]);
-                batch.known[cell] = 1.0;
-            }
-        }
-        batch
-    }
-
+impl Sum {
+    /// Adds what a detector loses on a batch.
     fn add(
-        &self,
+        &mut self,
+        queries: &[Query],
         (kind, scaler, network): (Kind, &Scaler, &Network),
         asked: &[bool],
-        sum: &mut Sum,
     ) -> Result<(), Error> {
+        let mut cells = Cells::new(scaler.len());
+        for (row, query) in queries.iter().enumerate() {
+            scaler.scaled(query).for_each(|(_, input, scaled)| cells.put(row, input, &scaled));
+        }
         // The others do not look at the signal's own value for head A.
         let told = matches!(kind, Kind::Pca | Kind::Autoencoder);
-        let plain = if told { Vec::new() } else { network.infer(&self.features, &self.known)? };
+        let plain = if told { None } else { Some(network.infer(&cells)?) };
         for input in (0..asked.len()).filter(|input| asked[*input]) {
-            let cells = input * BATCH..(input + 1) * BATCH;
-            if self.known[cells.clone()].iter().all(|known| *known == 0.0) {
+            if cells.known(input).iter().all(|known| *known == 0.0) {
                 continue;
             }
-            let hidden = if told {
-                let (mut features, mut known) = (self.features.clone(), self.known.clone());
-                features[cells.start * FEATURES..cells.end * FEATURES].fill(0.0);
-                known[cells.clone()].fill(0.0);
-                network.infer(&features, &known)?
+            let hidden;
+            let answers = if let Some(plain) = &plain {
+                plain
             } else {
-                Vec::new()
+                let mut without = cells.clone();
+                without.hide(input);
+                hidden = network.infer(&without)?;
+                &hidden
             };
-            let out = if told { &hidden } else { &plain };
             // Of the density in scaled units one is made in physical ones.
             let unit = f64::from(scaler.spread[input]).ln();
-            for cell in cells.filter(|cell| self.known[*cell] != 0.0) {
-                let log_spread = f64::from(out[cell * OUTPUT + 1].clamp(LOG_SPREAD.0, LOG_SPREAD.1));
-                let off = f64::from(self.features[cell * FEATURES] - out[cell * OUTPUT]) / log_spread.exp();
-                sum.loss += student(off) + log_spread + unit;
-                sum.count += 1;
+            for row in (0..BATCH).filter(|row| cells.known(input)[*row] != 0.0) {
+                let [expected, log_spread, ..] = answers.of(row, input);
+                let log_spread = f64::from(log_spread.clamp(LOG_SPREAD.0, LOG_SPREAD.1));
+                let off = f64::from(cells.values(input)[row] - expected) / log_spread.exp();
+                self.loss += student(off) + log_spread + unit;
+                self.count += 1;
             }
         }
         Ok(())

@@ -70,11 +70,6 @@ impl Scaler {
         ((value - self.center[input]) * self.per_spread[input]).clamp(-CLIP, CLIP)
     }
 
-    /// How many signals of a query are inputs.
-    pub(crate) fn count(&self, query: &Query) -> usize {
-        query.at.iter().filter(|at| self.input(**at).is_some()).count()
-    }
-
     /// Inputs of a query and their scaled features, in ascending order: NaN where a value is not known.
     pub(crate) fn scaled<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = (usize, usize, [f32; FEATURES])> + 'a {
         query.at.iter().enumerate().filter_map(move |(n, at)| {

@@ -139,14 +139,14 @@ fn a_broken_relation_is_found_and_named_and_health_is_left_alone() {
     let detector = Detector::load(artifact()).unwrap();
     let healthy = judged(&detector, &records(3, 0.0, 120), 120);
     assert!(anomalous(&healthy) <= 6, "{} of {}", anomalous(&healthy), healthy.len());
-    let faulty = judged(&detector, &records(3, 0.08, 120), 50);
+    let faulty = judged(&detector, &records(3, 0.12, 120), 50);
     assert!(anomalous(&faulty) >= 45, "{} of {}", anomalous(&faulty), faulty.len());
     let last = faulty.last().unwrap().as_ref().unwrap();
     let first = &last.contributions[0];
     assert_eq!(first.signal, "Vehicle.LowVoltageBattery.CurrentVoltage");
     assert_eq!(last.family, Some("low-voltage supply"));
-    // 0.08 of 80 % of 30 V.
-    assert!((1.2..2.6).contains(&(first.observed - first.expected)), "{first:?}");
+    // 0.12 of 80 % of 30 V.
+    assert!((2.0..3.8).contains(&(first.observed - first.expected)), "{first:?}");
     assert_eq!(first.score.to_bits(), last.score.to_bits());
     assert!(last.contributions.len() <= 3);
 }
@@ -156,7 +156,7 @@ fn with_shuffled_weights_the_detection_vanishes() {
     let detector = Detector::load(artifact()).unwrap();
     let shuffled = control::shuffled(&detector, healthy(), &options(), 7).unwrap();
     assert_ne!(shuffled.version(), detector.version());
-    let faulty = judged(&shuffled, &records(3, 0.08, 120), 50);
+    let faulty = judged(&shuffled, &records(3, 0.12, 120), 50);
     assert!(anomalous(&faulty) <= 6, "{} of {}", anomalous(&faulty), faulty.len());
 }
 

@@ -6,7 +6,7 @@ use tch::Tensor;
 use crate::{
     Error,
     network::{flat, only_head_a},
-    window::VALUES,
+    window::{FEATURES, VALUES},
 };
 
 const HIDDEN: usize = 64;
@@ -34,14 +34,13 @@ pub(super) fn bound(name: &str, shape: &[usize]) -> f32 {
     }
 }
 
-pub(super) fn forward(weights: &[Tensor], features: &Tensor, known: &Tensor) -> Result<Tensor, Error> {
+pub(super) fn forward(weights: &[Tensor], seen: &Tensor) -> Result<Tensor, Error> {
     let [e0, e0b, e2, e2b, d0, d0b, d2, d2b] = weights else {
         return Err(Error::Malformed("eight tensors make an autoencoder".into()));
     };
-    let inputs = features.size()[0];
-    let presence = known.f_squeeze_dim(2)?.f_transpose(0, 1)?;
-    let seen = features.f_mul(known)?;
-    let rows = Tensor::f_cat(&[flat(&seen)?, presence], 1)?;
+    let inputs = seen.size()[0];
+    let presence = seen.f_select(1, FEATURES as i64)?.f_transpose(0, 1)?;
+    let rows = Tensor::f_cat(&[flat(seen)?, presence], 1)?;
     let hidden = rows.f_linear(e0, Some(e0b))?.f_relu()?;
     let code = hidden.f_linear(e2, Some(e2b))?.f_relu()?;
     let hidden = code.f_linear(d0, Some(d0b))?.f_relu()?;

@@ -8,18 +8,17 @@ use tch::Tensor;
 
 use crate::{
     Error,
-    window::{FEATURES, VALUES},
+    network::{PAST, cells::NUMBERS},
 };
 
 /// Width of a signal's code.
 pub(crate) const CODE: usize = 24;
 /// Width of what the heads read.
 pub(crate) const HIDDEN: usize = 32;
-const PAST: usize = VALUES - 1;
 
 pub(super) fn shapes(inputs: usize) -> Vec<(&'static str, Vec<usize>)> {
     vec![
-        ("encoder.weight", vec![inputs, FEATURES + 1, CODE]),
+        ("encoder.weight", vec![inputs, NUMBERS, CODE]),
         ("context.weight", vec![inputs, CODE, HIDDEN]),
         ("context.bias", vec![inputs, 1, HIDDEN]),
         ("past.weight", vec![inputs, PAST, HIDDEN]),
@@ -40,14 +39,17 @@ pub(super) fn bound(name: &str, shape: &[usize]) -> f32 {
     }
 }
 
-pub(super) fn forward(weights: &[Tensor], features: &Tensor, known: &Tensor) -> Result<Tensor, Error> {
-    let [encoder, context, context_bias, past, a, b, heads_bias] = weights else {
+pub(super) fn forward(weights: &[Tensor], seen: &Tensor, past: &Tensor) -> Result<Tensor, Error> {
+    let [encoder, context, context_bias, own, a, b, heads_bias] = weights else {
         return Err(Error::Malformed("seven tensors make a leave-one-out network".into()));
     };
-    let codes = Tensor::f_cat(&[features.f_mul(known)?, known.shallow_clone()], 2)?.f_bmm(encoder)?.f_relu_()?;
+    // Rows are the last dimension of what is computed, and the first of what weights were written for.
+    let times = |weight: &Tensor, rows: &Tensor| weight.f_transpose(1, 2)?.f_bmm(rows);
+    let codes = times(encoder, seen)?.f_relu_()?;
     let others = codes.f_sum_dim_intlist(&[0_i64][..], true, None)?.f_sub(&codes)?;
-    let seen = others.f_bmm(context)?.f_add_(context_bias)?;
-    let own = features.f_narrow(2, 1, PAST as i64)?.f_bmm(past)?.f_add_(&seen)?.f_relu_()?;
-    let seen = seen.f_relu()?;
-    Ok(Tensor::f_cat(&[seen.f_bmm(a)?, own.f_bmm(b)?], 2)?.f_add_(heads_bias)?)
+    let from_others = times(context, &others)?.f_add_(&context_bias.f_transpose(1, 2)?)?;
+    let from_own = times(own, past)?.f_add_(&from_others)?.f_relu_()?;
+    let from_others = from_others.f_relu()?;
+    let heads = Tensor::f_cat(&[times(a, &from_others)?, times(b, &from_own)?], 1)?;
+    Ok(heads.f_add(&heads_bias.f_transpose(1, 2)?)?)
 }

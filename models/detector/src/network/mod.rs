@@ -1,6 +1,6 @@
 //! What a detector expects of each signal: four kinds of it, one form of input and output.
 //!
-//! Input of a reading: for each input signal [`FEATURES`] scaled numbers and whether it is known. Output: for each
+//! Input of a reading: for each input signal its scaled features and whether it is known ([`Cells`]). Output: for each
 //! input signal two expectations with their spread, scaled: *head A* from what the other signals show, *head B* with
 //! the signal's own past as well (none for kinds that have no such head).
 //!
@@ -8,25 +8,30 @@
 //! depend on its neighbours or its place.
 
 mod autoencoder;
+mod cells;
 mod leave_one_out;
 pub(crate) mod pca;
 mod robust_z;
 
+pub(crate) use cells::{Answers, Cells};
+
 use std::{collections::BTreeMap, sync::Once};
 
-use tch::{Device, Kind as Dtype, Tensor, nn};
+use tch::{Device, Tensor, nn};
 
 use crate::{
     Error, Kind,
     residual::{Residual, heads},
     scaler::{Scaler, has_past},
-    window::{FEATURES, Query, VALUES},
+    window::{Query, VALUES},
 };
 
 /// Rows of a batch at inference.
 pub(crate) const BATCH: usize = 256;
 /// Numbers of an expectation: of head A and of head B, each the value and the logarithm of its spread.
 pub(crate) const OUTPUT: usize = 4;
+/// Values before the current one.
+const PAST: usize = VALUES - 1;
 /// A tensor's shape and numbers, by name.
 pub(crate) type Weights = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -99,78 +104,66 @@ impl Network {
         shapes.map(|((name, shape), tensor)| Ok((name.to_owned(), (shape, read(tensor)?)))).collect()
     }
 
-    /// Expectations [inputs, rows, 4] for features [inputs, rows, 8] and presence [inputs, rows, 1].
-    pub(crate) fn forward(&self, features: &Tensor, known: &Tensor) -> Result<Tensor, Error> {
+    /// Expectations [inputs, [`OUTPUT`], rows] for what is seen of all signals, [inputs, [`cells::NUMBERS`], rows]. What head B
+    /// reads of a signal's own past, [inputs, [`PAST`], rows], stands apart: in training it stays where the signal itself
+    /// is hidden.
+    pub(crate) fn forward(&self, seen: &Tensor, past: &Tensor) -> Result<Tensor, Error> {
         match self.kind {
-            Kind::RobustZ => robust_z::forward(&self.tensors, features),
-            Kind::Pca => pca::forward(&self.tensors, features),
-            Kind::Autoencoder => autoencoder::forward(&self.tensors, features, known),
-            Kind::LeaveOneOut => leave_one_out::forward(&self.tensors, features, known),
+            Kind::RobustZ => robust_z::forward(&self.tensors, past),
+            Kind::Pca => pca::forward(&self.tensors, seen),
+            Kind::Autoencoder => autoencoder::forward(&self.tensors, seen),
+            Kind::LeaveOneOut => leave_one_out::forward(&self.tensors, seen, past),
         }
     }
 
-    /// One batch of exactly [`BATCH`] rows, channel-major.
-    pub(crate) fn infer(&self, features: &[f32], known: &[f32]) -> Result<Vec<f32>, Error> {
+    /// One batch.
+    pub(crate) fn infer(&self, cells: &Cells) -> Result<Answers, Error> {
         one_thread();
         let _guard = tch::no_grad_guard();
-        let shape = [self.inputs as i64, BATCH as i64, -1];
-        let (features, known) = (Tensor::f_from_slice(features)?.f_view(shape)?, Tensor::f_from_slice(known)?);
-        let out = self.forward(&features, &known.f_view(shape)?)?.f_to_kind(Dtype::Float)?.f_contiguous()?;
-        let mut numbers = vec![0_f32; self.inputs * BATCH * OUTPUT];
-        let count = numbers.len();
-        out.f_copy_data(&mut numbers, count)?;
-        Ok(numbers)
+        let seen = cells.tensor()?;
+        Answers::read(&self.forward(&seen, &past(&seen)?)?)
     }
 
     /// What is expected at each query. A residual depends on its own query alone.
     pub(crate) fn look(&self, scaler: &Scaler, queries: &[&Query]) -> Result<Vec<Residual>, Error> {
-        let (size, own_past) = (self.inputs * BATCH, self.kind.has_own_past());
-        let (mut features, mut known) = (vec![0_f32; size * FEATURES], vec![0_f32; size]);
+        let own_past = self.kind.has_own_past();
+        let mut cells = Cells::new(self.inputs);
         let mut residuals = Vec::with_capacity(queries.len());
-        // Where each signal of each row went: place in the query, input, and whether it has a past.
-        let mut cells: Vec<(u16, u16, bool)> = Vec::new();
-        for batch in queries.chunks(BATCH) {
-            features.fill(0.0);
-            known.fill(0.0);
-            cells.clear();
-            for (row, query) in batch.iter().enumerate() {
-                for (n, input, scaled) in scaler.scaled(query) {
-                    let cell = input * BATCH + row;
-                    put(&scaled, &mut features[cell * FEATURES..(cell + 1) * FEATURES]);
-                    known[cell] = 1.0;
-                    cells.push((n as u16, input as u16, own_past && has_past(&scaled)));
-                }
+        for (at, batch) in queries.chunks(BATCH).enumerate() {
+            if at > 0 {
+                cells.clear();
             }
-            let out = self.infer(&features, &known)?;
-            let mut rest = cells.iter();
             for (row, query) in batch.iter().enumerate() {
-                let signals = rest.by_ref().take(scaler.count(query)).map(|(n, input, own_past)| {
-                    let cell = usize::from(*input) * BATCH + row;
-                    (*n, *input, heads(features[cell * FEATURES], &out[cell * OUTPUT..(cell + 1) * OUTPUT], *own_past))
-                });
-                residuals.push(Residual { signals: signals.collect() });
+                scaler.scaled(query).for_each(|(_, input, scaled)| cells.put(row, input, &scaled));
+            }
+            let answers = self.infer(&cells)?;
+            for (row, query) in batch.iter().enumerate() {
+                let mut signals = Vec::with_capacity(query.at.len());
+                signals.extend(scaler.scaled(query).map(|(n, input, scaled)| {
+                    let own_past = own_past && has_past(&scaled);
+                    (n as u16, input as u16, heads(scaled[0], answers.of(row, input), own_past))
+                }));
+                residuals.push(Residual { signals });
             }
         }
         Ok(residuals)
     }
 }
 
-/// Features as a network takes them: what is unknown of the past is 0.
-pub(crate) fn put(scaled: &[f32; FEATURES], cell: &mut [f32]) {
-    for (to, from) in cell.iter_mut().zip(scaled) {
-        *to = if from.is_nan() { 0.0 } else { *from };
-    }
+/// Of each signal, the values before the current one.
+pub(crate) fn past(cells: &Tensor) -> Result<Tensor, Error> {
+    Ok(cells.f_narrow(1, 1, PAST as i64)?)
 }
 
 /// The last [`VALUES`] values of every signal, as rows [rows, inputs × values].
-pub(crate) fn flat(features: &Tensor) -> Result<Tensor, Error> {
-    let (inputs, rows) = (features.size()[0], features.size()[1]);
-    let values = features.f_narrow(2, 0, VALUES as i64)?.f_permute([1, 0, 2])?;
+fn flat(cells: &Tensor) -> Result<Tensor, Error> {
+    let (inputs, rows) = (cells.size()[0], cells.size()[2]);
+    let values = cells.f_narrow(1, 0, VALUES as i64)?.f_permute([2, 0, 1])?;
     Ok(values.f_contiguous()?.f_view([rows, inputs * VALUES as i64])?)
 }
 
 /// Puts expectations and logarithms of spreads, each [inputs, rows], together; head B says nothing.
 fn only_head_a(expected: &Tensor, log_spread: &Tensor) -> Result<Tensor, Error> {
     let nothing = expected.f_zeros_like()?;
-    Ok(Tensor::f_stack(&[expected, log_spread, &nothing, &nothing], 2)?)
+    Ok(Tensor::f_stack(&[expected, log_spread, &nothing, &nothing], 1)?)
 }

@@ -34,3 +34,19 @@ fn kinds_expect_better_the_less_simple_they_are() {
     assert!(z.abs() < 0.2, "{z}");
     assert!(pca > 0.8 && autoencoder > 0.8 && leave_one_out > 0.8, "{pca} {autoencoder} {leave_one_out}");
 }
+
+#[test]
+fn a_residual_has_the_same_bits_at_any_place_beside_any_others() {
+    let queries = queries(&records(3, 0.3, 300));
+    let (one, all) = (&queries[280], queries.iter().collect::<Vec<_>>());
+    for kind in Kind::ALL {
+        let detector = control::ungated(healthy(), &Options { kind, steps: 20, ..options() }).unwrap();
+        let alone = detector.look(&[one]).unwrap().remove(0);
+        for place in 0..256 {
+            let batch: Vec<_> =
+                all[..place].iter().copied().chain([one]).chain(all[place..255].iter().copied()).collect();
+            let among = detector.look(&batch).unwrap().remove(place);
+            assert_eq!(format!("{among:?}"), format!("{alone:?}"), "{kind}: place {place}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use tch::{Kind as Dtype, Tensor, nn, nn::OptimizerConfig};
 use super::{Options, sample::Sample};
 use crate::{
     Error, Kind,
-    network::{self, BATCH, Network, pca::COMPONENTS, put},
+    network::{self, BATCH, Cells, Network, pca::COMPONENTS},
     residual::LOG_SPREAD,
     scaler::{has_past, median},
     window::{FEATURES, VALUES},
@@ -53,56 +53,55 @@ pub(super) fn fit(sample: &Sample, inputs: usize, options: &Options) -> Result<F
     }
 }
 
-/// Buffers of a batch, channel-major.
+/// Buffers of a batch.
 struct Batch {
     inputs: usize,
-    features: Vec<f32>,
+    /// All that is known.
+    all: Cells,
     /// What the network may see.
-    known: Vec<f32>,
-    target: Vec<f32>,
-    /// What counts, for head A and for head B.
+    seen: Cells,
+    /// What counts [inputs, 1, rows], for head A and for head B.
     weights: [Vec<f32>; 2],
 }
 
 impl Batch {
     fn new(inputs: usize) -> Self {
-        let cells = || vec![0_f32; inputs * BATCH];
-        Self {
-            inputs,
-            features: vec![0.0; inputs * BATCH * FEATURES],
-            known: cells(),
-            target: cells(),
-            weights: [cells(), cells()],
-        }
+        let weights = || vec![0_f32; inputs * BATCH];
+        Self { inputs, all: Cells::new(inputs), seen: Cells::new(inputs), weights: [weights(), weights()] }
+    }
+
+    fn clear(&mut self) {
+        self.all.clear();
+        self.seen.clear();
+        self.weights.iter_mut().for_each(|weights| weights.fill(0.0));
     }
 
     fn fill(&mut self, row: usize, sample: &Sample, window: usize, own_past: bool, hidden: &mut dyn FnMut() -> bool) {
         let window = sample.window(window);
         for input in 0..self.inputs {
-            let features = window.features(input);
-            let (cell, there) = (input * BATCH + row, !features[0].is_nan());
-            put(&features, &mut self.features[cell * FEATURES..(cell + 1) * FEATURES]);
-            let hide = hidden();
-            self.known[cell] = f32::from(u8::from(there && !hide));
-            self.target[cell] = if there { features[0] } else { 0.0 };
-            self.weights[0][cell] = f32::from(u8::from(there));
-            self.weights[1][cell] = f32::from(u8::from(own_past && there && has_past(&features)));
+            let (features, hide) = (window.features(input), hidden());
+            if features[0].is_nan() {
+                continue;
+            }
+            self.all.put(row, input, &features);
+            if !hide {
+                self.seen.put(row, input, &features);
+            }
+            self.weights[0][input * BATCH + row] = 1.0;
+            self.weights[1][input * BATCH + row] = f32::from(u8::from(own_past && has_past(&features)));
         }
     }
 
-    fn tensor(&self, numbers: &[f32]) -> Result<Tensor, Error> {
-        Ok(Tensor::f_from_slice(numbers)?.f_view([self.inputs as i64, BATCH as i64, -1])?)
-    }
-
     fn loss(&self, network: &Network) -> Result<Tensor, Error> {
-        let out = network.forward(&self.tensor(&self.features)?, &self.tensor(&self.known)?)?;
-        let target = self.tensor(&self.target)?;
+        let all = self.all.tensor()?;
+        let out = network.forward(&self.seen.tensor()?, &network::past(&all)?)?;
+        let target = all.f_narrow(1, 0, 1)?;
         let mut loss = Tensor::f_zeros([], (Dtype::Float, tch::Device::Cpu))?;
         for (head, weights) in self.weights.iter().enumerate() {
-            let weights = self.tensor(weights)?;
-            let expected = out.f_narrow(2, 2 * head as i64, 1)?;
+            let weights = Tensor::f_from_slice(weights)?.f_view([self.inputs as i64, 1, BATCH as i64])?;
+            let expected = out.f_narrow(1, 2 * head as i64, 1)?;
             let spread =
-                out.f_narrow(2, 2 * head as i64 + 1, 1)?.f_clamp(f64::from(LOG_SPREAD.0), f64::from(LOG_SPREAD.1))?;
+                out.f_narrow(1, 2 * head as i64 + 1, 1)?.f_clamp(f64::from(LOG_SPREAD.0), f64::from(LOG_SPREAD.1))?;
             let deviation = target.f_sub(&expected)?.f_mul(&spread.f_neg()?.f_exp()?)?;
             // Student-t with 4 degrees of freedom, negative log-likelihood up to a constant.
             let each = deviation.f_square()?.f_div_scalar(4.0)?.f_log1p()?.f_mul_scalar(2.5)?.f_add(&spread)?;
@@ -128,6 +127,7 @@ fn optimise(
     let mut losses = [0.0; 2];
     for step in 0..options.steps {
         optimiser.set_lr(learning_rate(step, options.steps));
+        batch.clear();
         for row in 0..BATCH {
             if next >= order.len() {
                 shuffle(&mut order, draws);
@@ -196,7 +196,10 @@ fn pca(sample: &Sample, inputs: usize) -> Result<Network, Error> {
     let mut rows = vec![0_f32; windows.len() * width];
     for (row, window) in rows.chunks_exact_mut(width).zip(&windows) {
         for (input, cell) in row.chunks_exact_mut(VALUES).enumerate() {
-            put(&sample.window(*window).features(input), cell);
+            let features = sample.window(*window).features(input);
+            for (to, from) in cell.iter_mut().zip(features) {
+                *to = if from.is_nan() { 0.0 } else { from };
+            }
         }
     }
     let _guard = tch::no_grad_guard();
