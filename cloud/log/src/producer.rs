@@ -193,7 +193,8 @@ impl Producer {
             .set("message.timeout.ms", "0")
             .set("partitioner", "murmur2_random")
             .set("compression.type", "lz4")
-            .set("linger.ms", "5")
+            // Whoever sends sends a batch at once; to wait longer for more would only add to its age.
+            .set("linger.ms", "1")
             .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
             .set("queue.buffering.max.messages", "50000")
             .set("queue.buffering.max.kbytes", "65536");

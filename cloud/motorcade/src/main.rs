@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use motorcade::{Arguments, check, pin_arithmetic, start};
+
+/// Records are taken from Kafka by one thread and freed by another, which glibc's allocator makes dear.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     if let Err(code) = pin_arithmetic() {

@@ -166,7 +166,7 @@ pub(crate) fn conclude<J: Judge>(judge: &J, version: &str, question: Question<'_
 /// JSON has no place for what is not a number.
 fn is_sound(judgement: &Judgement) -> bool {
     let numbers = judgement.contributions.iter().flat_map(|one| [one.score, one.expected, one.observed]);
-    judgement.score.is_finite() && numbers.into_iter().all(f64::is_finite)
+    judgement.score.is_finite() && numbers.into_iter().all(f32::is_finite)
 }
 
 fn attempt<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {

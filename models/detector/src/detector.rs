@@ -1,6 +1,6 @@
 //! The detector in use: save, load, score.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use telemetry::VehicleId;
 
@@ -14,7 +14,7 @@ use crate::{
     residual::Residual,
     scaler::Scaler,
     tail::Tail,
-    track::{MEANS, STATISTICS, Track},
+    track::{MEANS, Raw, STATISTICS, Track},
     window::{FEATURES, Query},
 };
 
@@ -34,6 +34,8 @@ pub struct Detector {
     scaler: Scaler,
     network: Network,
     bench: Bench,
+    /// Where statistics are written: a reading's are not needed after it is judged.
+    raw: RefCell<Vec<Raw>>,
 }
 
 /// A reading to judge: the vehicle, its track, and what is known at the reading.
@@ -66,7 +68,17 @@ impl Detector {
         let version = artifact.version(bytes);
         let hash = artifact::hash(bytes);
         let tag = u64::from_str_radix(&hash[..16], 16).expect("a hash is hexadecimal");
-        Ok(Self { bytes: bytes.to_vec(), version, tag, card: artifact.card, layout, scaler, network, bench })
+        Ok(Self {
+            bytes: bytes.to_vec(),
+            version,
+            tag,
+            card: artifact.card,
+            layout,
+            scaler,
+            network,
+            bench,
+            raw: RefCell::default(),
+        })
     }
 
     /// The model card.
@@ -97,9 +109,9 @@ impl Detector {
     pub fn judge(&self, question: Question<'_>, residual: &Residual) -> Option<Judgement> {
         let Question { vehicle, track, query } = question;
         let baselines = self.bench.baselines(key(vehicle));
-        let mut raw = Vec::with_capacity(residual.signals.len());
-        track.advance((self.tag, self.layout.step_ms()), baselines, (query, residual), &mut raw);
-        self.bench.judge((&self.layout, &self.scaler), baselines, track, (query, residual, &raw))
+        let raw = &mut *self.raw.borrow_mut();
+        track.advance((self.tag, self.layout.step_ms()), baselines, (query, residual), raw);
+        self.bench.judge((&self.layout, &self.scaler), baselines, track, (query, residual, raw))
     }
 
     /// Judges readings, each vehicle's in their order.

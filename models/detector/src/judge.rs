@@ -117,7 +117,7 @@ impl Bench {
             }
         }
         let first = top[0]?;
-        let score = self.score(first.level);
+        let score = f64::from(self.score(first.level));
         let hold_ms = HOLD_STEPS * layout.step_ms();
         if score >= 1.0 {
             track.alarmed = Some(query.time);
@@ -126,8 +126,8 @@ impl Bench {
         let anomalous = score >= 1.0 || (held && score >= HOLD);
         let contributions = top.iter().flatten().map(|worst| {
             let (n, input, heads) = residual.signals[worst.at];
-            let (n, input) = (usize::from(n), usize::from(input));
-            let observed = query.value(query.at[n]).unwrap_or(f32::NAN);
+            let (signal, input) = (&query.signals[usize::from(n)], usize::from(input));
+            let observed = signal.features[0];
             let baseline = &baselines[input];
             // By how many of its spreads the reading is off, by the statistic that says so.
             let off = match worst.statistic {
@@ -146,11 +146,11 @@ impl Bench {
             let head = usize::from((1 + MEANS..2 * (1 + MEANS)).contains(&worst.statistic));
             let off = off.filter(|off| !off.is_nan()).unwrap_or_default() * heads[head].spread * scaler.spread[input];
             Contribution {
-                signal: layout.places()[usize::from(query.at[n])].path.clone(),
+                signal: layout.places()[usize::from(signal.at)].path.clone(),
                 score: self.score(worst.level),
                 // Every bit: it tells of a change anywhere in the reading, which the score may not show.
-                expected: f64::from(observed - off),
-                observed: round(f64::from(observed), self.parts[input]),
+                expected: observed - off,
+                observed: round(observed, self.parts[input]),
             }
         });
         let contributions: Vec<Contribution> = contributions.collect();
@@ -162,8 +162,8 @@ impl Bench {
         Some(Judgement { score, verdict, contributions, family, statistic: NAMES[first.statistic] })
     }
 
-    fn score(&self, level: f32) -> f64 {
-        f64::from(level / self.judge.limit)
+    fn score(&self, level: f32) -> f32 {
+        level / self.judge.limit
     }
 }
 
@@ -178,8 +178,8 @@ fn parts(spread: f32) -> f64 {
 }
 
 /// A number of 32 bits as short as it came in.
-fn round(value: f64, parts: f64) -> f64 {
-    (value * parts).round() / parts
+fn round(value: f32, parts: f64) -> f32 {
+    ((f64::from(value) * parts).round() / parts) as f32
 }
 
 #[cfg(test)]

@@ -72,11 +72,10 @@ impl Scaler {
 
     /// Inputs of a query and their scaled features, in ascending order: NaN where a value is not known.
     pub(crate) fn scaled<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = (usize, usize, [f32; FEATURES])> + 'a {
-        query.at.iter().enumerate().filter_map(move |(n, at)| {
-            let input = self.input(*at)?;
-            let raw: &[f32; FEATURES] = query.features[n * FEATURES..].first_chunk()?;
+        query.signals.iter().enumerate().filter_map(move |(n, signal)| {
+            let input = self.input(signal.at)?;
             let (center, per_spread) = (self.center[input], self.per_spread[input]);
-            let mut scaled = raw.map(|value| ((value - center) * per_spread).clamp(-CLIP, CLIP));
+            let mut scaled = signal.features.map(|value| ((value - center) * per_spread).clamp(-CLIP, CLIP));
             scaled[self.used..].fill(0.0);
             Some((n, input, scaled))
         })

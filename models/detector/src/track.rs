@@ -15,6 +15,8 @@ use crate::{
     window::{COARSE, FINE, Query, take},
 };
 
+/// Form of the bytes.
+const FORM: u8 = 2;
 /// Last deviations that are kept one by one.
 const RECENT: usize = 6;
 /// Fine blocks, the current one with them: about 60 steps.
@@ -105,44 +107,100 @@ impl Block {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Channel {
-    recent: [[f32; RECENT]; 2],
-    fine: [Block; FINE_BLOCKS],
-    coarse: [Block; COARSE_BLOCKS],
-    /// Of head A only.
-    slow: [(f32, u16); SLOW_BLOCKS + 1],
-    /// Sums of all fine and all coarse blocks but the current ones; they follow from the blocks.
-    before: [Block; 2],
-    /// Follows from the slow blocks and the baseline.
-    cusum: f32,
+/// Of head A only.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Slow {
+    sum: f32,
+    count: u16,
 }
 
-impl Channel {
-    const EMPTY: Self = Self {
-        recent: [[f32::NAN; RECENT]; 2],
-        fine: [Block { sum: [0.0; 2], count: [0; 2] }; FINE_BLOCKS],
-        coarse: [Block { sum: [0.0; 2], count: [0; 2] }; COARSE_BLOCKS],
-        slow: [(0.0, 0); SLOW_BLOCKS + 1],
-        before: [Block { sum: [0.0; 2], count: [0; 2] }; 2],
-        cusum: f32::NAN,
-    };
+/// What is kept of the inputs. A ring holds the blocks of one moment side by side: a reading touches few places of memory,
+/// and thousands of vehicles don't fit into a processor's caches.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Channels {
+    /// Which inputs were ever known.
+    there: Vec<bool>,
+    recent: Vec<[[f32; RECENT]; 2]>,
+    fine: Ring<Block, FINE_BLOCKS>,
+    coarse: Ring<Block, COARSE_BLOCKS>,
+    slow: Ring<Slow, { SLOW_BLOCKS + 1 }>,
+    /// Sums of all fine and of all coarse blocks but the current ones; they follow from the blocks.
+    before: [Vec<Block>; 2],
+    /// Follows from the slow blocks and the baseline.
+    cusum: Vec<f32>,
+}
 
-    /// Puts what follows from the blocks in order: after blocks began anew, and after a restart.
-    fn follow(&mut self, now: Places, baseline: &Baseline) {
-        let older = |blocks: &[Block], now: usize| {
-            let back = (1..blocks.len()).map(|back| &blocks[(now + blocks.len() - back) % blocks.len()]);
-            back.fold(Block::default(), |sum, block| sum.with(block))
-        };
-        self.before = [older(&self.fine, now.fine), older(&self.coarse, now.coarse)];
-        self.cusum = self.cusum(now.slow, baseline.center[0], baseline.spread[0][MEANS - 1]);
+/// Blocks of so many moments, each with one block for every input.
+#[derive(Debug, Clone, PartialEq)]
+struct Ring<T, const N: usize> {
+    inputs: usize,
+    blocks: Vec<T>,
+}
+
+impl<T, const N: usize> Default for Ring<T, N> {
+    fn default() -> Self {
+        Self { inputs: 0, blocks: Vec::new() }
+    }
+}
+
+impl<T: Copy + Default, const N: usize> Ring<T, N> {
+    fn new(inputs: usize) -> Self {
+        Self { inputs, blocks: vec![T::default(); N * inputs] }
     }
 
-    /// CUSUM of the slow blocks, upwards or downwards, whichever is larger.
-    fn cusum(&self, now: usize, center: f32, spread: f32) -> f32 {
+    fn at(&self, place: usize) -> &[T] {
+        &self.blocks[place * self.inputs..(place + 1) * self.inputs]
+    }
+
+    fn at_mut(&mut self, place: usize) -> &mut [T] {
+        &mut self.blocks[place * self.inputs..(place + 1) * self.inputs]
+    }
+
+    /// An input's blocks, by place.
+    fn of(&self, input: usize) -> impl Iterator<Item = &T> {
+        self.blocks.iter().skip(input).step_by(self.inputs)
+    }
+
+    fn of_mut(&mut self, input: usize) -> impl Iterator<Item = &mut T> {
+        self.blocks.iter_mut().skip(input).step_by(self.inputs)
+    }
+}
+
+impl<const N: usize> Ring<Block, N> {
+    /// The sums of all blocks but those at one place, newest first.
+    fn but(&self, now: usize, sums: &mut [Block]) {
+        sums.fill(Block::default());
+        for back in 1..N {
+            for (sum, block) in sums.iter_mut().zip(self.at((now + N - back) % N)) {
+                *sum = sum.with(block);
+            }
+        }
+    }
+}
+
+impl Channels {
+    fn new(inputs: usize) -> Self {
+        Self {
+            there: vec![false; inputs],
+            recent: vec![[[f32::NAN; RECENT]; 2]; inputs],
+            fine: Ring::new(inputs),
+            coarse: Ring::new(inputs),
+            slow: Ring::new(inputs),
+            before: [vec![Block::default(); inputs], vec![Block::default(); inputs]],
+            cusum: vec![f32::NAN; inputs],
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.there.len()
+    }
+
+    /// CUSUM of an input's slow blocks, upwards or downwards, whichever is larger.
+    fn cusum(&self, input: usize, now: usize, baseline: &Baseline) -> f32 {
+        let (center, spread) = (baseline.center[0], baseline.spread[0][MEANS - 1]);
         let (mut up, mut down, mut count) = (0.0_f32, 0.0_f32, 0);
-        let blocks = (1..=SLOW_BLOCKS).map(|at| self.slow[(now + at) % (SLOW_BLOCKS + 1)]);
-        for (sum, n) in blocks.filter(|(_, n)| *n >= LEAST_IN_SLOW) {
+        let blocks = (1..=SLOW_BLOCKS).map(|at| self.slow.at((now + at) % (SLOW_BLOCKS + 1))[input]);
+        for Slow { sum, count: n } in blocks.filter(|slow| slow.count >= LEAST_IN_SLOW) {
             let z = ((sum / f32::from(n) - center) / spread).clamp(-MOST_IN_SLOW, MOST_IN_SLOW);
             up = (up + z - SLACK).max(0.0);
             down = (down - z - SLACK).max(0.0);
@@ -151,24 +209,26 @@ impl Channel {
         if count < LEAST_SLOW { f32::NAN } else { up.max(down) }
     }
 
-    fn take(&mut self, heads: &[Head; 2], now: Places, run: u16) -> Raw {
-        let mut raw = Raw { largest: [f32::NAN; 2], means: [[f32::NAN; MEANS]; 2], cusum: self.cusum, run };
+    /// Takes what was made of an input; its statistics.
+    fn take(&mut self, input: usize, heads: &[Head; 2], now: Places, run: u16) -> Raw {
+        self.there[input] = true;
+        let mut raw = Raw { largest: [f32::NAN; 2], means: [[f32::NAN; MEANS]; 2], cusum: self.cusum[input], run };
+        let (fine, coarse) = (&mut self.fine.at_mut(now.fine)[input], &mut self.coarse.at_mut(now.coarse)[input]);
         for (head, found) in heads.iter().enumerate() {
-            let recent = &mut self.recent[head];
+            let recent = &mut self.recent[input][head];
             recent.copy_within(0..RECENT - 1, 1);
             recent[0] = found.deviation;
             if !found.deviation.is_nan() {
-                self.fine[now.fine].add(head, found.deviation);
-                self.coarse[now.coarse].add(head, found.deviation);
+                fine.add(head, found.deviation);
+                coarse.add(head, found.deviation);
                 if head == 0 {
-                    let slow = &mut self.slow[now.slow];
-                    *slow = (slow.0 + found.deviation, slow.1.saturating_add(1));
+                    let slow = &mut self.slow.at_mut(now.slow)[input];
+                    *slow = Slow { sum: slow.sum + found.deviation, count: slow.count.saturating_add(1) };
                 }
             }
         }
-        let middle = self.before[0].with(&self.fine[now.fine]);
-        let long = self.before[1].with(&self.coarse[now.coarse]);
-        for (head, recent) in self.recent.iter().enumerate() {
+        let (middle, long) = (self.before[0][input].with(fine), self.before[1][input].with(coarse));
+        for (head, recent) in self.recent[input].iter().enumerate() {
             // What is not known adds nothing; branches would take longer.
             let (mut largest, mut sum, mut count) = (0.0_f32, 0.0, 0.0_f32);
             for one in recent {
@@ -207,8 +267,8 @@ pub struct Track {
     /// The model's tag; 0: none yet.
     tag: u64,
     time: UnixMillis,
-    /// By input of the model; made when it is first known.
-    channels: Vec<Option<Box<Channel>>>,
+    /// By input of the model.
+    channels: Channels,
     /// Moment of the last reading whose score reached the limit, ms.
     pub(crate) alarmed: Option<UnixMillis>,
     /// Read from bytes: what follows from the blocks is not in order yet.
@@ -233,37 +293,44 @@ impl Track {
         if self.tag != tag || query.time < self.time {
             *self = Self { tag, time: query.time, ..Self::default() };
         }
+        if self.channels.len() != baselines.len() {
+            self.channels = Channels::new(baselines.len());
+        }
         let near = (query.time - self.time) * 10 <= step_ms * 25;
         let now = Places::at(query.time, step_ms);
-        self.channels.resize(baselines.len(), None);
         self.pass(query.time, step_ms, baselines);
         if !near {
-            self.channels.iter_mut().flatten().for_each(|channel| channel.recent = [[f32::NAN; RECENT]; 2]);
+            self.channels.recent.fill([[f32::NAN; RECENT]; 2]);
         }
         found.clear();
         for (n, input, heads) in &residual.signals {
-            let channel = self.channels[usize::from(*input)].get_or_insert_with(|| Box::new(Channel::EMPTY));
-            found.push(channel.take(heads, now, query.runs[usize::from(*n)]));
+            found.push(self.channels.take(usize::from(*input), heads, now, query.signals[usize::from(*n)].run));
         }
     }
 
-    /// Empties the blocks that begin anew.
+    /// Empties the blocks that begin anew, and puts what follows from the others in order.
     fn pass(&mut self, time: UnixMillis, step_ms: i64, baselines: &[Baseline]) {
         let gone = |steps: i64, ring: usize| {
             let (from, to) = (self.time.div_euclid(steps * step_ms), time.div_euclid(steps * step_ms));
             let ring = ring as i64;
             (to - (to - from).min(ring) + 1..=to).map(move |block| block.rem_euclid(ring) as usize)
         };
-        let (fine, coarse) = (gone(FINE, FINE_BLOCKS), gone(COARSE, COARSE_BLOCKS));
-        let slow = gone(SLOW, SLOW_BLOCKS + 1);
-        let now = Places::at(time, step_ms);
-        if self.restored || fine.clone().next().is_some() {
-            for (channel, baseline) in self.channels.iter_mut().zip(baselines) {
-                let Some(channel) = channel else { continue };
-                fine.clone().for_each(|at| channel.fine[at] = Block::default());
-                coarse.clone().for_each(|at| channel.coarse[at] = Block::default());
-                slow.clone().for_each(|at| channel.slow[at] = (0.0, 0));
-                channel.follow(now, baseline);
+        let (mut fine, mut coarse) = (gone(FINE, FINE_BLOCKS).peekable(), gone(COARSE, COARSE_BLOCKS).peekable());
+        let mut slow = gone(SLOW, SLOW_BLOCKS + 1).peekable();
+        let (now, restored) = (Places::at(time, step_ms), self.restored);
+        let channels = &mut self.channels;
+        if restored || fine.peek().is_some() {
+            fine.for_each(|at| channels.fine.at_mut(at).fill(Block::default()));
+            channels.fine.but(now.fine, &mut channels.before[0]);
+        }
+        if restored || coarse.peek().is_some() {
+            coarse.for_each(|at| channels.coarse.at_mut(at).fill(Block::default()));
+            channels.coarse.but(now.coarse, &mut channels.before[1]);
+        }
+        if restored || slow.peek().is_some() {
+            slow.for_each(|at| channels.slow.at_mut(at).fill(Slow::default()));
+            for (input, baseline) in baselines.iter().enumerate().filter(|(input, _)| channels.there[*input]) {
+                channels.cusum[input] = channels.cusum(input, now.slow, baseline);
             }
         }
         self.restored = false;
@@ -272,21 +339,22 @@ impl Track {
 
     /// The track as bytes, bit for bit.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![1, u8::from(self.alarmed.is_some())];
+        let channels = &self.channels;
+        let mut bytes = vec![FORM, u8::from(self.alarmed.is_some())];
         bytes.extend(self.tag.to_le_bytes());
         bytes.extend(self.time.to_le_bytes());
         bytes.extend(self.alarmed.unwrap_or_default().to_le_bytes());
-        for (at, channel) in self.channels.iter().enumerate() {
-            let Some(channel) = channel else { continue };
+        bytes.extend((channels.len() as u16).to_le_bytes());
+        for at in (0..channels.len()).filter(|at| channels.there[*at]) {
             bytes.extend((at as u16).to_le_bytes());
-            bytes.extend(channel.recent.iter().flatten().flat_map(|value| value.to_le_bytes()));
-            for block in channel.fine.iter().chain(&channel.coarse) {
+            bytes.extend(channels.recent[at].iter().flatten().flat_map(|value| value.to_le_bytes()));
+            for block in channels.fine.of(at).chain(channels.coarse.of(at)) {
                 bytes.extend(block.sum.iter().flat_map(|sum| sum.to_le_bytes()));
                 bytes.extend(block.count.iter().flat_map(|count| count.to_le_bytes()));
             }
-            for (sum, count) in channel.slow {
-                bytes.extend(sum.to_le_bytes());
-                bytes.extend(count.to_le_bytes());
+            for slow in channels.slow.of(at) {
+                bytes.extend(slow.sum.to_le_bytes());
+                bytes.extend(slow.count.to_le_bytes());
             }
         }
         bytes
@@ -299,21 +367,25 @@ impl Track {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut rest = bytes;
         let [form, alarmed] = take(&mut rest)?;
-        if form != 1 {
+        if form != FORM {
             return Err(Error::Malformed(format!("a track of form {form}")));
         }
         let mut track = Self { tag: u64::from_le_bytes(take(&mut rest)?), restored: true, ..Self::default() };
         track.time = i64::from_le_bytes(take(&mut rest)?);
         let moment = i64::from_le_bytes(take(&mut rest)?);
         track.alarmed = (alarmed == 1).then_some(moment);
+        track.channels = Channels::new(usize::from(u16::from_le_bytes(take(&mut rest)?)));
+        let channels = &mut track.channels;
         while !rest.is_empty() {
             let at = usize::from(u16::from_le_bytes(take(&mut rest)?));
-            let mut channel = Box::new(Channel::EMPTY);
-            for value in channel.recent.iter_mut().flatten() {
+            if at >= channels.len() {
+                return Err(Error::Malformed(format!("a track of {} inputs with one more, {at}", channels.len())));
+            }
+            channels.there[at] = true;
+            for value in channels.recent[at].iter_mut().flatten() {
                 *value = f32::from_le_bytes(take(&mut rest)?);
             }
-            let Channel { fine, coarse, .. } = &mut *channel;
-            for block in fine.iter_mut().chain(coarse) {
+            for block in channels.fine.of_mut(at).chain(channels.coarse.of_mut(at)) {
                 for sum in &mut block.sum {
                     *sum = f32::from_le_bytes(take(&mut rest)?);
                 }
@@ -321,13 +393,9 @@ impl Track {
                     *count = u16::from_le_bytes(take(&mut rest)?);
                 }
             }
-            for slow in &mut channel.slow {
-                *slow = (f32::from_le_bytes(take(&mut rest)?), u16::from_le_bytes(take(&mut rest)?));
+            for slow in channels.slow.of_mut(at) {
+                *slow = Slow { sum: f32::from_le_bytes(take(&mut rest)?), count: u16::from_le_bytes(take(&mut rest)?) };
             }
-            if track.channels.len() <= at {
-                track.channels.resize(at + 1, None);
-            }
-            track.channels[at] = Some(channel);
         }
         Ok(track)
     }

@@ -70,23 +70,25 @@ impl<'a> Reading<'a> {
 pub struct Query {
     /// Window time as the window counts it: it never goes back, ms.
     pub(crate) time: UnixMillis,
-    /// Places that are known now, ascending.
-    pub(crate) at: Vec<u16>,
-    /// [`FEATURES`] for each of them; NaN where unknown.
-    pub(crate) features: Vec<f32>,
-    /// For each of them: readings of a lively vehicle in which it kept the very same value.
-    pub(crate) runs: Vec<u16>,
+    /// What is known now, by place, ascending.
+    pub(crate) signals: Vec<Known>,
+}
+
+/// What a query says of one signal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Known {
+    /// Its place.
+    pub(crate) at: u16,
+    /// Readings of a lively vehicle in which it kept the very same value.
+    pub(crate) run: u16,
+    /// NaN where unknown.
+    pub(crate) features: [f32; FEATURES],
 }
 
 impl Query {
     /// The window time that counts, ms.
     pub fn time(&self) -> UnixMillis {
         self.time
-    }
-
-    /// The value of a place, where it is known.
-    pub(crate) fn value(&self, at: u16) -> Option<f32> {
-        self.at.binary_search(&at).ok().map(|n| self.features[n * FEATURES])
     }
 }
 
@@ -292,12 +294,7 @@ impl Window {
         }
         let lively = near && changed * 3 >= known;
         self.lively[coarse] = self.lively[coarse].saturating_add(u16::from(lively));
-        let mut query = Query {
-            time: self.time,
-            at: Vec::with_capacity(known),
-            features: Vec::with_capacity(known * FEATURES),
-            runs: Vec::with_capacity(known),
-        };
+        let mut query = Query { time: self.time, signals: Vec::with_capacity(known) };
         for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| !channel.known.is_nan()) {
             if near && channel.recent[0] == channel.recent[1] {
                 channel.still = channel.still.saturating_add(u16::from(lively));
@@ -312,15 +309,21 @@ impl Window {
                 sum += if there { value } else { 0.0 };
                 count += if there { 1.0 } else { 0.0 };
             }
-            query.at.push(at as u16);
-            query.features.extend_from_slice(&channel.recent[..VALUES]);
-            query.features.extend([
-                sum / count,
-                channel.before[0].with(channel.fine[fine]).mean(now),
-                channel.before[1].with(channel.coarse[coarse]).mean(now),
-                channel.before[2].with(channel.coarse[coarse]).mean(now),
-            ]);
-            query.runs.push(run(channel, &self.lively, coarse));
+            let [value, first, second, third, ..] = channel.recent;
+            query.signals.push(Known {
+                at: at as u16,
+                run: run(channel, &self.lively, coarse),
+                features: [
+                    value,
+                    first,
+                    second,
+                    third,
+                    sum / count,
+                    channel.before[0].with(channel.fine[fine]).mean(now),
+                    channel.before[1].with(channel.coarse[coarse]).mean(now),
+                    channel.before[2].with(channel.coarse[coarse]).mean(now),
+                ],
+            });
         }
         Some(query)
     }

@@ -22,7 +22,7 @@ pub(crate) fn score(seq: u64, value: f64) -> Score {
         verdict: if value >= 1.0 { Verdict::Anomalous } else { Verdict::Normal },
         contributions: vec![Contribution {
             signal: "Vehicle.Speed".into(),
-            score: value,
+            score: value as f32,
             expected: 1.0,
             observed: 2.0,
         }],

@@ -15,7 +15,7 @@ mod robust_z;
 
 pub(crate) use cells::{Answers, Cells};
 
-use std::{collections::BTreeMap, sync::Once};
+use std::{cell::RefCell, collections::BTreeMap, sync::Once};
 
 use tch::{Device, Tensor, nn};
 
@@ -42,6 +42,8 @@ pub(crate) struct Network {
     inputs: usize,
     pub(crate) store: nn::VarStore,
     tensors: Vec<Tensor>,
+    /// What is looked at is put in here: a quarter of a megabyte that need not be asked for again and again.
+    cells: RefCell<Cells>,
 }
 
 /// One thread per calling thread; libtorch keeps the number per thread.
@@ -91,7 +93,7 @@ impl Network {
             // A dot would nest in the store; the artefact has the dots.
             tensors.push(root.f_var_copy(&name.replace('.', "_"), &Tensor::f_from_slice(numbers)?.f_view(&*dims)?)?);
         }
-        Ok(Self { kind, inputs, store, tensors })
+        Ok(Self { kind, inputs, store, tensors, cells: RefCell::new(Cells::new(inputs)) })
     }
 
     pub(crate) fn weights(&self) -> Result<Weights, Error> {
@@ -127,22 +129,20 @@ impl Network {
     /// What is expected at each query. A residual depends on its own query alone.
     pub(crate) fn look(&self, scaler: &Scaler, queries: &[&Query]) -> Result<Vec<Residual>, Error> {
         let own_past = self.kind.has_own_past();
-        let mut cells = Cells::new(self.inputs);
+        let mut cells = self.cells.borrow_mut();
         let mut residuals = Vec::with_capacity(queries.len());
-        for (at, batch) in queries.chunks(BATCH).enumerate() {
-            if at > 0 {
-                cells.clear();
-            }
+        for batch in queries.chunks(BATCH) {
+            cells.clear();
             for (row, query) in batch.iter().enumerate() {
                 scaler.scaled(query).for_each(|(_, input, scaled)| cells.put(row, input, &scaled));
             }
             let answers = self.infer(&cells)?;
             for (row, query) in batch.iter().enumerate() {
-                let mut signals = Vec::with_capacity(query.at.len());
-                signals.extend(scaler.scaled(query).map(|(n, input, scaled)| {
+                let mut signals = Vec::with_capacity(query.signals.len());
+                scaler.scaled(query).for_each(|(n, input, scaled)| {
                     let own_past = own_past && has_past(&scaled);
-                    (n as u16, input as u16, heads(scaled[0], answers.of(row, input), own_past))
-                }));
+                    signals.push((n as u16, input as u16, heads(scaled[0], answers.of(row, input), own_past)));
+                });
                 residuals.push(Residual { signals });
             }
         }

@@ -104,7 +104,7 @@ impl<'a> Blocks<'a> {
             for (most, found) in self.largest[input].iter_mut().zip(self.own[input].compare(raw)) {
                 *most = most.max(found);
             }
-            let observed = query.features[usize::from(*n) * crate::window::FEATURES];
+            let observed = query.signals[usize::from(*n)].features[0];
             let scaled = f64::from(scaler.scale(input, observed));
             let (expected, spread) = (f64::from(heads[0].expected), f64::from(heads[0].spread));
             let sums = &mut self.seen.sums[input];

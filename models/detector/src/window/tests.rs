@@ -39,8 +39,15 @@ impl Given {
 }
 
 fn features(query: &Query, at: u16) -> &[f32] {
-    let n = query.at.iter().position(|place| *place == at).unwrap();
-    &query.features[n * FEATURES..(n + 1) * FEATURES]
+    &query.signals.iter().find(|signal| signal.at == at).unwrap().features
+}
+
+fn value(query: &Query, at: u16) -> Option<f32> {
+    query.signals.iter().find(|signal| signal.at == at).map(|signal| signal.features[0])
+}
+
+fn places(query: &Query) -> Vec<u16> {
+    query.signals.iter().map(|signal| signal.at).collect()
 }
 
 #[test]
@@ -51,7 +58,7 @@ fn a_query_holds_the_last_values_and_means_over_growing_times() {
         last = Given::full(seq, [seq as f32, 7.0, -1.0]).go(&mut window);
     }
     let query = last.unwrap();
-    assert_eq!(query.at, [0, 1, 2]);
+    assert_eq!(places(&query), [0, 1, 2]);
     let newest = 2.0 * HORIZON as f32;
     let found = features(&query, 0);
     assert_eq!(&found[..VALUES], [newest, newest - 1.0, newest - 2.0, newest - 3.0]);
@@ -84,14 +91,14 @@ fn a_change_carries_what_it_leaves_out_and_not_for_ever() {
     Given::full(1, [1.0, 2.0, 3.0]).go(&mut window);
     let change = |seq: u64| Given { kind: Kind::Change, at: vec![0], numbers: vec![5.0], ..Given::full(seq, [0.0; 3]) };
     let query = change(2).go(&mut window).unwrap();
-    assert_eq!((query.value(0), query.value(1)), (Some(5.0), Some(2.0)));
+    assert_eq!((value(&query, 0), value(&query, 1)), (Some(5.0), Some(2.0)));
     for seq in 3..=1 + u64::from(CARRY) {
-        assert_eq!(change(seq).go(&mut window).unwrap().value(1), Some(2.0), "seq {seq}");
+        assert_eq!(value(&change(seq).go(&mut window).unwrap(), 1), Some(2.0), "seq {seq}");
     }
-    assert_eq!(change(2 + u64::from(CARRY)).go(&mut window).unwrap().value(1), None);
+    assert_eq!(value(&change(2 + u64::from(CARRY)).go(&mut window).unwrap(), 1), None);
     // A hole: what was missed may have said otherwise.
     Given::full(100, [1.0, 2.0, 3.0]).go(&mut window);
-    assert_eq!(change(102).go(&mut window).unwrap().value(1), None);
+    assert_eq!(value(&change(102).go(&mut window).unwrap(), 1), None);
 }
 
 #[test]
@@ -101,13 +108,13 @@ fn a_value_that_stands_still_is_counted_only_while_others_move() {
     for seq in 1..=200 {
         let moving = if seq > 100 { seq as f32 } else { 1.0 };
         let query = Given::full(seq, [moving, 42.0, 1.0]).go(&mut window).unwrap();
-        run = query.runs[1];
-        assert_eq!(query.runs[0], 0);
+        run = query.signals[1].run;
+        assert_eq!(query.signals[0].run, 0);
     }
     assert_eq!(run, 100);
     // A parked vehicle adds nothing, and after the horizon all is forgotten.
     for seq in 201..=201 + HORIZON as u64 {
-        run = Given::full(seq, [1.0, 42.0, 1.0]).go(&mut window).unwrap().runs[1];
+        run = Given::full(seq, [1.0, 42.0, 1.0]).go(&mut window).unwrap().signals[1].run;
     }
     assert_eq!(run, 0);
 }
@@ -116,7 +123,7 @@ fn a_value_that_stands_still_is_counted_only_while_others_move() {
 fn not_a_number_is_not_known_and_nothing_known_is_no_query() {
     let mut window = Window::new(layout());
     let query = Given::full(1, [f32::NAN, f32::INFINITY, 3.0]).go(&mut window).unwrap();
-    assert_eq!(query.at, [2]);
+    assert_eq!(places(&query), [2]);
     assert_eq!(Given::full(2, [f32::NAN; 3]).go(&mut window), None);
     let beyond = Given { at: vec![u16::MAX], numbers: vec![1.0], ..Given::full(3, [0.0; 3]) };
     assert_eq!(beyond.go(&mut window), None);

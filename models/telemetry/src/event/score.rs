@@ -25,17 +25,17 @@ pub enum Verdict {
     Anomalous,
 }
 
-/// How much one signal contributed to a score.
+/// How much one signal contributed to a score. A model computes with 32 bits; 64 would make the text half as long again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contribution {
     /// VSS path.
     pub signal: String,
     /// The signal's own anomaly score, in the unit of [`Score::score`].
-    pub score: f64,
+    pub score: f32,
     /// What the model expected, in the signal's unit.
-    pub expected: f64,
+    pub expected: f32,
     /// What was measured, in the signal's unit.
-    pub observed: f64,
+    pub observed: f32,
 }
 
 /// A score: the model's judgement of the window that ends with one reading.
