@@ -12,7 +12,11 @@ use crate::{
 /// Numbers of a cell: the features, and whether the signal is known.
 pub(crate) const NUMBERS: usize = FEATURES + 1;
 
-/// Scaled features [inputs, [`NUMBERS`], [`BATCH`]]; all of a cell is 0 where the signal is not known.
+/// Where the next number of the same row stands. A power of two would have all numbers of a row compete for the same few
+/// places of a processor's cache.
+const STRIDE: usize = BATCH + 16;
+
+/// Scaled features [inputs, [`NUMBERS`], [`STRIDE`]], of which [`BATCH`] count; all of a cell is 0 where the signal is not known.
 #[derive(Debug, Clone)]
 pub(crate) struct Cells {
     inputs: usize,
@@ -21,7 +25,7 @@ pub(crate) struct Cells {
 
 impl Cells {
     pub(crate) fn new(inputs: usize) -> Self {
-        Self { inputs, numbers: vec![0.0; inputs * NUMBERS * BATCH] }
+        Self { inputs, numbers: vec![0.0; inputs * NUMBERS * STRIDE] }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -30,21 +34,21 @@ impl Cells {
 
     /// Notes a known signal; what is unknown of its past is 0.
     pub(crate) fn put(&mut self, row: usize, input: usize, features: &[f32; FEATURES]) {
-        let of_input = &mut self.numbers[input * NUMBERS * BATCH..(input + 1) * NUMBERS * BATCH];
+        let of_input = &mut self.numbers[input * NUMBERS * STRIDE..(input + 1) * NUMBERS * STRIDE];
         let known = std::iter::once(&1.0);
-        for (numbers, number) in of_input.chunks_exact_mut(BATCH).zip(features.iter().chain(known)) {
+        for (numbers, number) in of_input.chunks_exact_mut(STRIDE).zip(features.iter().chain(known)) {
             numbers[row] = if number.is_nan() { 0.0 } else { *number };
         }
     }
 
     /// Forgets a signal, in all rows.
     pub(crate) fn hide(&mut self, input: usize) {
-        self.numbers[input * NUMBERS * BATCH..(input + 1) * NUMBERS * BATCH].fill(0.0);
+        self.numbers[input * NUMBERS * STRIDE..(input + 1) * NUMBERS * STRIDE].fill(0.0);
     }
 
     /// Of each row, one number of a signal.
     fn of(&self, input: usize, number: usize) -> &[f32] {
-        &self.numbers[(input * NUMBERS + number) * BATCH..][..BATCH]
+        &self.numbers[(input * NUMBERS + number) * STRIDE..][..BATCH]
     }
 
     /// Of each row, the signal's value.
@@ -58,7 +62,9 @@ impl Cells {
     }
 
     pub(crate) fn tensor(&self) -> Result<Tensor, Error> {
-        Ok(Tensor::f_from_slice(&self.numbers)?.f_view([self.inputs as i64, NUMBERS as i64, BATCH as i64])?)
+        let numbers =
+            Tensor::f_from_slice(&self.numbers)?.f_view([self.inputs as i64, NUMBERS as i64, STRIDE as i64])?;
+        Ok(numbers.f_narrow(2, 0, BATCH as i64)?)
     }
 }
 
