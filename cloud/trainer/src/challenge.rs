@@ -65,7 +65,10 @@ pub(crate) async fn challenge(
             Ok(Standing::Moved(why))
         }
         Decision::Keep(reason) => {
-            publish::publish_version(producer, challenger).await?;
+            // One that is there already keeps the time at which it came.
+            if !registry.versions.contains_key(&challenger.version) {
+                publish::publish_version(producer, challenger).await?;
+            }
             let champion = registry.aliases.get(how.alias).map(|alias| alias.version.clone()).unwrap_or_default();
             let event = ModelEvent::Kept {
                 alias: how.alias.to_owned(),

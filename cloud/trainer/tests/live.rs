@@ -60,7 +60,8 @@ fn moving(reason: Option<&str>, json: bool) -> Moving {
 }
 
 fn register(kafka: &KafkaConfig, file: &Path) -> RegisterArgs {
-    RegisterArgs { kafka: kafka.clone(), file: file.to_owned(), promote: false, moving: moving(None, false) }
+    let file = file.to_owned();
+    RegisterArgs { kafka: kafka.clone(), file, promote: false, force: None, moving: moving(None, false) }
 }
 
 fn promote(kafka: &KafkaConfig, version: &str) -> PromoteArgs {
@@ -160,7 +161,13 @@ async fn versions_are_registered_promoted_and_rolled_back(
     assert_eq!(champion(kafka).await, (z.version.clone(), None));
     let (code, text) = refusal(rollback(kafka).await);
     assert!(code == 65 && text.contains("only"), "{text}");
-    run_register(RegisterArgs { promote: true, ..register(kafka, pca_file) }).await.unwrap();
+    // It has to win on readings that are not in this Kafka.
+    let (before, challenge) =
+        (records_on_models(kafka).await, RegisterArgs { promote: true, ..register(kafka, pca_file) });
+    let (code, text) = refusal(run_register(challenge.clone()).await);
+    assert!(code == 65 && text.contains("--force"), "{code} {text}");
+    assert_eq!((records_on_models(kafka).await, champion(kafka).await.0), (before, z.version.clone()));
+    run_register(RegisterArgs { force: Some("a person knows better".into()), ..challenge }).await.unwrap();
     let promoted = (pca.version.clone(), Some(z.version.clone()));
     assert_eq!(champion(kafka).await, promoted);
     // Again: nothing moves, so the way back stays.

@@ -16,7 +16,10 @@ use telemetry::{
 };
 use trainer::{
     Choice, Fitting, registry,
-    tools::{CalibrateArgs, EvaluateArgs, Moving, Replaying, TrainArgs, run_calibrate, run_evaluate, run_train},
+    tools::{
+        CalibrateArgs, EvaluateArgs, ExportArgs, Moving, PromoteArgs, RegisterArgs, Replaying, TrainArgs,
+        run_calibrate, run_evaluate, run_export, run_promote, run_register, run_train,
+    },
 };
 
 const CHAMPION: &str = "champion";
@@ -122,6 +125,7 @@ async fn what_wins_is_promoted_and_what_does_not_is_told() {
     an_equal_is_registered_and_told_but_not_promoted(&kafka, &first).await;
     a_person_overrules_with_a_reason(&kafka, &first).await;
     models_are_evaluated_and_calibrated_anew(&kafka, files.path()).await;
+    files_go_through_the_same_gate(&kafka, &first, files.path()).await;
 
     let dir = services.dir().to_owned();
     services.stop().await;
@@ -232,4 +236,32 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
     assert_eq!((after.versions.len(), stood), (before.versions.len() + 1, champion));
     let new = after.versions.values().find(|version| !before.versions.contains_key(&version.version)).unwrap();
     assert_eq!(new.card["calibration"]["budget_per_1000_h"], 100.0);
+}
+
+/// What Python has trained comes as a file: it is promoted if it wins, and only then.
+async fn files_go_through_the_same_gate(kafka: &KafkaConfig, first: &str, files: &Path) {
+    let moving = || Moving { alias: CHAMPION.into(), reason: Some("a file".into()), json: false };
+    let register =
+        |file: PathBuf| RegisterArgs { kafka: kafka.clone(), file, promote: true, force: None, moving: moving() };
+    let (before, pca) = registered(kafka).await;
+    for version in [first, &pca] {
+        let out = files.join(version);
+        run_export(ExportArgs { kafka: kafka.clone(), version: version.into(), out, force: false, json: false })
+            .await
+            .unwrap();
+    }
+    let (code, text) = refusal(run_register(register(files.join(first))).await);
+    assert!(code == 1 && text.contains("stays"), "{text}");
+    // Its own card says that it does not keep its promise: nobody has to be beaten to know.
+    let (code, text) = refusal(run_register(register(files.join("refused"))).await);
+    assert!(code == 1 && !text.contains("stays"), "{text}");
+    let same = registered(kafka).await.0.versions == before.versions;
+    assert!(same, "what is there stays as it is, and a refused file is not registered");
+
+    run_promote(PromoteArgs { kafka: kafka.clone(), version: first.into(), moving: moving() }).await.unwrap();
+    run_register(register(files.join(&pca))).await.unwrap();
+    let (registry, champion) = registered(kafka).await;
+    assert_eq!(champion, pca);
+    let reason = &registry.aliases[CHAMPION].reason;
+    assert!(reason.starts_with("a file: ") && reason.contains("loss is lower"), "{reason}");
 }

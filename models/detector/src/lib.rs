@@ -65,7 +65,7 @@ pub use {
     detector::{Detector, Question},
     rival::{Losses, judged_by_both, losses},
     score::score,
-    train::{Options, Split, calibrate, train},
+    train::{Options, Split, calibrate, keeps_its_promise, train},
 };
 
 /// The length of the blocks of time whose largest scores set the limit, ms: a minute at a reading every 10 s.

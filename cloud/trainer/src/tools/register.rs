@@ -1,26 +1,29 @@
 //! `motorcade models register`: an artefact file becomes a version.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use cloud_log::{KafkaConfig, Producer};
-use detector::artifact;
+use detector::{Options, artifact};
 use serde_json::json;
 use service::Error;
 use telemetry::{event::Registry, kafka_topic::MAX_MESSAGE_BYTES};
 
 use super::{
-    moving::{CHAMPION, Moving},
+    moving::{CHAMPION, Moving, check_reason},
     print,
 };
 use crate::{
     Trained,
-    alias::{Move, promote},
-    checked,
-    publish::{self, now_ms},
-    registry,
+    challenge::{Challenge, Standing, advice, challenge},
+    checked, contest, publish, registry,
+    replay::{Range, Replayed, Spooling, replay},
 };
 
 /// Register an artefact file as a version.
+///
+/// With `--promote` it goes through the same gate as what was trained here: it must keep its promise by its card, and beat
+/// whoever holds the alias on the readings that its card says were held out, which are replayed. Exit code 1 where the
+/// champion stays.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RegisterArgs {
     /// Kafka.
@@ -28,9 +31,12 @@ pub struct RegisterArgs {
     pub kafka: KafkaConfig,
     /// The artefact: written by `models export`, or by models/python with weights of your own.
     pub file: PathBuf,
-    /// Move the alias to it.
+    /// Move the alias to it if it wins.
     #[arg(long)]
     pub promote: bool,
+    /// Move the alias whether it wins or not; the reason is kept with the alias.
+    #[arg(long, value_name = "REASON", requires = "promote")]
+    pub force: Option<String>,
     /// The alias that `--promote` moves, and why.
     #[command(flatten)]
     pub moving: Moving,
@@ -48,6 +54,7 @@ impl RegisterArgs {
             let flag = if self.moving.reason.is_some() { "reason" } else { "alias" };
             return Err(Error::Usage { flag, detail: "says something only with --promote".into() });
         }
+        check_reason(self.force.as_deref())?;
         self.moving.validate()
     }
 }
@@ -73,34 +80,60 @@ pub async fn run_register(args: RegisterArgs) -> Result<(), Error> {
     let bytes = std::fs::read(&args.file).map_err(|error| Error::BadInput(format!("{name}: {error}")))?;
     let trained = checked::load(&name, bytes).await?;
     check_size(&name, trained.artifact.len())?;
-    let mut registry = registry::read(&args.kafka).await?;
+    let registry = registry::read(&args.kafka).await?;
     let hash = artifact::hash(&trained.artifact);
     let held = registry::find_artifact(&args.kafka, &hash).await?;
     let due = due(&registry, &trained.version, &hash, held.as_deref() == Some(&trained.artifact[..]))
         .map_err(Error::BadInput)?;
-    let planned = publish::version_of(&trained, now_ms())?;
-    registry.versions.entry(planned.version.clone()).or_insert(planned);
-    // Decided before anything is written: what can't be promoted as asked is not registered either.
-    let reason = args.moving.reason.as_deref().unwrap_or("models register --promote");
-    let moved = if args.promote {
-        promote(&registry, &args.moving.alias, &trained.version, reason, now_ms()).map_err(Error::BadInput)?
+    let standing = if args.promote {
+        // Before anything is written: what is not to be promoted by its card is not registered either.
+        let replayed = rehearse(&args, &registry, &trained).await?;
+        let reason = args.moving.reason.as_deref().unwrap_or("models register");
+        let (alias, force) = (args.moving.alias.as_str(), args.force.as_deref());
+        let threads = Options::default().threads;
+        let how = Challenge { alias, reason, force, replayed, labels: None, threads };
+        Some(challenge(&Producer::connect(&args.kafka).await?, &args.kafka, &trained, how).await?)
     } else {
         None
     };
-    if due != Due::Nothing || moved.is_some() {
-        let producer = Producer::connect(&args.kafka).await?;
+    if matches!(standing, None | Some(Standing::Unmoved)) {
         match due {
             Due::All => {
-                publish::publish_version(&producer, &trained).await?;
+                publish::publish_version(&Producer::connect(&args.kafka).await?, &trained).await?;
             }
-            Due::Artefact => publish::publish_artifact(&producer, &trained).await?,
+            Due::Artefact => publish::publish_artifact(&Producer::connect(&args.kafka).await?, &trained).await?,
             Due::Nothing => {}
         }
-        if let Some(moved) = &moved {
-            publish::move_alias(&producer, moved).await?;
-        }
     }
-    tell(args.moving.json, &trained, &due, moved.as_ref())
+    tell(&args.moving, &trained, &due, standing.as_ref())
+}
+
+/// What the gate compares on; none where nobody is to be beaten. A card that does not keep its promise is refused here.
+async fn rehearse(args: &RegisterArgs, registry: &Registry, trained: &Trained) -> Result<Option<Arc<Replayed>>, Error> {
+    if args.force.is_some() {
+        return Ok(None);
+    }
+    detector::keeps_its_promise(&trained.card).map_err(contest::failed)?;
+    let holder = registry.aliases.get(&args.moving.alias);
+    if holder.is_none_or(|holder| holder.version == trained.version) {
+        return Ok(None);
+    }
+    let gone = |what: &str| {
+        Error::BadInput(format!(
+            "{what}; {} has to win on readings that were held out: train on what is there, or say why it is to be promoted \
+             all the same (--force REASON)",
+            trained.version
+        ))
+    };
+    let spans: BTreeMap<_, _> = trained.card.spans.iter().map(|span| (span.partition, span.from..span.to)).collect();
+    if spans.is_empty() {
+        return Err(gone("its card names no readings"));
+    }
+    match replay(&args.kafka, &Range::Offsets(spans), &Spooling::default()).await {
+        Ok(replayed) => Ok(Some(Arc::new(replayed))),
+        Err(Error::BadInput(text)) => Err(gone(&text)),
+        Err(error) => Err(error),
+    }
 }
 
 fn due(registry: &Registry, version: &str, hash: &str, is_held: bool) -> Result<Due, String> {
@@ -127,28 +160,39 @@ fn check_size(name: &str, bytes: usize) -> Result<(), Error> {
 /// What a record holds beside the artefact: key, headers, the batch's frame.
 const FOR_THE_REST: usize = 4 * 1024;
 
-fn tell(as_json: bool, trained: &Trained, due: &Due, moved: Option<&Move>) -> Result<(), Error> {
-    let Trained { version, .. } = trained;
-    if as_json {
-        return print(
+fn tell(moving: &Moving, trained: &Trained, due: &Due, standing: Option<&Standing>) -> Result<(), Error> {
+    let (Trained { version, .. }, alias) = (trained, &moving.alias);
+    let (why, kept) = match standing {
+        Some(Standing::Moved(why)) => (Some(why), None),
+        Some(Standing::Kept { champion, reason }) => (Some(reason), Some(advice(version, alias, champion, reason))),
+        Some(Standing::Unmoved) | None => (None, None),
+    };
+    if moving.json {
+        print(
             &json!({
                 "version": version,
                 "registered": *due != Due::Nothing,
-                "alias": moved.map(|moved| &moved.alias),
-                "previous": moved.and_then(|moved| moved.entry.previous.as_ref()),
+                "alias": standing.map(|_| alias),
+                "promoted": standing.is_some() && kept.is_none(),
+                "reason": why,
                 "card": trained.card,
             })
             .to_string(),
-        );
+        )?;
+    } else {
+        let said = match due {
+            Due::All => "registered",
+            Due::Artefact => "registered again: its artefact was gone",
+            Due::Nothing => "is registered already",
+        };
+        print(&format!("{version} {said}"))?;
+        match standing {
+            Some(Standing::Moved(why)) => print(&format!("{alias}: {version}: {why}"))?,
+            Some(Standing::Unmoved) => print(&format!("{alias}: {version} already; nothing was moved"))?,
+            Some(Standing::Kept { .. }) | None => {}
+        }
     }
-    let said = match due {
-        Due::All => "registered",
-        Due::Artefact => "registered again: its artefact was gone",
-        Due::Nothing => "is registered already",
-    };
-    print(&format!("{version} {said}"))?;
-    let Some(Move { alias, entry, .. }) = moved else { return Ok(()) };
-    print(&format!("{alias}: {version}, before: {}", entry.previous.as_deref().unwrap_or("nothing")))
+    kept.map_or(Ok(()), |text| Err(Error::VerdictFailed(text)))
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ const LEAST_EXPLAINED: f64 = 0.5;
 /// A network expects better than no network by this much, in natural logarithms a signal.
 const LEAST_GAIN: f64 = 0.2;
 
-/// Refuses a model that does not hold what it promises.
-pub(super) fn check(card: &Card) -> Result<(), Error> {
+/// Refuses a model that does not hold what it promises, by what its card says of the readings that were held out.
+///
+/// # Errors
+/// [`Error::Refused`], with the figures.
+pub fn keeps_its_promise(card: &Card) -> Result<(), Error> {
     let calibration = &card.calibration;
     if calibration.held_out_hours == 0.0 {
         return Err(Error::Refused("too few readings to hold any out".into()));

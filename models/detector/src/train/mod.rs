@@ -23,6 +23,7 @@ use crate::{
     window::CARRY,
 };
 
+pub use self::gate::keeps_its_promise;
 pub(crate) use self::survey::Survey;
 use self::{calibrate::Calibrated, survey::Parts};
 
@@ -83,7 +84,7 @@ impl Default for Options {
 /// [`Error::TooLittle`], or [`Error::Refused`] if the model fails its own calibration.
 pub fn train(history: &dyn History, options: &Options) -> Result<Detector, Error> {
     let detector = learn(history, options)?;
-    gate::check(detector.card())?;
+    keeps_its_promise(detector.card())?;
     Ok(detector)
 }
 
@@ -102,7 +103,7 @@ pub fn calibrate(detector: &Detector, history: &dyn History, options: &Options) 
     let parts = survey.part(&options)?;
     let fitted = (card.sample, u32::try_from(card.training_steps).unwrap_or(u32::MAX), card.loss);
     let detector = finish(history, &survey, parts, (scaler, network), &options, fitted)?;
-    gate::check(detector.card())?;
+    keeps_its_promise(detector.card())?;
     Ok(detector)
 }
 
