@@ -15,6 +15,8 @@ use crate::bench::contender::Contender;
 /// The part of the backlog that is measured.
 const FROM: f64 = 0.1;
 const TO: f64 = 0.97;
+/// With less CPU time in it, it says nothing: the kernel counts hundredths of a second, and looks are apart.
+const LEAST_CPU_S: f64 = 0.1;
 
 /// Writes the backlog that all contenders of a row work off, one after the other.
 pub(super) async fn fill(ground: &mut Ground, settings: &Settings, encoding: Encoding) -> Result<()> {
@@ -40,11 +42,12 @@ pub(super) async fn run(ground: &mut Ground, settings: &Settings, contender: &Co
     let first = first.unwrap_or_default();
     // A backlog that is gone in a moment has no middle.
     let last = last.filter(|last| last.records > first.records).unwrap_or(end);
-    let (records, wall) = ((last.records - first.records).max(1.0), (last.at_s - first.at_s).max(1e-3));
+    let wall = (last.at_s - first.at_s).max(1e-3);
     let states = last.state_bytes.zip(first.state_bytes.or(Some(0.0))).map(|(last, first)| (last - first) / wall);
+    let (cpu_us, throughput) = middle(&first, &last).unzip();
     let figures = [
-        ("cpu_us", Some((last.cpu_s - first.cpu_s) / records * 1e6)),
-        ("throughput_per_s", Some(records / wall)),
+        ("cpu_us", cpu_us),
+        ("throughput_per_s", throughput),
         ("state_bytes_per_s", states),
         ("scored_share", Some(end.scores / all)),
         ("peak_mb", Some(end.peak_mb)),
@@ -56,4 +59,26 @@ pub(super) async fn run(ground: &mut Ground, settings: &Settings, contender: &Co
     }
     let balances = scorer.stop(settings.records).await?;
     Ok(Measured::of(figures, balances))
+}
+
+/// CPU per record, µs, and records per second, between two looks; none where too little lies between them.
+fn middle(first: &Progress, last: &Progress) -> Option<(f64, f64)> {
+    let [records, cpu, wall] = [last.records - first.records, last.cpu_s - first.cpu_s, last.at_s - first.at_s];
+    (records > 0.0 && wall > 0.0 && cpu >= LEAST_CPU_S).then(|| (cpu / records * 1e6, records / wall))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_that_is_gone_between_two_looks_was_not_measured() {
+        let at = |at_s, records, cpu_s| Progress { at_s, records, cpu_s, ..Progress::default() };
+        let (cpu_us, throughput) = middle(&at(1.0, 1_000.0, 0.5), &at(3.0, 101_000.0, 2.0)).unwrap();
+        assert!((cpu_us - 15.0).abs() < 1e-6 && (throughput - 50_000.0).abs() < 1e-6, "{cpu_us} {throughput}");
+        // No CPU at all would reach every goal.
+        for last in [at(1.2, 1_800.0, 0.5), at(1.2, 9_000.0, 0.59), at(1.0, 1_000.0, 0.5)] {
+            assert_eq!(middle(&at(1.0, 1_000.0, 0.5), &last), None);
+        }
+    }
 }
