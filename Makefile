@@ -57,7 +57,7 @@ bench-edge: bench-programs ## the edge beside other bridges (FLAGS="--peer NAME=
 bench-fleet: bench-programs ## 100,000 vehicles, 10,000 readings/s for ten minutes, every one looked for (FLAGS=--help)
 	@target/debug/bench fleet $(FLAGS)
 
-bench-model: lean-deps ## what scoring costs, from telemetry in Kafka to scores in Kafka (FLAGS=--help)
+bench-model: lean-deps ## what scoring costs, beside other scorers (FLAGS="--peer NAME=COMMAND"; FLAGS=--help tells all)
 	cargo build --release -p motorcade
 	cargo build -p tests --bin bench --bin control
 	@target/debug/bench model $(FLAGS)

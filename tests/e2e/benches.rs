@@ -1,5 +1,5 @@
-//! The bench of bridges, in short: it measures a peer by its command line as it measures our edge, and it notices a
-//! bridge that loses what it was given.
+//! The benches, in short: that of bridges measures a peer by its command line as it measures our edge, and notices a
+//! bridge that loses what it was given; that of scorers goes on without a peer that fails.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use clap::Parser;
 use tests::{
     bench::{
         edge::{Settings, run},
-        fleet,
+        fleet, model,
     },
     process::{build_executables, executables},
     scenario::room,
@@ -70,4 +70,33 @@ async fn a_small_fleet_on_two_brokers_is_measured_and_nothing_is_missing() {
     assert_eq!([figure("established_sockets"), figure("verified_vehicles")], [300.0, 300.0]);
     assert_eq!([figure("found_readings"), figure("lost_readings"), figure("duplicate_readings")], [6_000.0, 0.0, 0.0]);
     assert!(figure("load_core_percent") > 0.5, "the load's workers are counted");
+}
+
+/// The bench of scorers in small: a peer that ends by itself is told, and what the others do is measured all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scorer_that_ends_by_itself_is_told_from_one_that_scores() {
+    build_executables().unwrap();
+    let _room = room().await;
+    let programs = executables().unwrap();
+    let folder = programs.parent().unwrap().join("e2e/bench-model");
+    let export = "touch \"$ONNX\" \"${ONNX%.onnx}.json\"";
+    let peer = "dead=test -f \"$ONNX\" && echo \"nobody reads $KAFKA_TOPIC\" >&2; exit 3";
+    let rows =
+        ["model", "--quick", "--records", "10000", "--rates", "500", "--encodings", "json", "--report", "model-test"];
+    let peers = ["--export", export, "--peer", peer];
+    let mut settings = model::Settings::try_parse_from(rows.iter().chain(&peers)).unwrap();
+    (settings.folder, settings.programs) = (folder, programs);
+    let report = model::run(settings).await.unwrap();
+    let cases = &report.report.verdicts["cases"];
+    // A backlog by both; a steady rate in Protobuf by ours, and in JSON by both.
+    assert_eq!((cases.ok, cases.checked, cases.counts["failed"]), (false, 5, 2), "{cases:#?}");
+    for told in ["drain json scores dead, round 1: ", "has ended by itself", "nobody reads telemetry"] {
+        assert!(cases.examples[0].contains(told), "{cases:#?}");
+    }
+    let balances = &report.report.verdicts["G4"];
+    assert!(balances.ok && balances.checked == 3, "{balances:#?}");
+    // Ours scored everything in each row; so small a backlog says nothing of its speed.
+    let all = report.rows.iter().filter(|row| row.median("scored_share") == Some(1.0));
+    assert_eq!((all.count(), report.rows.len()), (3, 3), "{:#?}", report.rows);
+    assert!(report.rows[1].median("cpu_us").unwrap() > 0.0, "{:#?}", report.rows);
 }

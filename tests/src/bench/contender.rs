@@ -1,4 +1,4 @@
-//! Who is measured: our edge, or any other bridge as a command line.
+//! Who is measured: our edge or our scorer, or any other one as a command line.
 
 use std::{ffi::OsString, path::Path, str::FromStr};
 
@@ -7,7 +7,7 @@ use services::Addresses;
 use super::topic::Topic;
 use crate::process::Program;
 
-/// Our edge's name among the contenders.
+/// Our name among the contenders.
 pub const MOTORCADE: &str = "motorcade";
 
 /// What `--help` says about a peer's command line.
@@ -16,10 +16,10 @@ It bridges MQTT QoS 1 to Kafka, without loss as far as it can, and finds in its 
 MQTT_USER and MQTT_PASSWORD_FILE (the account that it must use), MQTT_TOPIC (what it subscribes to), CLIENT_ID (of its \
 persistent session), KAFKA_BOOTSTRAP, KAFKA_TOPIC. It counts as ready when a reading has come through. May be given several times";
 
-/// A bridge.
+/// A bridge, or a scorer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contender {
-    /// `motorcade-edge`.
+    /// Ours.
     Motorcade,
     /// Another one.
     Peer {
@@ -55,7 +55,7 @@ impl Contender {
         }
     }
 
-    /// How it is started; `programs` is the folder of ours.
+    /// How it is started as a bridge; `programs` is the folder of ours.
     pub fn program(&self, programs: &Path, addresses: &Addresses, flags: &[OsString]) -> Program {
         match self {
             Self::Motorcade => {

@@ -121,8 +121,25 @@ const SCORING: [(&str, &str, &str, &str, bool, f64); 5] = [
     ("p99 of what scoring adds at 10,000/s, ms", "paced-10000", "protobuf", "added_p99_ms", true, 49.9),
 ];
 
+/// Goals beside other scorers, if they are measured as peers of these names: how often as many readings ours scores with
+/// the same CPU time, though it does more.
+const BESIDE_SCORER: [(&str, f64); 3] = [("python", 2.0), ("quix", 5.0), ("streams", 2.0)];
+
 /// The goals of the scorer, as these rows have them.
 pub fn of_model(rows: &[Row]) -> Vec<Goal> {
+    let per_core = |(name, bound): &(&str, f64)| {
+        let of = |contender: &str| {
+            let case = |row: &&Row| {
+                let case = &row.case;
+                (case.contender.as_str(), case.row.as_str(), case.form.as_str()) == (contender, "drain", "json")
+            };
+            rows.iter().find(case)?.median("cpu_us")
+        };
+        let theirs = of(name)?;
+        let measured = of(MOTORCADE).filter(|ours| *ours > 0.0).map(|ours| theirs / ours);
+        let what = format!("JSON readings scored per second and core, as a multiple of what {name} scores");
+        Some(Goal { what, bound: *bound, at_most: false, measured })
+    };
     let goal = |(what, row, form, figure, at_most, bound): &(&str, &str, &str, &str, bool, f64)| {
         let ours = |measured: &&Row| {
             let case = &measured.case;
@@ -131,7 +148,7 @@ pub fn of_model(rows: &[Row]) -> Vec<Goal> {
         let measured = rows.iter().find(ours).and_then(|row| row.median(figure));
         Goal { what: (*what).to_owned(), bound: *bound, at_most: *at_most, measured }
     };
-    SCORING.iter().map(goal).collect()
+    SCORING.iter().map(goal).chain(BESIDE_SCORER.iter().filter_map(per_core)).collect()
 }
 
 /// The goals of the fleet, as these figures have them: so many vehicles, at this rate.
@@ -206,6 +223,28 @@ mod tests {
         let goals = of_edge(&rounds.rows());
         let reached: Vec<_> = goals[AIMS.len()..].iter().map(Goal::reached).collect();
         assert_eq!(reached, [Some(true), Some(false), Some(false)]);
+    }
+
+    #[test]
+    fn other_scorers_are_goals_where_they_were_measured() {
+        let of = |cases: &[(&str, &str, f64)]| {
+            let mut rounds = Rounds::default();
+            for (contender, form, us) in cases {
+                let [row, judge] = ["drain", "scores"].map(str::to_owned);
+                let case = Case { row, form: (*form).to_owned(), judge, contender: (*contender).to_owned() };
+                rounds.add(&case, [("cpu_us".to_owned(), *us)].into());
+            }
+            let goals = of_model(&rounds.rows()).split_off(SCORING.len());
+            let told = goals.iter().map(|goal| (goal.what.contains("python"), goal.measured, goal.reached()));
+            told.collect::<Vec<_>>()
+        };
+        // What ours takes for another encoding does not count.
+        let ours = [(MOTORCADE, "protobuf", 1.0), (MOTORCADE, "json", 10.0)];
+        assert_eq!(of(&ours), []);
+        let beside = [&ours[..], &[("python", "json", 15.0), ("quix", "json", 50.0), ("other", "json", 1.0)]].concat();
+        assert_eq!(of(&beside), [(true, Some(1.5), Some(false)), (false, Some(5.0), Some(true))]);
+        // Ours failed: that is no goal reached.
+        assert_eq!(of(&beside[2..3]), [(true, None, None)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! ([`edge`]), what a fleet of many thousand vehicles does to the whole ([`fleet`]), and what scoring costs ([`model`]).
 //!
 //! They judge nothing themselves: speed is what Kafka's append times say, CPU and memory what the kernel says, loss
-//! what `motorcade-simulator audit` says. Another bridge comes in as a command line ([`contender`]) and is
+//! what `motorcade-simulator audit` says. Another bridge or scorer comes in as a command line ([`contender`]) and is
 //! started, killed and measured as ours is. A bench writes a report; [`page`] makes `BENCHMARKS.md` of the reports.
 
 pub mod contender;

@@ -43,9 +43,9 @@ pub struct Case {
     pub row: String,
     /// What was sent, for example `change-200`.
     pub form: String,
-    /// Whose word made a reading acknowledged: `puback`, `ack`, or `source` for the ceiling.
+    /// Whose word made a reading acknowledged: `puback`, `ack`, or `source` for the ceiling; `scores` of a scorer.
     pub judge: String,
-    /// Which bridge.
+    /// Which bridge, or which scorer.
     pub contender: String,
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use cloud_log::{History, KafkaConfig};
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -26,6 +27,7 @@ const PARTITIONS: i32 = 6;
 pub struct Topic {
     consumer: Arc<BaseConsumer>,
     admin: Arc<AdminClient<DefaultClientContext>>,
+    kafka: String,
 }
 
 impl std::fmt::Debug for Topic {
@@ -61,7 +63,7 @@ impl Topic {
             .set("group.id", "bench")
             .set("enable.auto.commit", "false")
             .create()?;
-        let topic = Self { consumer: Arc::new(consumer), admin: Arc::new(admin) };
+        let topic = Self { consumer: Arc::new(consumer), admin: Arc::new(admin), kafka: kafka.to_owned() };
         // Leaders are elected a moment later.
         crate::poll::until("the topics have leaders", LEADERS_WITHIN, async || Ok(topic.count().await.ok())).await?;
         Ok(topic)
@@ -114,12 +116,33 @@ impl Topic {
     /// # Errors
     /// If Kafka does not.
     pub async fn renew(&self) -> Result<()> {
-        for answer in self.admin.delete_topics(&[TELEMETRY], &options()).await? {
-            answer.map_err(|(name, code)| anyhow!("delete {name}: {code}"))?;
-        }
+        self.remove(TELEMETRY).await?;
         let empty = async || Ok((self.count().await.ok() == Some(0)).then_some(()));
         make(&self.admin, &[TELEMETRY]).await?;
         crate::poll::until("the new topic is empty", LEADERS_WITHIN, empty).await
+    }
+
+    /// Creates another topic that tells when a record was appended.
+    ///
+    /// # Errors
+    /// If Kafka does not.
+    pub async fn add(&self, name: &str) -> Result<()> {
+        make(&self.admin, &[name]).await?;
+        // A new client each time: one that has asked too early believes for long that there is no such topic.
+        let kafka = KafkaConfig::new(&self.kafka);
+        let led = async || Ok(History::watermarks(&kafka, name).await.ok().map(|_| ()));
+        crate::poll::until("the topic has leaders", LEADERS_WITHIN, led).await
+    }
+
+    /// Removes a topic with its records.
+    ///
+    /// # Errors
+    /// If Kafka does not.
+    pub async fn remove(&self, name: &str) -> Result<()> {
+        for answer in self.admin.delete_topics(&[name], &options()).await? {
+            answer.map_err(|(name, code)| anyhow!("delete {name}: {code}"))?;
+        }
+        Ok(())
     }
 
     /// Removes every record.

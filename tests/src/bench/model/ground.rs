@@ -1,24 +1,28 @@
-//! What the rows stand on: Kafka with the product's topics, a trained model, and a scorer that is watched.
+//! What the rows stand on: Kafka with the product's topics, a trained model, and scorers that are started on them.
 
 use std::{
     path::PathBuf,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, ensure};
+use cloud_log::{History, KafkaConfig, Marks, Watermarks};
 use services::{Kind, Options, Services};
 use telemetry::kafka_topic::SCORES;
 
-use super::{Settings, fleet::Fleet};
+use super::{
+    Settings,
+    fleet::Fleet,
+    peer::{environment, export},
+    watched::{Told, Watched},
+};
 use crate::{
-    bench::{rig::group_of, topic::Topic, usage},
+    bench::{contender::Contender, topic::Topic},
     control,
-    demo::stages::sums,
-    process::{Ended, Program, Running, run},
+    process::{Program, run},
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-const END_WITHIN: Duration = Duration::from_secs(60);
 /// So much older than now is a fleet's first reading: a backlog of a million readings of 100 vehicles ends before now.
 const PAST_MS: i64 = 200_000_000;
 
@@ -30,31 +34,11 @@ pub(super) struct Ground {
     pub(super) topic: Topic,
     seed: u64,
     flags: Vec<String>,
+    /// The model as peers take it; none without peers.
+    onnx: Option<PathBuf>,
     /// Vehicles so far, and scorers: no row meets another's.
     vehicles: u32,
     scorers: u32,
-}
-
-/// How far a scorer is.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Progress {
-    pub(super) at_s: f64,
-    /// Records that it is through with.
-    pub(super) records: f64,
-    /// Scores that Kafka has.
-    pub(super) scores: f64,
-    pub(super) cpu_s: f64,
-    pub(super) state_bytes: f64,
-    /// Peak of resident memory.
-    pub(super) peak_mb: f64,
-}
-
-/// A scorer that runs and is watched.
-pub(super) struct Watched {
-    running: Running,
-    client: reqwest::Client,
-    began: Instant,
-    group: i32,
 }
 
 impl Ground {
@@ -78,8 +62,12 @@ impl Ground {
         let (code, _, err) = run(&apply).await?;
         ensure!(code == Some(0), "create the topics: {err}");
         control::publish_trained(&address).await.context("train a model")?;
+        let onnx = match settings.peers.as_slice() {
+            [] => None,
+            _ => Some(export(&settings.export, &programs.join("motorcade"), &address, &folder).await?),
+        };
         let (seed, flags) = (settings.seed, settings.scorer_flags.clone());
-        Ok(Self { folder, programs, kafka, topic, seed, flags, vehicles: 0, scorers: 0 })
+        Ok(Self { folder, programs, kafka, topic, seed, flags, onnx, vehicles: 0, scorers: 0 })
     }
 
     pub(super) fn kafka(&self) -> &str {
@@ -94,52 +82,40 @@ impl Ground {
         Fleet::new(self.kafka(), self.seed, first, vehicles, i64::try_from(now)? - PAST_MS).await
     }
 
-    /// Starts a scorer of a group that never was; it begins at the first reading that is there.
-    pub(super) async fn scorer(&mut self) -> Result<Watched> {
+    /// Starts a scorer of a group that never was; it begins at the first reading that is there. Ours is ready then; a
+    /// peer may still be starting.
+    pub(super) async fn launch(&mut self, contender: &Contender) -> Result<Watched> {
         self.scorers += 1;
         let group = format!("bench-{}", self.scorers);
+        match contender {
+            Contender::Motorcade => self.ours(&group).await,
+            Contender::Peer { name, command } => self.peer(name, command, &group).await,
+        }
+    }
+
+    async fn ours(&self, group: &str) -> Result<Watched> {
         let path = self.programs.join("motorcade").display().to_string();
         let name = format!("scorer-{}", self.scorers);
-        let program = Program::new(&name, &path, ["run", "scorer", "--kafka", self.kafka(), "--group", &group]);
-        let began = Instant::now();
+        let program = Program::new(&name, &path, ["run", "scorer", "--kafka", self.kafka(), "--group", group]);
+        let from = History::watermarks(&KafkaConfig::new(self.kafka()), SCORES).await?;
         let mut running = program.with(&self.flags).start(&self.folder, self.kafka.watcher())?;
         running.ready(READY_WITHIN).await?;
-        let group = group_of(&running)?;
-        Ok(Watched { running, client: reqwest::Client::new(), began, group })
+        Watched::new(running, Told::Metrics(reqwest::Client::new()), from)
+    }
+
+    async fn peer(&self, name: &str, command: &str, group: &str) -> Result<Watched> {
+        let out = format!("peer-scores-{}", self.scorers);
+        self.topic.add(&out).await?;
+        let mut program = Program::new(&format!("{name}-{}", self.scorers), "/bin/sh", ["-c", command]);
+        let onnx = self.onnx.as_deref().context("a peer without a network")?;
+        program.environment = environment(self.kafka(), group, &out, onnx);
+        let running = program.start(&self.folder, self.kafka.watcher())?;
+        let marks = Watermarks::new(&KafkaConfig::new(self.kafka()))?;
+        Watched::new(running, Told::Topic { name: out, marks, topic: self.topic.clone() }, Marks::new())
     }
 
     pub(super) async fn stop(self) -> Result<()> {
         self.kafka.stop().await;
         Ok(())
-    }
-}
-
-impl Watched {
-    pub(super) async fn look(&self) -> Result<Progress> {
-        let admin = self.running.admin().context("a scorer without an admin address")?;
-        let text = self.client.get(format!("http://{admin}/metrics")).send().await?.error_for_status()?.text().await?;
-        let at_s = self.began.elapsed().as_secs_f64();
-        let counters = sums(&text);
-        let count = |name: &str| counters.get(name).copied().unwrap_or_default();
-        let used = usage::of_groups(&[self.group]).remove(&self.group).context("the scorer has ended")?;
-        let scores = count("scorer_records_sent_total");
-        #[expect(clippy::cast_precision_loss, reason = "memory in MB")]
-        let peak_mb = used.peak as f64 / 1e6;
-        Ok(Progress {
-            at_s,
-            records: scores + count("scorer_records_discarded_total"),
-            scores,
-            cpu_s: used.cpu.as_secs_f64(),
-            state_bytes: count("scorer_state_bytes_total"),
-            peak_mb,
-        })
-    }
-
-    /// Stops it; whether its tally balances with so many records in it.
-    pub(super) async fn stop(self, records: u64) -> Result<bool> {
-        let Ended { code, tally } = self.running.stop(END_WITHIN).await?;
-        ensure!(code == Some(0), "the scorer ended with {code:?}");
-        let tally = tally.context("a scorer without a tally")?;
-        Ok(tally.balances() && tally.received == records)
     }
 }

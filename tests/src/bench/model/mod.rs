@@ -1,13 +1,24 @@
 //! `make bench-model`: what scoring costs and how long it takes, from telemetry in Kafka to scores in Kafka, with a trained
 //! model, windows, states and contributions.
 //!
-//! [`fleet`] makes readings and writes them, [`drain`] lets the scorer work off a backlog, [`paced`] measures what it adds
-//! at a given rate.
+//! [`plan`] says what is measured, in which order. [`fleet`] makes readings and writes them, [`drain`] lets a scorer work off
+//! a backlog, [`paced`] measures what it adds at a given rate. Other scorers ([`peer`]) run on the same readings, with the
+//! same network and less to do; they are watched as ours is ([`watched`]), and what they leave out is noticed
+//! ([`scored`]). Two of them are in `tests/peers/scoring`:
+//!
+//! ```console
+//! python3 -m venv VENV && . VENV/bin/activate && pip install -r tests/peers/scoring/requirements.txt
+//! make bench-model FLAGS='--peer python="python3 tests/peers/scoring/loop.py" --peer quix="python3 tests/peers/scoring/quix.py"'
+//! ```
 
 mod drain;
 mod fleet;
 mod ground;
 mod paced;
+mod peer;
+mod plan;
+mod scored;
+mod watched;
 
 use std::{path::PathBuf, time::Instant};
 
@@ -15,8 +26,13 @@ use anyhow::Result;
 use clap::Parser;
 use telemetry::Encoding;
 
-use self::ground::Ground;
+use self::{
+    ground::Ground,
+    peer::{EXPORT_HELP, PEER_HELP},
+    plan::{Kind, Row},
+};
 use super::{
+    contender::Contender,
     goals,
     result::{BenchReport, Case, Figures, Rounds, none_of},
     say,
@@ -26,6 +42,16 @@ use crate::report::Report;
 /// What scoring costs and how long it takes.
 #[derive(Debug, Clone, Parser)]
 pub struct Settings {
+    /// Other scorers.
+    #[arg(long = "peer", value_name = "NAME=COMMAND", help = PEER_HELP)]
+    pub peers: Vec<Contender>,
+    /// What makes ONNX.
+    #[arg(long, value_name = "COMMAND", help = EXPORT_HELP, default_value = "exec python3 tests/peers/scoring/onnx_export.py")]
+    pub export: String,
+    /// What readers of the report should know, such as how a peer is configured, or why one is missing. May be given
+    /// several times.
+    #[arg(long = "note", value_name = "TEXT")]
+    pub notes: Vec<String>,
     /// Readings of a backlog.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
     pub records: u64,
@@ -38,7 +64,7 @@ pub struct Settings {
     /// How long a rate is held, s.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=3600))]
     pub paced_s: u64,
-    /// How often each row is measured.
+    /// How often each row is measured; contenders take turns.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Only these encodings of a backlog.
@@ -80,46 +106,82 @@ fn encoding(name: &str) -> Encoding {
     if name == "json" { Encoding::Json } else { Encoding::Protobuf }
 }
 
-fn case(row: &str, form: &str) -> Case {
-    Case { row: row.into(), form: form.into(), judge: "scores".into(), contender: super::contender::MOTORCADE.into() }
+fn case(row: &str, form: &str, contender: &str) -> Case {
+    Case { row: row.into(), form: form.into(), judge: "scores".into(), contender: contender.into() }
 }
 
 /// Runs all rows and writes the report.
 ///
 /// # Errors
-/// If services or programs do not start, or the report can't be written.
+/// If services do not start, or the report can't be written. A contender that fails is a verdict.
 pub async fn run(settings: Settings) -> Result<BenchReport> {
     let settings = settings.settled();
     let began = Instant::now();
     let mut report = Report::new(&settings.report);
     report.parameters = parameters(&settings);
     let mut ground = Ground::start(&settings).await?;
-    let (mut rounds, mut unbalanced) = (Rounds::default(), Vec::new());
-    let mut checked = 0;
+    let mut found = Found::default();
     for round in 1..=settings.rounds {
-        for name in &settings.encodings {
-            say(&format!("round {round}: a backlog of {} readings in {name}", settings.records));
-            let drained = drain::run(&mut ground, &settings, encoding(name)).await?;
-            take(&mut rounds, &case("drain", name), drained.figures);
-            checked += 1;
-            unbalanced.extend((!drained.balances).then(|| format!("drain {name} {round}")));
-        }
-        for rate in &settings.rates {
-            say(&format!("round {round}: {rate} readings a second for {} s", settings.paced_s));
-            let paced = paced::run(&mut ground, &settings, *rate).await?;
-            take(&mut rounds, &case(&format!("paced-{rate}"), "protobuf"), paced.figures);
-            checked += 1;
-            unbalanced.extend((!paced.balances).then(|| format!("paced {rate} {round}")));
+        for row in plan::round(&settings) {
+            Box::pin(measure(&mut ground, &settings, &row, round, &mut found)).await?;
         }
     }
     ground.stop().await?;
+    let Found { rounds, unbalanced, balances, failed, cases } = found;
     let rows = rounds.rows();
     let goals = goals::of_model(&rows);
-    report.verdicts.insert("G4".to_owned(), none_of("unbalanced", checked, unbalanced.len() as u64, unbalanced));
+    report.verdicts.insert("G4".to_owned(), none_of("unbalanced", balances, unbalanced.len() as u64, unbalanced));
+    report.verdicts.insert("cases".to_owned(), none_of("failed", cases, failed.len() as u64, failed));
     report.duration_s = began.elapsed().as_secs_f64();
     let report = BenchReport::new(report, rows, goals);
     report.write()?;
     Ok(report)
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Found {
+    rounds: Rounds,
+    /// Rounds in which our scorer's tally does not balance.
+    unbalanced: Vec<String>,
+    /// Tallies that were looked at.
+    balances: u64,
+    /// Cases that could not be measured, of all.
+    failed: Vec<String>,
+    cases: u64,
+}
+
+/// A row, by each of its contenders.
+async fn measure(ground: &mut Ground, settings: &Settings, row: &Row, round: u32, found: &mut Found) -> Result<()> {
+    let form = encoding(&row.form);
+    if row.kind == Kind::Drain {
+        say(&format!("round {round}: a backlog of {} readings in {}", settings.records, row.form));
+        drain::fill(ground, settings, form).await?;
+    }
+    for contender in &row.contenders {
+        let case = row.case(contender);
+        found.cases += 1;
+        let measured = match row.kind {
+            Kind::Drain => drain::run(ground, settings, contender).await,
+            Kind::Paced(rate) => {
+                let who = contender.name();
+                say(&format!("round {round}: {rate} readings a second for {} s, {who}", settings.paced_s));
+                paced::run(ground, settings, (rate, form), contender).await
+            }
+        };
+        match measured {
+            Ok(measured) => {
+                take(&mut found.rounds, &case, measured.figures);
+                found.balances += u64::from(*contender == Contender::Motorcade);
+                found.unbalanced.extend((!measured.balances).then(|| format!("{case}, round {round}")));
+            }
+            Err(error) => {
+                say(&format!("{case}: failed: {error:#}"));
+                found.failed.push(format!("{case}, round {round}: {error:#}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn take(rounds: &mut Rounds, case: &Case, figures: Figures) {
@@ -131,12 +193,24 @@ fn take(rounds: &mut Rounds, case: &Case, figures: Figures) {
 /// What a row gave.
 struct Measured {
     figures: Figures,
-    /// Whether the scorer's tally balances, with every reading in it.
+    /// Whether our scorer's tally balances, with every reading in it; a peer has none.
     balances: bool,
 }
 
+impl Measured {
+    /// Of the figures that the contender has.
+    fn of<const N: usize>(figures: [(&str, Option<f64>); N], balances: bool) -> Self {
+        let known = figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Self { figures: known.collect(), balances }
+    }
+}
+
 fn parameters(settings: &Settings) -> std::collections::BTreeMap<String, serde_json::Value> {
+    let peers: Vec<_> = settings.peers.iter().map(Contender::name).collect();
     [
+        ("quick", settings.quick.into()),
+        ("peers", peers.into()),
+        ("notes", settings.notes.clone().into()),
         ("records", settings.records.into()),
         ("vehicles", settings.vehicles.into()),
         ("rates", settings.rates.clone().into()),

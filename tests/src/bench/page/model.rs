@@ -3,9 +3,10 @@
 use super::{
     circumstances, goals,
     table::{Align, Table, number, spread},
-    verdicts,
+    texts, verdicts,
 };
 use crate::bench::{
+    contender::MOTORCADE,
     goals::of_model,
     result::{Read, Row},
 };
@@ -15,17 +16,61 @@ fn cell(row: &Row, figure: &str) -> String {
     spread(row.figures.get(figure), row.rounds)
 }
 
+/// How often the CPU of our scorer goes into another's, in the same row of the same run.
+fn ratio(row: &Row, rows: &[Row]) -> String {
+    let same = |other: &&Row| {
+        other.case.contender == MOTORCADE && (&other.case.row, &other.case.form) == (&row.case.row, &row.case.form)
+    };
+    let ours = rows.iter().find(same).and_then(|row| row.median("cpu_us"));
+    match (row.median("cpu_us"), ours) {
+        (Some(theirs), Some(ours)) if ours > 0.0 => format!("{:.1}", theirs / ours),
+        _ => "–".to_owned(),
+    }
+}
+
+/// How it is run again. The commands of peers are paths of the machine.
+fn again(read: &Read) -> String {
+    let flags: Vec<_> = texts(read, "peers").into_iter().map(|name| format!("--peer {name}=COMMAND")).collect();
+    if flags.is_empty() {
+        "make bench-model".to_owned()
+    } else {
+        format!("make bench-model FLAGS='{}'", flags.join(" "))
+    }
+}
+
+/// What peers are, and what is told of them.
+fn beside(read: &Read) -> String {
+    let mut text = String::new();
+    if !texts(read, "peers").is_empty() {
+        text.push_str(
+            "\nOther scorers work off the same JSON backlog after ours and are given the same network, in ONNX. They do less: \
+             a reading is scored by its current values alone, without window, state or contributions. Each has to have scored \
+             every reading once. Those in Python are in `tests/peers/scoring`, which says how they are run.\n",
+        );
+    }
+    for note in texts(read, "notes") {
+        text.push_str(&format!("\n{note}\n"));
+    }
+    text
+}
+
 /// The section.
 pub(super) fn section(read: &Read) -> String {
     let mut text = format!(
         "\n## What scoring costs\n\n{}\n\
          From readings in Kafka to scores in Kafka, with a trained network, windows, state and contributions. A backlog is \
          worked off while nothing else is sent; its first tenth and its end are left out. What scoring adds is from the \
-         append of a reading to the append of its score. CPU is all of the scorer's process.\n\n",
-        circumstances(read, "make bench-model"),
+         append of a reading to the append of its score. CPU is all of the scorer's process.\n",
+        circumstances(read, &again(read)),
     );
-    let columns = ["readings/s", "CPU, µs a reading", "states, kB/s", "added p50, ms", "p99, ms"];
-    let columns: Vec<_> = [("row", Align::Left), ("encoding", Align::Left), ("", Align::Left)]
+    if read.parameters.get("quick") == Some(&true.into()) {
+        text.push_str("\n**A quick run: it shows that the bench works, not how fast anything is.**\n");
+    }
+    text.push_str(&beside(read));
+    text.push('\n');
+    let columns =
+        ["readings/s", "CPU, µs a reading", "× ours", "states, kB/s", "added p50, ms", "p99, ms", "peak memory, MB"];
+    let columns: Vec<_> = [("row", Align::Left), ("encoding", Align::Left), ("scorer", Align::Left)]
         .into_iter()
         .chain(columns.map(|name| (name, Align::Right)))
         .collect();
@@ -37,9 +82,9 @@ pub(super) fn section(read: &Read) -> String {
             None => "a backlog".to_owned(),
         };
         let (form, contender) = (row.case.form.clone(), row.case.contender.clone());
-        let figures = [cell(row, "throughput_per_s"), cell(row, "cpu_us"), kilobytes];
-        let added = [cell(row, "added_p50_ms"), cell(row, "added_p99_ms")];
-        table.row([what, form, contender].into_iter().chain(figures).chain(added));
+        let cost = [cell(row, "throughput_per_s"), cell(row, "cpu_us"), ratio(row, &read.rows), kilobytes];
+        let rest = ["added_p50_ms", "added_p99_ms", "peak_mb"].map(|figure| cell(row, figure));
+        table.row([what, form, contender].into_iter().chain(cost).chain(rest));
     }
     text.push_str(&table.text());
     text.push_str(&goals(&of_model(&read.rows)));
@@ -55,23 +100,41 @@ mod tests {
         report::Report,
     };
 
-    #[test]
-    fn each_row_stands_with_what_was_measured_and_the_goals_with_it() {
+    fn read(cases: &[(&str, &str, &str, &str, f64)]) -> Read {
         let mut rounds = Rounds::default();
-        for (row, figure, value) in [("drain", "cpu_us", 7.5), ("paced-5000", "added_p99_ms", 12.0)] {
-            let case = Case {
-                row: row.into(),
-                form: "protobuf".into(),
-                judge: "scores".into(),
-                contender: "motorcade".into(),
-            };
-            rounds.add(&case, [(figure.to_owned(), value)].into());
+        for (row, form, contender, figure, value) in cases {
+            let [row, form, judge, contender] = [*row, *form, "scores", *contender].map(str::to_owned);
+            rounds.add(&Case { row, form, judge, contender }, [((*figure).to_owned(), *value)].into());
         }
         let report = BenchReport::new(Report::new("bench-model"), rounds.rows(), Vec::new());
-        let read = serde_json::from_value(serde_json::to_value(&report).unwrap()).unwrap();
-        let page = section(&read);
-        assert!(page.contains("| a backlog | protobuf | motorcade | – | 7.5 |"), "{page}");
+        serde_json::from_value(serde_json::to_value(&report).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_row_stands_with_what_was_measured_and_the_goals_with_it() {
+        let page = section(&read(&[
+            ("drain", "protobuf", MOTORCADE, "cpu_us", 7.5),
+            ("paced-5000", "protobuf", MOTORCADE, "added_p99_ms", 12.0),
+        ]));
+        assert!(page.contains("| a backlog | protobuf | motorcade | – | 7.5 | 1.0 |"), "{page}");
         assert!(page.contains("| paced, 5,000/s | protobuf | motorcade |"), "{page}");
         assert_eq!((page.matches("**not reached**").count(), page.matches("| reached |").count()), (1, 1), "{page}");
+        assert!(page.contains("Again: `make bench-model`.") && !page.contains("Other scorers"), "{page}");
+    }
+
+    #[test]
+    fn peers_stand_beside_ours_in_the_same_row_and_encoding() {
+        let mut read = read(&[
+            ("drain", "protobuf", MOTORCADE, "cpu_us", 5.0),
+            ("drain", "json", MOTORCADE, "cpu_us", 10.0),
+            ("drain", "json", "python", "cpu_us", 25.0),
+        ]);
+        let set = [("peers", vec!["python"]), ("notes", vec!["Kafka Streams is missing."])];
+        read.parameters.extend(set.map(|(name, values)| (name.to_owned(), values.into())));
+        let page = section(&read);
+        assert!(page.contains("| a backlog | json | python | – | 25 | 2.5 |"), "{page}");
+        assert!(page.contains("as a multiple of what python scores | ≥ 2 | 2.5 | reached |"), "{page}");
+        assert!(page.contains("Again: `make bench-model FLAGS='--peer python=COMMAND'`."), "{page}");
+        assert!(page.contains("\nKafka Streams is missing.\n") && page.contains("Other scorers"), "{page}");
     }
 }

@@ -1,0 +1,78 @@
+//! What a round measures, and in which order: row after row, and in each row the contenders in turn, so that whatever
+//! the machine does meanwhile meets all of them.
+
+use super::{Settings, case};
+use crate::bench::{contender::Contender, result::Case};
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A backlog is worked off.
+    Drain,
+    /// So many readings come in a second.
+    Paced(u64),
+}
+
+/// A row and who is measured in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) kind: Kind,
+    /// How readings are encoded.
+    pub(super) form: String,
+    pub(super) contenders: Vec<Contender>,
+}
+
+impl Row {
+    /// As the report names it.
+    pub(super) fn case(&self, contender: &Contender) -> Case {
+        let row = match self.kind {
+            Kind::Drain => "drain".to_owned(),
+            Kind::Paced(rate) => format!("paced-{rate}"),
+        };
+        case(&row, &self.form, contender.name())
+    }
+}
+
+/// The rows of a round. Peers read JSON, and beside them our scorer does so at a steady rate too.
+pub(super) fn round(settings: &Settings) -> Vec<Row> {
+    let row = |kind, form: &str| {
+        let peers = settings.peers.iter().filter(|_| form == "json").cloned();
+        Row { kind, form: form.to_owned(), contenders: std::iter::once(Contender::Motorcade).chain(peers).collect() }
+    };
+    let beside_peers = !settings.peers.is_empty() && settings.encodings.iter().any(|form| form == "json");
+    let forms = std::iter::once("protobuf").chain(beside_peers.then_some("json"));
+    let backlogs = settings.encodings.iter().map(|form| row(Kind::Drain, form));
+    let paced = settings.rates.iter().flat_map(|rate| forms.clone().map(|form| row(Kind::Paced(*rate), form)));
+    backlogs.chain(paced).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn cases(flags: &[&str]) -> Vec<String> {
+        let settings = Settings::try_parse_from(["model"].iter().chain(flags)).unwrap();
+        let rows = round(&settings);
+        let cases = rows.iter().flat_map(|row| row.contenders.iter().map(|contender| row.case(contender).to_string()));
+        cases.collect()
+    }
+
+    #[test]
+    fn without_peers_our_scorer_alone_is_measured() {
+        let all = ["drain protobuf", "drain json", "paced-5000 protobuf", "paced-10000 protobuf"];
+        assert_eq!(cases(&[]), all.map(|case| format!("{case} scores motorcade")));
+    }
+
+    #[test]
+    fn peers_take_their_turn_behind_our_scorer_where_readings_are_json() {
+        let found = cases(&["--peer", "python=x", "--peer", "quix=y --z", "--rates", "500"]);
+        let beside = |row: &str| ["motorcade", "python", "quix"].map(|name| format!("{row} json scores {name}"));
+        let ours = |row: &str| vec![format!("{row} protobuf scores motorcade")];
+        let all = [ours("drain"), beside("drain").into(), ours("paced-500"), beside("paced-500").into()];
+        assert_eq!(found, all.concat());
+        let protobuf = cases(&["--peer", "python=x", "--rates", "500", "--encodings", "protobuf"]);
+        assert_eq!(protobuf, [ours("drain"), ours("paced-500")].concat());
+    }
+}
