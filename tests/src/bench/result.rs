@@ -162,6 +162,9 @@ pub struct Read {
     pub figures: BTreeMap<String, f64>,
     /// Verdicts.
     pub verdicts: BTreeMap<String, serde_json::Value>,
+    /// Tables.
+    #[serde(default)]
+    pub tables: BTreeMap<String, ::report::Table>,
     /// Cases, if it is a bench's.
     #[serde(default)]
     pub rows: Vec<Row>,

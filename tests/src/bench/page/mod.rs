@@ -1,6 +1,7 @@
 //! `make BENCHMARKS.md`: the page out of the reports, with nothing in it that they do not hold.
 
 mod chaos;
+mod detection;
 mod edge;
 mod fleet;
 mod model;
@@ -33,38 +34,32 @@ pub struct Settings {
 pub fn write(settings: &Settings) -> Result<()> {
     let read = |name: &str| Read::from(&settings.reports.join(name));
     let (edge, fleet, chaos) = (read("bench-edge.json")?, read("bench-fleet.json")?, read("chaos.json")?);
-    let model = read("bench-model.json")?;
+    let (model, detection) = (read("bench-model.json")?, read("bench-detection.json")?);
     ensure!(
-        edge.is_some() || fleet.is_some() || model.is_some(),
+        edge.is_some() || fleet.is_some() || model.is_some() || detection.is_some(),
         "{} has no report of a bench",
         settings.reports.display()
     );
-    let page = page(edge.as_ref(), fleet.as_ref(), model.as_ref(), chaos.as_ref());
+    let page = page([
+        (&edge, edge::section),
+        (&fleet, fleet::section),
+        (&model, model::section),
+        (&detection, detection::section),
+        (&chaos, chaos::section),
+    ]);
     std::fs::write(&settings.page, page).with_context(|| settings.page.display().to_string())
 }
 
-/// The page of these reports.
-pub fn page(edge: Option<&Read>, fleet: Option<&Read>, model: Option<&Read>, chaos: Option<&Read>) -> String {
+/// The page of these reports, each with what makes its section.
+fn page(reports: [(&Option<Read>, fn(&Read) -> String); 5]) -> String {
     let intro = "# Benchmarks\n\n\
         Written by `make BENCHMARKS.md` from the reports of the last runs; not by hand. Every ratio is of two figures \
         of one run: services, load and machine were the same for all, and contenders took turns. Where more than one \
         round was made, the median stands, and least and most behind it. CPU is user and system time of a program with \
         everything that it started, per message that reached Kafka. Times are from the moment at which a reading was due \
         to the time at which Kafka appended it, which Kafka tells in whole milliseconds.\n";
-    let mut page = intro.to_owned();
-    if let Some(edge) = edge {
-        page.push_str(&edge::section(edge));
-    }
-    if let Some(fleet) = fleet {
-        page.push_str(&fleet::section(fleet));
-    }
-    if let Some(model) = model {
-        page.push_str(&model::section(model));
-    }
-    if let Some(chaos) = chaos {
-        page.push_str(&chaos::section(chaos));
-    }
-    page
+    let sections = reports.into_iter().filter_map(|(read, section)| read.as_ref().map(section));
+    intro.to_owned() + &sections.collect::<String>()
 }
 
 /// When, where and of what a run was, and how it is run again.
