@@ -9,6 +9,9 @@ use super::{
 };
 use crate::bench::result::Read;
 
+/// A heading, and the names of a column with those of its range; thrice the same where it has none.
+type Column = (&'static str, [&'static str; 3]);
+
 /// A cell of a row, by its column's name; a dash where nothing was measured.
 fn cell(found: &Found, row: &[Value], column: &str) -> String {
     let at = found.columns.iter().position(|name| name == column);
@@ -31,7 +34,7 @@ fn ranged(found: &Found, row: &[Value], [value, least, most]: [&str; 3]) -> Stri
 }
 
 /// A table of the report, with these headings, each of one column or of one with its range.
-fn shown(found: &Found, columns: &[(&str, [&str; 3])]) -> String {
+fn shown(found: &Found, columns: &[Column]) -> String {
     let headings: Vec<_> = columns
         .iter()
         .enumerate()
@@ -58,7 +61,7 @@ pub(super) fn section(read: &Read) -> String {
         circumstances(read, "make bench-detection"),
     );
     let one = |name: &'static str| [name; 3];
-    let parts: [(&str, &str, &[(&str, [&str; 3])]); 3] = [
+    let parts: [(&str, &str, &[Column]); 3] = [
         (
             "1 detectors",
             "In season",

@@ -50,8 +50,11 @@ pub fn write(settings: &Settings) -> Result<()> {
     std::fs::write(&settings.page, page).with_context(|| settings.page.display().to_string())
 }
 
+/// A report, if there is one, and what makes its section.
+type Part<'a> = (&'a Option<Read>, fn(&Read) -> String);
+
 /// The page of these reports, each with what makes its section.
-fn page(reports: [(&Option<Read>, fn(&Read) -> String); 5]) -> String {
+fn page(reports: [Part<'_>; 5]) -> String {
     let intro = "# Benchmarks\n\n\
         Written by `make BENCHMARKS.md` from the reports of the last runs; not by hand. Every ratio is of two figures \
         of one run: services, load and machine were the same for all, and contenders took turns. Where more than one \
