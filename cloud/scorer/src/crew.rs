@@ -10,16 +10,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use cloud_log::{InRecord, OutRecord};
+use cloud_log::InRecord;
 use detector::{Detector, Layout};
-use telemetry::VehicleId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    desk::{Desk, Output, Snapshot},
+    desk::{Desk, Ended, Output, Snapshot},
     judging::{Judge, load},
     shadow::Shadow,
-    state::{self, Turn},
+    state::{Found, Turn},
     timeline::Timeline,
 };
 
@@ -45,7 +44,7 @@ pub(crate) struct Beginning {
     pub(crate) next: i64,
     /// Layouts that windows may have.
     pub(crate) layouts: Vec<Arc<Layout>>,
-    pub(crate) states: HashMap<VehicleId, Vec<u8>>,
+    pub(crate) states: Found,
 }
 
 /// What a thread has made.
@@ -54,23 +53,25 @@ pub(crate) enum Made {
     /// Of so many records.
     Output(usize, Output),
     Snapshot(Snapshot),
-    /// The states of a partition that was given up, and how many of its readings wait.
-    Ended(Vec<OutRecord>, u64),
+    /// A partition that was given up.
+    Ended(Ended),
     Failed(anyhow::Error),
 }
 
-/// The answer of a thread: which, what, and how many of its readings wait then.
+/// The answer of a thread: which, what, how many of its readings wait then, and how many vehicles it knows.
 #[derive(Debug)]
 struct Answer {
     worker: usize,
     made: Made,
     waiting: u64,
+    vehicles: u64,
 }
 
 #[derive(Debug)]
 struct Worker {
     orders: mpsc::Sender<Order>,
     waiting: u64,
+    vehicles: u64,
 }
 
 /// The threads.
@@ -94,7 +95,7 @@ impl Crew {
             let (answer, desk) = (answer.clone(), Desk::new(HashMap::new(), lateness_ms, scores));
             let work = move || work(worker, desk, inbox, &answer);
             std::thread::Builder::new().name(format!("scorer-{worker}")).spawn(work).context("start a thread")?;
-            Ok(Worker { orders, waiting: 0 })
+            Ok(Worker { orders, waiting: 0, vehicles: 0 })
         };
         let workers = (0..workers.max(1)).map(start).collect::<Result<_>>()?;
         Ok(Self { workers, answers, by_partition: BTreeMap::new(), open: 0, records: 0 })
@@ -188,10 +189,16 @@ impl Crew {
         self.workers.iter().map(|worker| worker.waiting).sum()
     }
 
+    /// Vehicles that are kept in mind.
+    pub(crate) fn vehicles(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.vehicles).sum()
+    }
+
     /// What a thread has made next. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Made> {
-        let Answer { worker, made, waiting } = self.answers.recv().await.context("the scoring threads have ended")?;
-        self.workers[worker].waiting = waiting;
+        let answer = self.answers.recv().await.context("the scoring threads have ended")?;
+        let Answer { worker, made, waiting, vehicles } = answer;
+        (self.workers[worker].waiting, self.workers[worker].vehicles) = (waiting, vehicles);
         if let Made::Output(records, _) = &made {
             self.open -= 1;
             self.records -= records;
@@ -211,7 +218,7 @@ fn work(worker: usize, mut desk: Desk<Detectors>, mut inbox: mpsc::Receiver<Orde
         let made = catch_unwind(AssertUnwindSafe(|| carry_out(&mut desk, order)));
         let made = made.unwrap_or_else(|_| Some(Made::Failed(anyhow!("a scoring thread panicked"))));
         let Some(made) = made else { continue };
-        if answer.blocking_send(Answer { worker, made, waiting: desk.waiting() }).is_err() {
+        if answer.blocking_send(Answer { worker, made, waiting: desk.waiting(), vehicles: desk.vehicles() }).is_err() {
             return;
         }
     }
@@ -242,13 +249,13 @@ fn carry_out(desk: &mut Desk<Detectors>, order: Order) -> Option<Made> {
             return None;
         }
         Order::Snapshot(turn) => desk.snapshot(turn).map(Made::Snapshot),
-        Order::End(partition) => desk.end(partition).map(|(states, waiting)| Made::Ended(states, waiting)),
+        Order::End(partition) => desk.end(partition).map(Made::Ended),
     };
     Some(made.unwrap_or_else(Made::Failed))
 }
 
 fn begin<J: Judge>(desk: &mut Desk<J>, lane: &Beginning) -> Result<u64> {
-    let vehicles = state::restore(&lane.layouts, &lane.states).context("restore the scorer's state")?;
+    let vehicles = lane.states.restore(&lane.layouts, lane.next).context("restore the scorer's state")?;
     tracing::info!(partition = lane.partition, offset = lane.next, vehicles = vehicles.len(), "partition taken over");
     Ok(desk.begin(lane.partition, lane.next, vehicles))
 }

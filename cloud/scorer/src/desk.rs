@@ -9,13 +9,17 @@ use telemetry::{Invalid, UnixMillis, event::Source, kafka_topic::header};
 
 use crate::{
     judging::{Judge, Judged, conclude, look},
-    lane::{Aside, Job, Lane, Vehicles},
+    lane::{Aside, Forgotten, Job, Lane},
     order::Dropped,
     run::INFERENCE_FAILED,
     shadow::{Seen, Shadow, ShadowCounts},
     state::{self, Turn},
     timeline::Timeline,
+    vehicles::Vehicles,
 };
+
+/// Why a reading that waited for a missing seq gets no score: its vehicle was forgotten meanwhile.
+pub(crate) const FORGOTTEN: &str = "forgotten";
 
 /// A score to publish.
 #[derive(Debug)]
@@ -40,12 +44,13 @@ pub(crate) struct Output {
     pub(crate) covered: u64,
     pub(crate) warming_up: u64,
     pub(crate) no_model: u64,
+    pub(crate) forgotten: Forgotten,
     pub(crate) shadow: ShadowCounts,
 }
 
 impl Output {
     /// How many got no score, by reason.
-    pub(crate) fn put_aside(&self) -> [(&'static str, u64); 7] {
+    pub(crate) fn put_aside(&self) -> [(&'static str, u64); 8] {
         [
             ("unreadable", self.unreadable.len() as u64),
             (INFERENCE_FAILED, self.failed.len() as u64),
@@ -54,6 +59,7 @@ impl Output {
             ("covered", self.covered),
             ("no_model", self.no_model),
             ("warming_up", self.warming_up),
+            (FORGOTTEN, self.forgotten.readings),
         ]
     }
 }
@@ -63,6 +69,16 @@ impl Output {
 pub(crate) struct Snapshot {
     pub(crate) states: Vec<OutRecord>,
     pub(crate) offsets: BTreeMap<i32, i64>,
+    pub(crate) forgotten: Forgotten,
+}
+
+/// What is left of a partition that ends.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) states: Vec<OutRecord>,
+    /// Its readings that wait for a missing seq.
+    pub(crate) waiting: u64,
+    pub(crate) forgotten: Forgotten,
 }
 
 /// The lanes of one thread.
@@ -106,14 +122,15 @@ impl<J: Judge> Desk<J> {
         waiting
     }
 
-    /// A partition ends: its states, all of them, and how many of its readings wait.
-    pub(crate) fn end(&mut self, partition: i32) -> Result<(Vec<OutRecord>, u64)> {
-        let Some(mut lane) = self.lanes.remove(&partition) else { return Ok((Vec::new(), 0)) };
+    /// A partition ends: its states, all of them.
+    pub(crate) fn end(&mut self, partition: i32) -> Result<Ended> {
+        let Some(mut lane) = self.lanes.remove(&partition) else { return Ok(Ended::default()) };
         self.at_snapshot.remove(&partition);
         if let Some(shadow) = &mut self.shadow {
             shadow.forget(partition);
         }
-        Ok((state::changed(&mut lane, Turn::Everybody)?, lane.waiting))
+        let states = state::changed(&mut lane, Turn::Everybody)?.records;
+        Ok(Ended { states, waiting: lane.waiting, forgotten: lane.forgotten })
     }
 
     /// From now on this challenger judges in the shadow, or none.
@@ -126,13 +143,23 @@ impl<J: Judge> Desk<J> {
         self.lanes.values().map(|lane| lane.waiting).sum()
     }
 
+    /// Vehicles that are kept in mind.
+    pub(crate) fn vehicles(&self) -> u64 {
+        self.lanes.values().map(|lane| lane.vehicles.len() as u64).sum()
+    }
+
     /// States of those whose turn it is; in a partition at rest, of everybody.
     pub(crate) fn snapshot(&mut self, turn: Turn) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
         for (partition, lane) in &mut self.lanes {
             let at_rest = self.at_snapshot.insert(*partition, lane.next) == Some(lane.next);
             let turn = if at_rest { Turn::Everybody } else { turn };
-            snapshot.states.append(&mut state::changed(lane, turn)?);
+            let mut changed = state::changed(lane, turn)?;
+            snapshot.states.append(&mut changed.records);
+            snapshot.forgotten.add(std::mem::take(&mut lane.forgotten));
+            if let Some(shadow) = &mut self.shadow {
+                changed.evicted.iter().for_each(|place| shadow.drop_row((*partition, *place)));
+            }
             snapshot.offsets.insert(*partition, lane.least_needed());
         }
         Ok(snapshot)
@@ -159,6 +186,9 @@ impl<J: Judge> Desk<J> {
                 Err(Aside::Unreadable(invalid)) => output.unreadable.push((record, invalid)),
             }
         }
+        for lane in self.lanes.values_mut() {
+            output.forgotten.add(std::mem::take(&mut lane.forgotten));
+        }
         self.score(&jobs, timeline, &mut output)?;
         Ok(output)
     }
@@ -178,8 +208,8 @@ impl<J: Judge> Desk<J> {
         let mut seen = Vec::new();
         for ((job, version, query), looked) in asked.into_iter().zip(looked) {
             let lane = self.lanes.get_mut(&job.source.partition).context("a reading of no lane")?;
-            let (id, vehicle) = lane.vehicles.at(job.place);
-            let question = Question { vehicle: id, track: &mut vehicle.track, query };
+            let (id, vehicle) = lane.vehicles.at(job.place).context("a reading of no vehicle")?;
+            let question = Question { vehicle: id, track: vehicle.track(job.life), query };
             let judged = conclude(&self.judge, version, question, &looked);
             if let Some(shadow) = self.shadow.as_ref().filter(|shadow| shadow.includes(id)) {
                 // A query is of the champion's layout: a challenger of another one can't read it.
@@ -190,7 +220,7 @@ impl<J: Judge> Desk<J> {
                         _ => None,
                     };
                     let place = (job.source.partition, job.place);
-                    seen.push(Seen { place, vehicle: id.clone(), query, champion });
+                    seen.push(Seen { place, life: job.life, vehicle: id.clone(), query, champion });
                 }
             }
             match judged {
@@ -217,5 +247,7 @@ impl<J: Judge> Desk<J> {
     }
 }
 
+#[cfg(test)]
+mod forgetting;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! One partition of `telemetry`: order and windows of its vehicles. Pure; live scoring and verification share it.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use cloud_log::InRecord;
-use detector::{Judgement, Layout, Query, Reading, Track, Values, Window};
+use detector::{Judgement, Layout, Query, Reading, Values, Window};
 use telemetry::{
     Encoding, Invalid, PayloadHash, Record, UnixMillis, VehicleId,
     event::{Score, Source},
@@ -11,85 +11,10 @@ use telemetry::{
     time::window_time,
 };
 
-use crate::order::{Dropped, Order, Placed};
-
-/// Order, window, track, and what they cover.
-#[derive(Debug, Clone)]
-pub(crate) struct Vehicle {
-    pub(crate) order: Order,
-    pub(crate) window: Window,
-    pub(crate) track: Track,
-    /// Every record below this offset is in here.
-    pub(crate) covered: i64,
-    /// The first record that is in here and not in the state that was last written. From it on the partition has to be
-    /// read again after a kill.
-    pub(crate) unwritten: Option<i64>,
-}
-
-impl Vehicle {
-    fn new(layout: Arc<Layout>) -> Self {
-        let (order, window) = (Order::default(), Window::new(layout));
-        Self { order, window, track: Track::new(), covered: 0, unwritten: None }
-    }
-}
-
-/// Vehicles, each with a place that stays.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Vehicles {
-    places: HashMap<VehicleId, usize>,
-    rows: Vec<(VehicleId, Vehicle)>,
-}
-
-impl Vehicles {
-    fn place(&mut self, id: &VehicleId, otherwise: impl FnOnce() -> Vehicle) -> usize {
-        if let Some(place) = self.places.get(id) {
-            return *place;
-        }
-        self.insert(id.clone(), otherwise());
-        self.rows.len() - 1
-    }
-
-    pub(crate) fn insert(&mut self, id: VehicleId, vehicle: Vehicle) {
-        match self.places.get(&id) {
-            Some(place) => self.rows[*place].1 = vehicle,
-            None => {
-                self.places.insert(id.clone(), self.rows.len());
-                self.rows.push((id, vehicle));
-            }
-        }
-    }
-
-    /// The vehicle at a place that [`Lane::take`] named.
-    pub(crate) fn at(&mut self, place: usize) -> (&VehicleId, &mut Vehicle) {
-        let (id, vehicle) = &mut self.rows[place];
-        (id, vehicle)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn get(&self, id: &VehicleId) -> Option<&Vehicle> {
-        self.places.get(id).map(|place| &self.rows[*place].1)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&VehicleId, &Vehicle)> {
-        self.rows.iter().map(|(id, vehicle)| (id, vehicle))
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&VehicleId, &mut Vehicle)> {
-        self.rows.iter_mut().map(|(id, vehicle)| (&*id, vehicle))
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-}
-
-impl FromIterator<(VehicleId, Vehicle)> for Vehicles {
-    fn from_iter<I: IntoIterator<Item = (VehicleId, Vehicle)>>(rows: I) -> Self {
-        let mut vehicles = Self::default();
-        rows.into_iter().for_each(|(id, vehicle)| vehicles.insert(id, vehicle));
-        vehicles
-    }
-}
+use crate::{
+    order::{Dropped, Placed},
+    vehicles::{Evicted, Vehicle, Vehicles},
+};
 
 /// The layout of the model that scores an offset.
 pub(crate) type LayoutAt<'a> = &'a dyn Fn(i64) -> Arc<Layout>;
@@ -97,8 +22,9 @@ pub(crate) type LayoutAt<'a> = &'a dyn Fn(i64) -> Arc<Layout>;
 /// A reading whose turn it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
-    /// The vehicle's place in its lane.
+    /// The vehicle's place in its lane, and the life of it that the reading belongs to.
     pub(crate) place: usize,
+    pub(crate) life: u32,
     pub(crate) boot: u32,
     pub(crate) seq: u64,
     pub(crate) time: UnixMillis,
@@ -138,6 +64,20 @@ pub(crate) enum Aside {
     Unreadable(Invalid),
 }
 
+/// Vehicles that were forgotten, and their readings that still waited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    pub(crate) vehicles: u64,
+    pub(crate) readings: u64,
+}
+
+impl Forgotten {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.vehicles += other.vehicles;
+        self.readings += other.readings;
+    }
+}
+
 /// The vehicles of a partition.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -146,8 +86,12 @@ pub(crate) struct Lane {
     pub(crate) vehicles: Vehicles,
     /// The offset after the last record taken.
     pub(crate) next: i64,
+    /// The largest ingest time of the records taken, ms.
+    clock: UnixMillis,
     /// Readings that wait for a missing seq.
     pub(crate) waiting: u64,
+    /// Since it was last taken out of here.
+    pub(crate) forgotten: Forgotten,
     released: Vec<Placed>,
     values: Values,
 }
@@ -155,7 +99,10 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(partition: i32, next: i64, lateness_ms: i64, vehicles: Vehicles) -> Self {
         let waiting = vehicles.iter().map(|(_, vehicle)| vehicle.order.waiting.len() as u64).sum();
-        Self { partition, lateness_ms, vehicles, next, waiting, released: Vec::new(), values: Values::default() }
+        // Not what the states have heard: some may come from further on, where the clock has moved since.
+        let clock = UnixMillis::MIN;
+        let (forgotten, released, values) = (Forgotten::default(), Vec::new(), Values::default());
+        Self { partition, lateness_ms, vehicles, next, clock, waiting, forgotten, released, values }
     }
 
     /// Takes the partition's next record; appends the readings whose turn it is now.
@@ -166,14 +113,19 @@ impl Lane {
         jobs: &mut Vec<Job>,
     ) -> Result<(), Aside> {
         self.next = record.offset + 1;
+        self.clock = self.clock.max(record.timestamp);
         let reading = read(record).map_err(Aside::Unreadable)?;
         let time = window_time(reading.time, record.timestamp).time;
-        let place = self.vehicles.place(&reading.vehicle, || Vehicle::new(layout_at(record.offset)));
-        let (_, vehicle) = self.vehicles.at(place);
+        let fresh = || Vehicle::new(layout_at(record.offset), record.timestamp);
+        let (place, vehicle) = self.vehicles.entry(&reading.vehicle, fresh);
         if record.offset < vehicle.covered {
             return Err(Aside::Covered);
         }
         vehicle.unwritten.get_or_insert(record.offset);
+        if let Some(readings) = vehicle.hear(record.timestamp, || layout_at(record.offset)) {
+            self.forgotten.add(Forgotten { vehicles: 1, readings });
+            self.waiting -= readings;
+        }
         self.released.clear();
         let payload = PayloadHash::of(record.payload.as_deref().unwrap_or_default());
         let placed = Placed { record: reading, time, offset: record.offset, payload };
@@ -190,6 +142,7 @@ impl Lane {
             let query = vehicle.window.advance(&Reading::of(&placed.record, placed.time, &self.values));
             jobs.push(Job {
                 place,
+                life: vehicle.life(),
                 boot: placed.record.boot,
                 seq: placed.record.seq,
                 time: placed.time,
@@ -200,6 +153,16 @@ impl Lane {
             });
         }
         Ok(())
+    }
+
+    /// Removes vehicles that were not heard of for long; of all that were forgotten, see [`Lane::forgotten`].
+    pub(crate) fn evict(&mut self, is_turn: impl Fn(&VehicleId) -> bool) -> Vec<Evicted> {
+        let evicted = self.vehicles.evict(self.clock, self.next, is_turn);
+        for Evicted { waiting, is_news, .. } in &evicted {
+            self.forgotten.add(Forgotten { vehicles: u64::from(*is_news), readings: *waiting });
+            self.waiting -= waiting;
+        }
+        evicted
     }
 
     /// From here on the partition has to be read again after a kill: below it every record is in a written state.

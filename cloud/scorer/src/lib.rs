@@ -18,6 +18,7 @@ mod run;
 mod shadow;
 mod state;
 mod timeline;
+mod vehicles;
 pub mod verify;
 
 #[cfg(test)]

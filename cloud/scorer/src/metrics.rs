@@ -28,6 +28,16 @@ pub(crate) fn lag(records: u64, waiting: u64) {
     metrics::gauge!("scorer_waiting_records").set(waiting as f64);
 }
 
+/// Vehicles that are kept in mind.
+pub(crate) fn vehicles(n: u64) {
+    metrics::gauge!("scorer_vehicles").set(n as f64);
+}
+
+/// Vehicles that were forgotten because they were silent for so long.
+pub(crate) fn forgotten(n: u64) {
+    metrics::counter!("scorer_vehicles_forgotten_total").increment(n);
+}
+
 /// States written, and their bytes.
 pub(crate) fn states(records: u64, bytes: usize) {
     metrics::counter!("scorer_states_written_total").increment(records);

@@ -28,6 +28,7 @@ use crate::{
     named::{Named, refused_by},
     registry::Registry,
     run::INFERENCE_FAILED,
+    state::Found,
     timeline::Timeline,
     verify::all,
     workers,
@@ -226,7 +227,7 @@ impl Rebuild {
     ) -> Result<bool, Error> {
         let timeline = std::sync::Arc::new(timeline);
         for (partition, (low, _)) in marks {
-            let lane = Beginning { partition: *partition, next: *low, layouts: Vec::new(), states: HashMap::new() };
+            let lane = Beginning { partition: *partition, next: *low, layouts: Vec::new(), states: Found::default() };
             self.crew.begin(lane).await?;
         }
         let ranges = marks.iter().map(|(partition, (low, high))| (*partition, *low..*high)).collect();

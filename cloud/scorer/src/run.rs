@@ -20,7 +20,8 @@ use self::round::{Round, Stage};
 use crate::{
     Config,
     crew::{Beginning, Crew, Made},
-    desk::{Output, Snapshot},
+    desk::{Ended, FORGOTTEN, Output, Snapshot},
+    lane::Forgotten,
     metrics,
     models::Models,
     named::refused_by,
@@ -143,6 +144,7 @@ impl Scorer {
         let next = &self.next;
         let unread = self.consumer.behind(|(_, partition)| next.get(partition).copied());
         metrics::lag(unread + self.crew.records() as u64, self.crew.waiting());
+        metrics::vehicles(self.crew.vehicles());
         Ok(())
     }
 
@@ -258,13 +260,15 @@ impl Scorer {
     async fn made(&mut self, made: Made) -> Result<()> {
         match made {
             Made::Output(_, output) => self.publish(output).await,
-            Made::Ended(states, waiting) => {
+            Made::Ended(Ended { states, waiting, forgotten }) => {
+                self.forget(forgotten);
                 // Its readings that wait are in the state, or come again to the next owner.
                 self.discard("handed_over", waiting);
                 self.flush().await?;
                 self.write(states).await
             }
-            Made::Snapshot(Snapshot { mut states, offsets }) => {
+            Made::Snapshot(Snapshot { mut states, offsets, forgotten }) => {
+                self.forget(forgotten);
                 let Some(round) = &mut self.round else { return Ok(()) };
                 round.states.append(&mut states);
                 round.offsets.extend(offsets);
@@ -287,6 +291,7 @@ impl Scorer {
             self.refuse(*source, error).await?;
         }
         let put_aside = output.put_aside();
+        metrics::forgotten(output.forgotten.vehicles);
         metrics::shadow(output.shadow);
         self.shadow.counts.add(output.shadow);
         let (count, last) = (output.scores.len(), output.scores.len().saturating_sub(1));
@@ -356,6 +361,12 @@ impl Scorer {
         self.tally.in_hand = self.crew.waiting();
         self.consumer.close().await;
         Ok(self.tally)
+    }
+
+    /// Counts vehicles that were removed between two readings.
+    fn forget(&mut self, forgotten: Forgotten) {
+        metrics::forgotten(forgotten.vehicles);
+        self.discard(FORGOTTEN, forgotten.readings);
     }
 
     fn discard(&mut self, reason: &'static str, n: u64) {

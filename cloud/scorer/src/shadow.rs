@@ -38,6 +38,8 @@ impl ShadowCounts {
 pub(crate) struct Seen<'a> {
     /// Partition and place of the vehicle.
     pub(crate) place: (i32, usize),
+    /// The vehicle's life that the reading belongs to.
+    pub(crate) life: u32,
     pub(crate) vehicle: VehicleId,
     pub(crate) query: &'a Query,
     /// The champion's verdict; none where it gave none.
@@ -47,6 +49,7 @@ pub(crate) struct Seen<'a> {
 /// A vehicle of the sample.
 #[derive(Debug, Default)]
 struct Row {
+    life: u32,
     track: Track,
     anomalous: bool,
     champion_anomalous: bool,
@@ -79,6 +82,11 @@ impl Shadow {
         self.rows.retain(|(of, _), _| *of != partition);
     }
 
+    /// The vehicle at this place was removed.
+    pub(crate) fn drop_row(&mut self, place: (i32, usize)) {
+        self.rows.remove(&place);
+    }
+
     /// Judges readings, each vehicle's in their order; none if the challenger fails at everything.
     pub(crate) fn judge<J: Judge>(&mut self, judge: &J, seen: &[Seen<'_>]) -> Option<ShadowCounts> {
         let queries: Vec<_> = seen.iter().map(|seen| (self.version.as_str(), seen.query)).collect();
@@ -90,8 +98,11 @@ impl Shadow {
             }
         };
         let mut counts = ShadowCounts::default();
-        for (Seen { place, vehicle, query, champion }, looked) in seen.iter().zip(looked) {
+        for (Seen { place, life, vehicle, query, champion }, looked) in seen.iter().zip(looked) {
             let row = self.rows.entry(*place).or_default();
+            if row.life != *life {
+                *row = Row { life: *life, ..Row::default() };
+            }
             let question = Question { vehicle, track: &mut row.track, query };
             match conclude(judge, &self.version, question, &looked) {
                 Judged::Judgement(judgement) => {

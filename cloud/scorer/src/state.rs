@@ -1,7 +1,9 @@
 //! `scorer-state`: a vehicle's order, window and track as bytes, and their recovery.
 //!
 //! Of several states of a vehicle the one with the highest covered offset wins, not the last: a killed process
-//! may write late.
+//! may write late. A vehicle that was removed ([`crate::vehicles`]) leaves a tombstone, which has the offset that it
+//! covers in a header and obeys the same rule. Where the partition is read again from before that offset, the vehicle's
+//! readings below it are passed over, as a state would have it.
 //!
 //! States are written in turn ([`Turn`]): each vehicle has its moment within an interval, so that what is written in a
 //! second is bounded by the number of vehicles, whatever they send. The clock says when a state is written, never what
@@ -10,16 +12,20 @@
 use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use cloud_log::{History, KafkaConfig, OutRecord};
+use cloud_log::{Headers, History, InRecord, KafkaConfig, OutRecord};
 use detector::{Layout, Track, Window};
-use telemetry::{Encoding, PayloadHash, VehicleId, kafka_topic::SCORER_STATE};
-
-use crate::{
-    lane::{Lane, Vehicle, Vehicles},
-    order::{Order, Placed},
+use telemetry::{
+    Encoding, PayloadHash, VehicleId,
+    kafka_topic::{SCORER_STATE, header},
 };
 
-const FORM: u8 = 3;
+use crate::{
+    lane::Lane,
+    order::{Order, Placed},
+    vehicles::{Vehicle, Vehicles},
+};
+
+const FORM: u8 = 4;
 
 /// Whose turn it is to have its state written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +57,7 @@ pub(crate) fn encode(vehicle: &Vehicle, covered: i64) -> Result<Vec<u8>> {
     let order = &vehicle.order;
     let mut bytes = vec![FORM, u8::from(order.last.is_some())];
     bytes.extend(covered.to_le_bytes());
+    bytes.extend(vehicle.heard.to_le_bytes());
     bytes.extend(order.latest.to_le_bytes());
     let (boot, seq) = order.last.unwrap_or_default();
     put_place(&mut bytes, boot, seq);
@@ -67,7 +74,7 @@ pub(crate) fn encode(vehicle: &Vehicle, covered: i64) -> Result<Vec<u8>> {
         put_bytes(&mut bytes, &telemetry::encode(&placed.record, Encoding::Protobuf)?)?;
     }
     put_bytes(&mut bytes, &vehicle.window.to_bytes())?;
-    put_bytes(&mut bytes, &vehicle.track.to_bytes())?;
+    put_bytes(&mut bytes, &vehicle.track_bytes())?;
     Ok(bytes)
 }
 
@@ -79,6 +86,7 @@ pub(crate) fn decode(layouts: &[Arc<Layout>], bytes: &[u8]) -> Result<Vehicle> {
         bail!("a state of form {form}");
     }
     let covered = i64::from_le_bytes(take(&mut rest)?);
+    let heard = i64::from_le_bytes(take(&mut rest)?);
     let latest = i64::from_le_bytes(take(&mut rest)?);
     let last = take_place(&mut rest)?;
     let mut order = Order { last: (present == 1).then_some(last), latest, ..Order::default() };
@@ -101,7 +109,7 @@ pub(crate) fn decode(layouts: &[Arc<Layout>], bytes: &[u8]) -> Result<Vehicle> {
     if !rest.is_empty() {
         bail!("{} bytes too many", rest.len());
     }
-    Ok(Vehicle { order, window, track, covered, unwritten: None })
+    Ok(Vehicle::restored(order, window, track, covered, heard))
 }
 
 /// The offset that a state covers.
@@ -114,10 +122,21 @@ fn covered(bytes: &[u8]) -> Result<i64> {
     Ok(i64::from_le_bytes(take(&mut rest)?))
 }
 
-/// States of the vehicles that changed and whose turn it is; they cover everything below the lane's next offset.
-pub(crate) fn changed(lane: &mut Lane, turn: Turn) -> Result<Vec<OutRecord>> {
+/// What is to be written of a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    pub(crate) records: Vec<OutRecord>,
+    /// Places whose vehicle was removed.
+    pub(crate) evicted: Vec<usize>,
+}
+
+/// States of the vehicles that changed and whose turn it is, and tombstones of those who are removed now; they cover
+/// everything below the lane's next offset.
+pub(crate) fn changed(lane: &mut Lane, turn: Turn) -> Result<Changed> {
     let (partition, covered) = (lane.partition, lane.next);
-    let mut records = Vec::new();
+    let evicted = lane.evict(|id| turn.is_of(id));
+    let mut records: Vec<_> =
+        evicted.iter().filter(|gone| gone.is_news).map(|gone| tombstone(partition, &gone.id, covered)).collect();
     let changed = lane.vehicles.iter_mut().filter(|(id, vehicle)| vehicle.unwritten.is_some() && turn.is_of(id));
     for (id, vehicle) in changed {
         vehicle.unwritten = None;
@@ -125,35 +144,77 @@ pub(crate) fn changed(lane: &mut Lane, turn: Turn) -> Result<Vec<OutRecord>> {
         let record = OutRecord::new(SCORER_STATE, id.as_str().as_bytes(), payload);
         records.push(OutRecord { partition: Some(partition), ..record });
     }
-    Ok(records)
+    Ok(Changed { records, evicted: evicted.into_iter().map(|gone| gone.place).collect() })
 }
 
-/// The bytes of every vehicle of a partition as they were last written.
-pub(crate) async fn read(kafka: &KafkaConfig, partition: i32) -> Result<HashMap<VehicleId, Vec<u8>>> {
+fn tombstone(partition: i32, vehicle: &VehicleId, covered: i64) -> OutRecord {
+    let headers = Headers::from([(header::COVERED, covered.to_string())]);
+    let record = OutRecord::new(SCORER_STATE, vehicle.as_str().as_bytes(), Vec::new());
+    OutRecord { partition: Some(partition), payload: None, headers, ..record }
+}
+
+/// The last that was written of a vehicle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Last {
+    State(Vec<u8>),
+    /// It was removed.
+    Removed,
+}
+
+/// Of every vehicle the record that counts, with the offset that it covers.
+#[derive(Debug, Default)]
+pub(crate) struct Found(HashMap<VehicleId, (i64, Last)>);
+
+impl Found {
+    /// Takes the topic's next record.
+    pub(crate) fn take(&mut self, record: InRecord) -> Result<()> {
+        let Some(key) = &record.key else { return Ok(()) };
+        let id = VehicleId::parse(std::str::from_utf8(key)?)?;
+        let (covered, last) = if let Some(payload) = record.payload {
+            (covered(&payload)?, Last::State(payload))
+        } else {
+            // One that somebody else wrote says nothing.
+            let Some(covered) = record.headers.get(header::COVERED) else { return Ok(()) };
+            (std::str::from_utf8(covered)?.parse()?, Last::Removed)
+        };
+        let wins = |held: &i64| covered > *held || covered == *held && last == Last::Removed;
+        if self.0.get(&id).is_none_or(|(held, _)| wins(held)) {
+            self.0.insert(id, (covered, last));
+        }
+        Ok(())
+    }
+
+    /// The vehicles, for a lane that begins at this offset.
+    pub(crate) fn restore(&self, layouts: &[Arc<Layout>], next: i64) -> Result<Vehicles> {
+        let vehicles = self.0.iter().filter_map(|(id, (covered, last))| {
+            let vehicle = match last {
+                Last::State(bytes) => decode(layouts, bytes).with_context(|| format!("the state of {id}")),
+                // Nothing of what it covers is read again.
+                Last::Removed if *covered <= next => return None,
+                Last::Removed => {
+                    let layout = layouts.first().context("no layout at all");
+                    layout.map(|layout| Vehicle::removed(Arc::clone(layout), *covered))
+                }
+            };
+            Some(vehicle.map(|vehicle| (id.clone(), vehicle)))
+        });
+        vehicles.collect()
+    }
+}
+
+/// What was last written of every vehicle of a partition.
+pub(crate) async fn read(kafka: &KafkaConfig, partition: i32) -> Result<Found> {
     let marks = History::watermarks(kafka, SCORER_STATE).await?;
     let (low, high) = *marks.get(&partition).with_context(|| format!("{SCORER_STATE} has no partition {partition}"))?;
-    let mut found: HashMap<VehicleId, (i64, Vec<u8>)> = HashMap::new();
+    let mut found = Found::default();
     let mut log = History::open(kafka, SCORER_STATE, [(partition, low..high)].into()).await?;
     while let Some(records) = log.next(4_096).await? {
         for record in records {
-            let (Some(key), Some(payload)) = (&record.key, record.payload) else { continue };
-            let id = VehicleId::parse(std::str::from_utf8(key)?)?;
-            let covered = covered(&payload).with_context(|| format!("{SCORER_STATE}/{partition}/{}", record.offset))?;
-            if found.get(&id).is_none_or(|(held, _)| covered > *held) {
-                found.insert(id, (covered, payload));
-            }
+            let offset = record.offset;
+            found.take(record).with_context(|| format!("{SCORER_STATE}/{partition}/{offset}"))?;
         }
     }
-    Ok(found.into_iter().map(|(id, (_, payload))| (id, payload)).collect())
-}
-
-/// The vehicles that [`read`] found.
-pub(crate) fn restore(layouts: &[Arc<Layout>], found: &HashMap<VehicleId, Vec<u8>>) -> Result<Vehicles> {
-    let vehicles = found.iter().map(|(id, bytes)| {
-        let vehicle = decode(layouts, bytes).with_context(|| format!("the state of {id}"))?;
-        Ok((id.clone(), vehicle))
-    });
-    vehicles.collect()
+    Ok(found)
 }
 
 fn put_place(bytes: &mut Vec<u8>, boot: u32, seq: u64) {

@@ -7,9 +7,10 @@ use detector::Layout;
 use telemetry::{Encoding, Kind, Record, Signals, Value, VehicleId, signal};
 
 use crate::{
-    lane::{Aside, Job, Lane, Vehicles},
+    lane::{Aside, Job, Lane},
     order::Dropped,
     state,
+    vehicles::Vehicles,
 };
 
 const START: i64 = 1_763_700_000_000;

@@ -46,6 +46,8 @@ pub mod header {
     pub const REFUSED_BY: &str = "refused-by";
     /// Dead letter of a Kafka record: `topic/partition/offset` that it stood at.
     pub const SOURCE: &str = "source";
+    /// Tombstone on [`super::SCORER_STATE`]: every record of `telemetry` below this offset is dealt with, decimal.
+    pub const COVERED: &str = "covered";
 }
 
 /// How many partitions a topic has.

@@ -11,7 +11,7 @@ use telemetry::{
 };
 
 use super::*;
-use crate::{judging::Memory, tests::record};
+use crate::{judging::Memory, state::Found, tests::record};
 
 /// How a query can break a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Judge for Stub {
     }
 }
 
-fn timeline() -> Timeline {
+pub(super) fn timeline() -> Timeline {
     let mut timeline = Timeline::default();
     timeline.take(ModelEvent::SwitchPoint { partition: 2, offset: 0, version: "a".into(), since: None });
     timeline
@@ -95,7 +95,14 @@ fn log(readings: u64) -> Vec<InRecord> {
     records.collect()
 }
 
-fn payloads(output: &Output) -> Vec<Vec<u8>> {
+/// A record as it comes back from Kafka.
+pub(super) fn read_back(record: OutRecord) -> InRecord {
+    let OutRecord { kafka_topic, partition, key, payload, headers, .. } = record;
+    let (partition, key) = (partition.unwrap(), Some(key));
+    InRecord { kafka_topic, partition, offset: 0, timestamp: 0, key, payload, headers }
+}
+
+pub(super) fn payloads(output: &Output) -> Vec<Vec<u8>> {
     output.scores.iter().map(|scored| scored.record.payload.clone().unwrap()).collect()
 }
 
@@ -135,7 +142,7 @@ fn what_is_committed_is_what_the_written_states_cover_and_the_rest_is_published_
     let log = log(60);
     let whole = payloads(&desk(&[]).take(log.clone(), &timeline()).unwrap());
     let mut first = desk(&[]);
-    let (mut states, mut committed, mut written) = (HashMap::new(), 0, 0);
+    let (mut states, mut committed, mut written) = (Found::default(), 0, 0);
     // An interval as long as eight rounds.
     for (round, records) in (0..).zip(log.chunks(20).take(15)) {
         first.take(records.to_vec(), &timeline()).unwrap();
@@ -143,10 +150,7 @@ fn what_is_committed_is_what_the_written_states_cover_and_the_rest_is_published_
         let snapshot = first.snapshot(turn).unwrap();
         assert!(snapshot.states.len() < 7, "all at once");
         written += snapshot.states.len();
-        for state in snapshot.states {
-            let id = VehicleId::parse(std::str::from_utf8(&state.key).unwrap()).unwrap();
-            states.insert(id, state.payload.unwrap());
-        }
+        snapshot.states.into_iter().for_each(|state| states.take(read_back(state)).unwrap());
         let offset = snapshot.offsets[&2];
         assert!(offset >= committed && offset <= first.lanes[&2].next);
         committed = offset;
@@ -156,7 +160,7 @@ fn what_is_committed_is_what_the_written_states_cover_and_the_rest_is_published_
     // Killed. The next owner begins at what was committed.
     let layouts = [Arc::new(Layout::default())];
     let mut second = desk(&[]);
-    second.begin(2, committed, state::restore(&layouts, &states).unwrap());
+    second.begin(2, committed, states.restore(&layouts, committed).unwrap());
     let again = second.take(log[committed as usize..].to_vec(), &timeline()).unwrap();
     assert!(again.covered > 0);
     assert_eq!(log.len() - committed as usize, again.scores.len() + again.covered as usize);

@@ -14,8 +14,9 @@ use telemetry::{UnixMillis, VehicleId, event::Source};
 
 use crate::{
     judging::{Judge, Judged, MICRO_BATCH, Memory, conclude, look},
-    lane::{Job, Lane, Vehicles},
+    lane::{Job, Lane},
     timeline::Timeline,
+    vehicles::Vehicles,
 };
 
 /// Differences that are named one by one.
@@ -61,21 +62,28 @@ pub(crate) struct Part {
 ///
 /// The replay begins in the middle of every vehicle, so its first windows lack what the live ones had. A score is a
 /// function of the vehicle's readings over L; a vehicle is therefore judged from its first record behind the one with
-/// which readings over so long, and so many before them, were released.
+/// which readings over so long, and so many before them, were released. Where it begins anew meanwhile, that begins anew
+/// too: an ingest time that is gone may have spared the live one.
 #[derive(Debug)]
 struct LeadIn {
     memory: Memory,
-    released: HashMap<VehicleId, (u64, UnixMillis)>,
+    /// Of each vehicle's life how many readings, and the window time to count from.
+    released: HashMap<VehicleId, (u32, u64, UnixMillis)>,
     judged_from: HashMap<VehicleId, i64>,
 }
 
 impl LeadIn {
-    /// A reading of this window time was released by the record at this offset.
-    fn released(&mut self, vehicle: &VehicleId, time: UnixMillis, by: i64) {
+    /// A reading was released by the record at this offset.
+    fn released(&mut self, vehicle: &VehicleId, Job { life, time, .. }: &Job, by: i64) {
         if self.judged_from.contains_key(vehicle) {
             return;
         }
-        let (count, since) = self.released.entry(vehicle.clone()).or_insert((0, time));
+        let (time, fresh) = (*time, (*life, 0, *time));
+        let counted = self.released.entry(vehicle.clone()).or_insert(fresh);
+        if counted.0 != *life {
+            *counted = fresh;
+        }
+        let (_, count, since) = counted;
         *count += 1;
         if *count <= self.memory.records {
             *since = time;
@@ -179,15 +187,16 @@ impl<J: Judge> Verifier<J> {
         partition.lane.take(record, &layout_at, &mut jobs).ok();
         if let Some(lead_in) = &mut partition.lead_in {
             for job in &jobs {
-                lead_in.released(partition.lane.vehicles.at(job.place).0, job.time, record.offset);
+                let (vehicle, _) = partition.lane.vehicles.at(job.place).context("a reading of no vehicle")?;
+                lead_in.released(vehicle, job, record.offset);
             }
         }
         // A reading that a record behind the range let go may not have been scored yet.
         let due = if record.offset < partition.range.end { Due::Yes } else { Due::Perhaps };
         for job in jobs.into_iter().filter(|job| job.query.is_some()) {
             let offset = job.source.offset;
-            let lead_in = partition.lead_in.as_ref();
-            let is_judged = lead_in.is_none_or(|over| over.is_over(partition.lane.vehicles.at(job.place).0, offset));
+            let (vehicle, _) = partition.lane.vehicles.at(job.place).context("a reading of no vehicle")?;
+            let is_judged = partition.lead_in.as_ref().is_none_or(|lead_in| lead_in.is_over(vehicle, offset));
             let judged = is_judged && partition.range.contains(&offset);
             self.waiting.push((job, if judged { due } else { Due::No }));
         }
@@ -208,13 +217,14 @@ impl<J: Judge> Verifier<J> {
         for ((job, due, version, query), looked) in asked.into_iter().zip(looked) {
             let place = (job.source.partition, job.source.offset);
             let lane = &mut self.partitions.get_mut(&place.0).context("a reading of no partition")?.lane;
-            let (vehicle, state) = lane.vehicles.at(job.place);
+            let (vehicle, state) = lane.vehicles.at(job.place).context("a reading of no vehicle")?;
             let refused = self.refused.contains(&place);
             // What was refused has no part in what follows, and the replay goes on as the log says, right or wrong.
-            let before = refused.then(|| state.track.clone());
-            let judged = conclude(&self.judge, &version, Question { vehicle, track: &mut state.track, query }, &looked);
+            let track = state.track(job.life);
+            let before = refused.then(|| track.clone());
+            let judged = conclude(&self.judge, &version, Question { vehicle, track: &mut *track, query }, &looked);
             if let (Some(before), false) = (before, matches!(judged, Judged::Failed(_))) {
-                state.track = before;
+                *track = before;
             }
             let expected = match judged {
                 Judged::Judgement(judgement) => Some(serde_json::to_vec(&job.score(vehicle, &version, judgement))?),

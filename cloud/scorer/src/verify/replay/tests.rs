@@ -11,7 +11,7 @@ use detector::{Judgement, Query, Residual, window};
 use telemetry::event::{ModelEvent, Score, Verdict};
 
 use super::*;
-use crate::{desk::Desk, tests::record};
+use crate::{desk::Desk, tests::record, vehicles::FORGET_MS};
 
 const LATENESS_MS: i64 = 60_000;
 /// Of a window at a step of 10 s, with what may be carried before it.
@@ -164,6 +164,23 @@ fn a_log_without_its_beginning_is_judged_behind_the_lead_in() {
     let mut scores = scores;
     scores.get_mut(&(end - 3)).unwrap().score += 1.0;
     assert_eq!(verified(&whole[9..], &scores, 9..end, "a").differing, 1);
+}
+
+#[test]
+fn who_was_silent_for_a_week_begins_anew_here_as_there() {
+    let lead_in = (window::HORIZON as u64) + MEMORY.records;
+    let mut log = log(3 * lead_in);
+    // In the middle of the lead-in of a log that is cut.
+    log[lead_in as usize..].iter_mut().for_each(|record| record.timestamp += FORGET_MS);
+    let scores = scores(&log);
+    let end = log.len() as i64;
+    let report = verified(&log, &scores, 0..end, "a");
+    assert!(report.ok && report.checked == scores.len() as u64, "{report:?}");
+    let report = verified(&log[41..], &scores, 41..end, "a");
+    assert!(report.ok && report.checked > lead_in, "{report:?}");
+    // Who would go on is found out.
+    log[lead_in as usize..].iter_mut().for_each(|record| record.timestamp -= FORGET_MS);
+    assert!(!verified(&log, &scores, 0..end, "a").ok);
 }
 
 #[test]
