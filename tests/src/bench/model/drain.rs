@@ -15,12 +15,18 @@ const STANDSTILL: Duration = Duration::from_secs(30);
 const FROM: f64 = 0.1;
 const TO: f64 = 0.97;
 
-pub(super) async fn run(ground: &mut Ground, settings: &Settings, encoding: Encoding) -> Result<Measured> {
+/// `flags`: further ones of this scorer.
+pub(super) async fn run(
+    ground: &mut Ground,
+    settings: &Settings,
+    encoding: Encoding,
+    flags: &[&str],
+) -> Result<Measured> {
     ground.topic.forget().await?;
     let mut fleet = ground.fleet(settings.vehicles).await?;
     fleet.write(settings.records, encoding).await?;
     drop(fleet);
-    let scorer = ground.scorer().await?;
+    let scorer = ground.scorer_with(flags).await?;
     #[expect(clippy::cast_precision_loss, reason = "counts of records")]
     let all = settings.records as f64;
     let (mut first, mut last): (Option<Progress>, Option<Progress>) = (None, None);

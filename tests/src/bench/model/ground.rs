@@ -96,13 +96,18 @@ impl Ground {
 
     /// Starts a scorer of a group that never was; it begins at the first reading that is there.
     pub(super) async fn scorer(&mut self) -> Result<Watched> {
+        self.scorer_with(&[]).await
+    }
+
+    /// As [`Ground::scorer`], with further flags.
+    pub(super) async fn scorer_with(&mut self, flags: &[&str]) -> Result<Watched> {
         self.scorers += 1;
         let group = format!("bench-{}", self.scorers);
         let path = self.programs.join("motorcade").display().to_string();
         let name = format!("scorer-{}", self.scorers);
         let program = Program::new(&name, &path, ["run", "scorer", "--kafka", self.kafka(), "--group", &group]);
         let began = Instant::now();
-        let mut running = program.with(&self.flags).start(&self.folder, self.kafka.watcher())?;
+        let mut running = program.with(&self.flags).with(flags).start(&self.folder, self.kafka.watcher())?;
         running.ready(READY_WITHIN).await?;
         let group = group_of(&running)?;
         Ok(Watched { running, client: reqwest::Client::new(), began, group })

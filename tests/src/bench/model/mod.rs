@@ -84,6 +84,16 @@ fn case(row: &str, form: &str) -> Case {
     Case { row: row.into(), form: form.into(), judge: "scores".into(), contender: super::contender::MOTORCADE.into() }
 }
 
+/// Each encoding of a backlog with its form and the scorer's flags; the readable one also with transactions.
+fn backlogs(encodings: &[String]) -> impl Iterator<Item = (&str, String, &'static [&'static str])> {
+    encodings.iter().flat_map(|name| {
+        let transactions: &'static [_] = &["--transactions"];
+        let rows = [(name.clone(), &[][..]), (format!("{name}, transactions"), transactions)];
+        let worth = if name == "json" { 2 } else { 1 };
+        rows.into_iter().take(worth).map(|(form, flags)| (name.as_str(), form, flags))
+    })
+}
+
 /// Runs all rows and writes the report.
 ///
 /// # Errors
@@ -97,12 +107,12 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
     let (mut rounds, mut unbalanced) = (Rounds::default(), Vec::new());
     let mut checked = 0;
     for round in 1..=settings.rounds {
-        for name in &settings.encodings {
-            say(&format!("round {round}: a backlog of {} readings in {name}", settings.records));
-            let drained = drain::run(&mut ground, &settings, encoding(name)).await?;
-            take(&mut rounds, &case("drain", name), drained.figures);
+        for (name, form, flags) in backlogs(&settings.encodings) {
+            say(&format!("round {round}: a backlog of {} readings in {form}", settings.records));
+            let drained = drain::run(&mut ground, &settings, encoding(name), flags).await?;
+            take(&mut rounds, &case("drain", &form), drained.figures);
             checked += 1;
-            unbalanced.extend((!drained.balances).then(|| format!("drain {name} {round}")));
+            unbalanced.extend((!drained.balances).then(|| format!("drain {form} {round}")));
         }
         for rate in &settings.rates {
             say(&format!("round {round}: {rate} readings a second for {} s", settings.paced_s));
