@@ -17,3 +17,4 @@ mod rate_limit;
 mod scenarios;
 mod standby;
 mod tidy;
+mod transactions;

@@ -176,12 +176,12 @@ impl Turns {
             self.confirmed.remove(partition);
             self.shards.remove(&partition.1);
         }
-        for (kafka_topic, partition, first) in &batch.assigned {
-            self.confirmed.insert((kafka_topic.clone(), *partition), *first);
-            self.lost.remove(partition);
+        for assigned in &batch.assigned {
+            self.confirmed.insert(assigned.topic_partition(), assigned.next);
+            self.lost.remove(&assigned.partition);
         }
-        for (_, partition, _) in &batch.assigned {
-            self.own(*partition).await;
+        for assigned in &batch.assigned {
+            self.own(assigned.partition).await;
         }
         let received = batch.records.len() as u64;
         self.tally.received += received;

@@ -19,6 +19,7 @@ use rdkafka::{
     message::{BorrowedMessage, Headers as _, Timestamp},
 };
 use service::{Backoff, Error};
+use telemetry::kafka_topic::MAX_MESSAGE_BYTES;
 
 use crate::{Headers, InRecord, KafkaConfig};
 
@@ -57,6 +58,22 @@ pub(crate) fn consumer(kafka: &KafkaConfig, group: &str) -> ClientConfig {
         .set("queued.min.messages", "20000")
         // Without this a full queue delays the next fetch by a whole second.
         .set("fetch.queue.backoff.ms", "20");
+    config
+}
+
+/// Settings of every producer: no record is written twice or out of order by a retry; the queue is bounded.
+pub(crate) fn producer(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = base(kafka);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("partitioner", "murmur2_random")
+        .set("compression.type", "lz4")
+        // Whoever sends sends a batch at once; to wait longer for more would only add to its age.
+        .set("linger.ms", "1")
+        .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
+        .set("queue.buffering.max.messages", "50000")
+        .set("queue.buffering.max.kbytes", "65536");
     config
 }
 

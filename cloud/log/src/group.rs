@@ -7,12 +7,12 @@ mod poll;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
-use anyhow::{Result, anyhow, bail};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use service::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -35,9 +35,23 @@ pub struct Batch {
     /// Partitions that are no longer ours. No record of them follows until they are assigned again, and
     /// their offsets can't be committed any more.
     pub revoked: Vec<TopicPartition>,
-    /// Partitions that are ours now, with the first offset that will be delivered: the committed one, or the
-    /// first that is there.
-    pub assigned: Vec<(Arc<str>, i32, i64)>,
+    /// Partitions that are ours now.
+    pub assigned: Vec<Assigned>,
+}
+
+/// A partition that is ours from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// The topic.
+    pub kafka_topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that will be delivered: the committed one, or the first that is there.
+    pub next: i64,
+    /// What was committed beside that offset; empty where nothing was.
+    pub note: String,
+    /// Differs each time that a partition becomes ours.
+    pub tenure: u64,
 }
 
 impl Batch {
@@ -50,7 +64,7 @@ impl Batch {
 /// What the thread tells, in order.
 #[derive(Debug)]
 enum Item {
-    Assigned(Vec<(Arc<str>, i32, i64)>),
+    Assigned(Vec<Assigned>),
     Revoked(Vec<TopicPartition>),
     Records(Vec<InRecord>),
     Failed(String),
@@ -65,7 +79,33 @@ pub struct GroupConsumer {
     items: mpsc::Receiver<Item>,
     held: VecDeque<Item>,
     shared: Arc<Shared>,
+    /// The thread that polls has it, and ends it.
+    consumer: Weak<BaseConsumer<Membership>>,
     closed: oneshot::Receiver<()>,
+}
+
+impl Assigned {
+    /// The partition with its topic.
+    pub fn topic_partition(&self) -> TopicPartition {
+        (Arc::clone(&self.kafka_topic), self.partition)
+    }
+}
+
+/// Where a member stands in its group, for who commits in another way than by [`GroupConsumer::commit`].
+#[derive(Clone)]
+pub struct Standing {
+    shared: Arc<Shared>,
+    consumer: Weak<BaseConsumer<Membership>>,
+}
+
+impl Standing {
+    /// The member's epoch, and the partitions that were still ours afterwards, with their tenures. Should one be given up
+    /// later, the group's other members get it only once this epoch has passed. Blocks for a moment.
+    pub(crate) fn now(&self) -> Result<(ConsumerGroupMetadata, BTreeMap<TopicPartition, u64>)> {
+        let consumer = self.consumer.upgrade().context("we have left the group")?;
+        let metadata = consumer.group_metadata().context("we are in no group")?;
+        Ok((metadata, self.shared.tenures()))
+    }
 }
 
 impl GroupConsumer {
@@ -98,12 +138,14 @@ impl GroupConsumer {
         .await??;
         let (sender, items) = mpsc::channel(CHANNEL);
         let (farewell, closed) = oneshot::channel();
+        let consumer = Arc::new(consumer);
+        let held_by_thread = Arc::downgrade(&consumer);
         let poller = Poller::new(consumer, Arc::clone(&shared), sender, farewell);
         std::thread::Builder::new()
             .name(format!("kafka-{group}"))
             .spawn(move || poller.run())
             .map_err(|error| anyhow!(error).context("start the polling thread"))?;
-        Ok(Self { items, held: VecDeque::new(), shared, closed })
+        Ok(Self { items, held: VecDeque::new(), shared, consumer: held_by_thread, closed })
     }
 
     /// Shows the number of our partitions as the gauge `<role>_assigned_partitions`, from 0 on.
@@ -147,6 +189,11 @@ impl GroupConsumer {
         }
         self.shared.want(next_offsets);
         Ok(())
+    }
+
+    /// Where we stand in the group, for [`crate::Transactions`].
+    pub fn standing(&self) -> Standing {
+        Standing { shared: Arc::clone(&self.shared), consumer: Weak::clone(&self.consumer) }
     }
 
     /// Records of our partitions whose offsets were not yet given to [`GroupConsumer::commit`], as of the last

@@ -42,7 +42,7 @@ impl History {
         kafka_topic: &str,
         ranges: BTreeMap<i32, Range<i64>>,
     ) -> Result<Self, Error> {
-        let (reader, _) = replay::connect(kafka, kafka_topic).await?;
+        let (reader, _) = replay::connect(kafka, kafka_topic, false).await?;
         let marks = replay::watermarks(&reader, kafka, kafka_topic, ranges.keys().copied().collect()).await?;
         let mut spans = BTreeMap::new();
         for (partition, Range { start, end }) in ranges {

@@ -1,8 +1,8 @@
 //! Kafka for all roles: the only place in the cloud that knows rdkafka's types.
 //!
 //! [`GroupConsumer`] shares a topic's partitions with its group, [`History`] replays a bounded range of
-//! offsets, [`Tail`] follows a whole topic from its beginning, [`Producer`] writes. [`topics`] holds the cluster
-//! to the topic table of the contract.
+//! offsets, [`Tail`] follows a whole topic from its beginning, [`Producer`] writes, [`Transactions`] does so together with
+//! the offsets of a group. [`topics`] holds the cluster to the topic table of the contract.
 
 mod client;
 mod config;
@@ -18,10 +18,11 @@ mod replay;
 mod seen;
 mod tail;
 pub mod topics;
+mod transaction;
 mod watermarks;
 
 pub use config::KafkaConfig;
-pub use group::{Batch, GroupConsumer};
+pub use group::{Assigned, Batch, GroupConsumer, Standing};
 pub use headers::Headers;
 pub use history::History;
 pub use lag::group_lag;
@@ -30,4 +31,5 @@ pub use record::{InRecord, OutRecord, TopicPartition};
 pub use replay::Marks;
 pub use seen::Seen;
 pub use tail::{Tail, TailFrom};
+pub use transaction::{Part, Transactions};
 pub use watermarks::Watermarks;

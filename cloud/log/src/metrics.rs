@@ -10,6 +10,8 @@ const ASSIGNED: &str = "log_partitions_assigned_total";
 const REVOKED: &str = "log_partitions_revoked_total";
 /// Records whose delivery failed for good.
 const PRODUCE_FAILURES: &str = "log_produce_failures_total";
+/// From the beginning of a transaction to its commit; one that is aborted does not count.
+const TRANSACTIONS: &str = "log_transaction_seconds";
 
 pub(crate) use metrics::Gauge;
 
@@ -37,4 +39,8 @@ pub(crate) fn revoked(partitions: usize) {
 
 pub(crate) fn produce_failed() {
     metrics::counter!(PRODUCE_FAILURES).increment(1);
+}
+
+pub(crate) fn transaction(seconds: f64) {
+    metrics::histogram!(TRANSACTIONS).record(seconds);
 }

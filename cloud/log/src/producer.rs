@@ -15,11 +15,9 @@ use rdkafka::{
     client::Client,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{Header, OwnedHeaders},
-    producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
+    producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
 };
 use service::{Backoff, Error};
-use telemetry::kafka_topic::MAX_MESSAGE_BYTES;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{KafkaConfig, OutRecord, client, metrics};
@@ -185,19 +183,9 @@ impl Producer {
     pub async fn connect(kafka: &KafkaConfig) -> Result<Self, Error> {
         kafka.validate()?;
         let deliveries = Arc::new(Deliveries::default());
-        let mut config = client::base(kafka);
-        config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            // For ever: a record that timed out would leave a gap, and may have been written all the same.
-            .set("message.timeout.ms", "0")
-            .set("partitioner", "murmur2_random")
-            .set("compression.type", "lz4")
-            // Whoever sends sends a batch at once; to wait longer for more would only add to its age.
-            .set("linger.ms", "1")
-            .set("message.max.bytes", MAX_MESSAGE_BYTES.to_string())
-            .set("queue.buffering.max.messages", "50000")
-            .set("queue.buffering.max.kbytes", "65536");
+        let mut config = client::producer(kafka);
+        // For ever: a record that timed out would leave a gap, and may have been written all the same.
+        config.set("message.timeout.ms", "0");
         let inner: ThreadedProducer<Context> = config
             .create_with_context(Context(Arc::clone(&deliveries)))
             .map_err(|error| anyhow!(error).context("create a Kafka producer"))?;
@@ -268,18 +256,7 @@ impl Producer {
         loop {
             let generation = self.deliveries.generation.load(Ordering::Acquire) % GENERATIONS;
             let opaque = number * GENERATIONS + generation;
-            let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&out.kafka_topic, opaque).key(&out.key);
-            record.partition = out.partition;
-            record.payload = out.payload.as_deref();
-            record.timestamp = out.timestamp;
-            if !out.headers.is_empty() {
-                let headers = OwnedHeaders::new_with_capacity(out.headers.len());
-                record.headers = Some(
-                    out.headers
-                        .iter()
-                        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) })),
-                );
-            }
+            let record = out.to_send(opaque);
             // Before the call: the report may come before it returns.
             self.deliveries.outstanding[generation].fetch_add(1, Ordering::AcqRel);
             let Err((error, _)) = self.inner.send(record) else { return Ok(()) };

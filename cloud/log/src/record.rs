@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use rdkafka::{
+    message::{Header, OwnedHeaders},
+    producer::BaseRecord,
+    util::IntoOpaque,
+};
 use telemetry::UnixMillis;
 
 use crate::Headers;
@@ -73,5 +78,19 @@ impl OutRecord {
             headers: Headers::new(),
             timestamp: None,
         }
+    }
+
+    /// As librdkafka takes it; its report carries the opaque.
+    pub(crate) fn to_send<O: IntoOpaque>(&self, opaque: O) -> BaseRecord<'_, [u8], [u8], O> {
+        let mut record = BaseRecord::<[u8], [u8], O>::with_opaque_to(&self.kafka_topic, opaque).key(&self.key);
+        record.partition = self.partition;
+        record.payload = self.payload.as_deref();
+        record.timestamp = self.timestamp;
+        if !self.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(self.headers.len());
+            let insert = |all: OwnedHeaders, (key, value)| all.insert(Header { key, value: Some(value) });
+            record.headers = Some(self.headers.iter().fold(headers, insert));
+        }
+        record
     }
 }

@@ -77,16 +77,38 @@ pub(crate) async fn reach(reader: &Arc<Reader>, kafka: &KafkaConfig, kafka_topic
 
 /// A consumer without a group.
 pub(crate) fn create(kafka: &KafkaConfig) -> Result<Arc<Reader>, Error> {
+    create_with(kafka, &[("enable.partition.eof", "true")])
+}
+
+/// One that learns soon that there is no more: behind a transaction's marker only an empty answer tells.
+fn create_bounded(kafka: &KafkaConfig) -> Result<Arc<Reader>, Error> {
+    create_with(kafka, &[("enable.partition.eof", "true"), ("fetch.wait.max.ms", "20")])
+}
+
+/// One that sees the ends that open transactions have not reached yet. To ask, not to read.
+pub(crate) fn create_uncommitted(kafka: &KafkaConfig) -> Result<Arc<Reader>, Error> {
+    create_with(kafka, &[("isolation.level", "read_uncommitted")])
+}
+
+fn create_with(kafka: &KafkaConfig, settings: &[(&str, &str)]) -> Result<Arc<Reader>, Error> {
     kafka.validate()?;
     // librdkafka wants a name even where no group is joined and nothing is committed.
     let mut config = client::consumer(kafka, "motorcade-replay");
-    config.set("enable.partition.eof", "true").set("auto.offset.reset", "error");
+    config.set("auto.offset.reset", "error");
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
     Ok(Arc::new(Reader::create(&config)?))
 }
 
-/// A consumer without a group that has found Kafka and the topic, with the topic's partitions.
-pub(crate) async fn connect(kafka: &KafkaConfig, kafka_topic: &str) -> Result<(Arc<Reader>, Vec<i32>), Error> {
-    let reader = create(kafka)?;
+/// A consumer without a group that has found Kafka and the topic, with the topic's partitions. `live`: it goes on where
+/// the log ends.
+pub(crate) async fn connect(
+    kafka: &KafkaConfig,
+    kafka_topic: &str,
+    live: bool,
+) -> Result<(Arc<Reader>, Vec<i32>), Error> {
+    let reader = if live { create(kafka) } else { create_bounded(kafka) }?;
     let partitions = reach(&reader, kafka, kafka_topic).await?;
     Ok((reader, partitions))
 }

@@ -37,7 +37,7 @@ impl Tail {
     /// # Errors
     /// [`Error::Unavailable`] if Kafka can't be reached within the connect timeout or lacks the topic.
     pub async fn open(kafka: &KafkaConfig, kafka_topic: &str, from: TailFrom) -> Result<Self, Error> {
-        let (reader, partitions) = replay::connect(kafka, kafka_topic).await?;
+        let (reader, partitions) = replay::connect(kafka, kafka_topic, true).await?;
         let marks = replay::watermarks(&reader, kafka, kafka_topic, partitions).await?;
         let spans: BTreeMap<_, _> = marks
             .into_iter()

@@ -1,6 +1,10 @@
 //! How far topics reach, asked again and again with one client; and which cluster it is that answers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
@@ -11,6 +15,11 @@ use crate::{
     client::{self, REQUEST_TIMEOUT, Reader},
     replay,
 };
+
+/// How long a transaction may stay open: Kafka aborts one that nobody ends.
+const SETTLE: Duration = Duration::from_secs(60);
+/// Between two looks for its end.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A client that asks where topics begin and end. Joins no group.
 pub struct Watermarks {
@@ -34,6 +43,28 @@ impl Watermarks {
     pub async fn of(&self, kafka_topic: &str) -> Result<Marks, Error> {
         let partitions = replay::reach(&self.reader, &self.kafka, kafka_topic).await?;
         replay::watermarks(&self.reader, &self.kafka, kafka_topic, partitions).await
+    }
+
+    /// The marks of some of the topic's partitions, once every transaction has ended that is open there now: whatever was
+    /// committed before stands below them. An end that a reader sees may lag behind offsets that were committed in the
+    /// same transaction.
+    ///
+    /// # Errors
+    /// As [`Self::of`]; [`Error::Unavailable`] too if a transaction does not end.
+    pub async fn settled(&self, kafka_topic: &str, partitions: &[i32]) -> Result<Marks, Error> {
+        let all = replay::create_uncommitted(&self.kafka)?;
+        replay::reach(&all, &self.kafka, kafka_topic).await?;
+        let ends = replay::watermarks(&all, &self.kafka, kafka_topic, partitions.to_vec()).await?;
+        let began = Instant::now();
+        loop {
+            let marks = replay::watermarks(&self.reader, &self.kafka, kafka_topic, partitions.to_vec()).await?;
+            let is_open = |partition: &&i32| marks.get(*partition).is_some_and(|(_, end)| *end < ends[*partition].1);
+            let Some(open) = ends.keys().find(is_open) else { return Ok(marks) };
+            if began.elapsed() > SETTLE {
+                return Err(self.kafka.unavailable(format!("a transaction on {kafka_topic}/{open} does not end")));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Of every partition the first offset whose ingest time (ms since the epoch) is not earlier. Partitions that hold

@@ -127,10 +127,10 @@ async fn everything_arrives_in_order_and_reading_resumes(kafka: &KafkaConfig) {
         assert!(began.elapsed() < DEADLINE);
         let batch = consumer.next(700, WAIT).await.unwrap();
         assert!(batch.records.len() <= 700);
-        for (name, partition, offset) in batch.assigned {
+        for assigned in batch.assigned {
             first.get_or_insert_with(|| began.elapsed());
-            assert_eq!(offset, 0);
-            positions.insert((name, partition), offset);
+            assert_eq!(assigned.next, 0);
+            positions.insert(assigned.topic_partition(), assigned.next);
         }
         for record in &batch.records {
             let position = positions.get_mut(&record.topic_partition()).expect("assigned before records");
@@ -234,7 +234,7 @@ async fn a_reader_that_does_not_read_stays_a_member(kafka: &KafkaConfig) {
         assert!(began.elapsed() < DEADLINE);
         let batch = consumer.next(10, WAIT).await.unwrap();
         count += batch.records.len();
-        positions.extend(batch.assigned.into_iter().map(|(name, partition, _)| ((name, partition), 0)));
+        positions.extend(batch.assigned.into_iter().map(|assigned| (assigned.topic_partition(), 0)));
     }
     // Longer than the session; the condition waited for is time itself.
     tokio::time::sleep(Duration::from_secs(8)).await;

@@ -42,6 +42,8 @@ enum Order {
 pub(crate) struct Beginning {
     pub(crate) partition: i32,
     pub(crate) next: i64,
+    /// What comes of its records below this offset is published already.
+    pub(crate) scored: i64,
     /// Layouts that windows may have.
     pub(crate) layouts: Vec<Arc<Layout>>,
     pub(crate) states: Found,
@@ -257,5 +259,7 @@ fn carry_out(desk: &mut Desk<Detectors>, order: Order) -> Option<Made> {
 fn begin<J: Judge>(desk: &mut Desk<J>, lane: &Beginning) -> Result<u64> {
     let vehicles = lane.states.restore(&lane.layouts, lane.next).context("restore the scorer's state")?;
     tracing::info!(partition = lane.partition, offset = lane.next, vehicles = vehicles.len(), "partition taken over");
-    Ok(desk.begin(lane.partition, lane.next, vehicles))
+    let waiting = desk.begin(lane.partition, lane.next, vehicles);
+    desk.mute(lane.partition, lane.scored);
+    Ok(waiting)
 }

@@ -44,13 +44,15 @@ pub(crate) struct Output {
     pub(crate) covered: u64,
     pub(crate) warming_up: u64,
     pub(crate) no_model: u64,
+    /// Scores and dead letters that are published already.
+    pub(crate) muted: u64,
     pub(crate) forgotten: Forgotten,
     pub(crate) shadow: ShadowCounts,
 }
 
 impl Output {
     /// How many got no score, by reason.
-    pub(crate) fn put_aside(&self) -> [(&'static str, u64); 8] {
+    pub(crate) fn put_aside(&self) -> [(&'static str, u64); 9] {
         [
             ("unreadable", self.unreadable.len() as u64),
             (INFERENCE_FAILED, self.failed.len() as u64),
@@ -59,27 +61,41 @@ impl Output {
             ("covered", self.covered),
             ("no_model", self.no_model),
             ("warming_up", self.warming_up),
+            ("scored_before", self.muted),
             (FORGOTTEN, self.forgotten.readings),
         ]
     }
 }
 
-/// States to be written, and the offsets that may be committed once they and the scores before them are delivered.
+/// How far a partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// From here on it has to be read again after a kill.
+    pub(crate) needed: i64,
+    /// What comes of the records below this offset was answered before.
+    pub(crate) scored: i64,
+}
+
+/// States to be written, and by partition how far it is once they and the scores before them are delivered.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) states: Vec<OutRecord>,
-    pub(crate) offsets: BTreeMap<i32, i64>,
+    pub(crate) marks: BTreeMap<i32, Mark>,
     pub(crate) forgotten: Forgotten,
 }
 
 /// What is left of a partition that ends.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
+    pub(crate) partition: i32,
     pub(crate) states: Vec<OutRecord>,
     /// Its readings that wait for a missing seq.
     pub(crate) waiting: u64,
     pub(crate) forgotten: Forgotten,
 }
+
+/// A partition is at rest once nothing has come for so long, ms.
+const AT_REST_MS: u64 = 2_000;
 
 /// The lanes of one thread.
 #[derive(Debug)]
@@ -94,8 +110,8 @@ pub(crate) struct Desk<J> {
     layout: Arc<Layout>,
     /// A challenger, and who is judged by it.
     shadow: Option<Shadow>,
-    /// By partition, the next offset at the last snapshot: who has not moved since has time.
-    at_snapshot: BTreeMap<i32, i64>,
+    /// By partition, the next offset at the last snapshot and since when it is that: who does not move has time.
+    at_snapshot: BTreeMap<i32, (i64, u64)>,
 }
 
 impl<J: Judge> Desk<J> {
@@ -122,15 +138,24 @@ impl<J: Judge> Desk<J> {
         waiting
     }
 
+    /// What comes of a partition's records below this offset is published already.
+    pub(crate) fn mute(&mut self, partition: i32, scored: i64) {
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.scored = scored;
+        }
+    }
+
     /// A partition ends: its states, all of them.
     pub(crate) fn end(&mut self, partition: i32) -> Result<Ended> {
-        let Some(mut lane) = self.lanes.remove(&partition) else { return Ok(Ended::default()) };
+        let Some(mut lane) = self.lanes.remove(&partition) else {
+            return Ok(Ended { partition, ..Ended::default() });
+        };
         self.at_snapshot.remove(&partition);
         if let Some(shadow) = &mut self.shadow {
             shadow.forget(partition);
         }
         let states = state::changed(&mut lane, Turn::Everybody)?.records;
-        Ok(Ended { states, waiting: lane.waiting, forgotten: lane.forgotten })
+        Ok(Ended { partition, states, waiting: lane.waiting, forgotten: lane.forgotten })
     }
 
     /// From now on this challenger judges in the shadow, or none.
@@ -152,7 +177,12 @@ impl<J: Judge> Desk<J> {
     pub(crate) fn snapshot(&mut self, turn: Turn) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
         for (partition, lane) in &mut self.lanes {
-            let at_rest = self.at_snapshot.insert(*partition, lane.next) == Some(lane.next);
+            let now = turn.at();
+            let (next, since) = self.at_snapshot.entry(*partition).or_insert((lane.next, now));
+            if *next != lane.next {
+                (*next, *since) = (lane.next, now);
+            }
+            let at_rest = now >= *since + AT_REST_MS;
             let turn = if at_rest { Turn::Everybody } else { turn };
             let mut changed = state::changed(lane, turn)?;
             snapshot.states.append(&mut changed.records);
@@ -160,7 +190,8 @@ impl<J: Judge> Desk<J> {
             if let Some(shadow) = &mut self.shadow {
                 changed.evicted.iter().for_each(|place| shadow.drop_row((*partition, *place)));
             }
-            snapshot.offsets.insert(*partition, lane.least_needed());
+            let mark = Mark { needed: lane.least_needed(), scored: lane.next.max(lane.scored) };
+            snapshot.marks.insert(*partition, mark);
         }
         Ok(snapshot)
     }
@@ -183,6 +214,7 @@ impl<J: Judge> Desk<J> {
                 Err(Aside::Dropped(Dropped::Duplicate)) => output.duplicate += 1,
                 Err(Aside::Dropped(Dropped::Late)) => output.late += 1,
                 Err(Aside::Covered) => output.covered += 1,
+                Err(Aside::Unreadable(_)) if record.offset < lane.scored => output.muted += 1,
                 Err(Aside::Unreadable(invalid)) => output.unreadable.push((record, invalid)),
             }
         }
@@ -224,6 +256,7 @@ impl<J: Judge> Desk<J> {
                 }
             }
             match judged {
+                Judged::Judgement(_) | Judged::Failed(_) if job.muted => output.muted += 1,
                 Judged::Judgement(judgement) => {
                     let score = job.score(id, version, judgement);
                     let record =

@@ -30,6 +30,8 @@ pub(crate) struct Job {
     pub(crate) time: UnixMillis,
     pub(crate) source: Source,
     pub(crate) payload: PayloadHash,
+    /// Its score is published already, by whoever owned the partition before.
+    pub(crate) muted: bool,
     /// Ingest time, ms.
     pub(crate) ingest: UnixMillis,
     /// None where nothing is known.
@@ -86,6 +88,9 @@ pub(crate) struct Lane {
     pub(crate) vehicles: Vehicles,
     /// The offset after the last record taken.
     pub(crate) next: i64,
+    /// What comes of the records below this offset is published already. The readings that a record lets go follow from
+    /// the partition up to there, so that it is the offset of that record which counts.
+    pub(crate) scored: i64,
     /// The largest ingest time of the records taken, ms.
     clock: UnixMillis,
     /// Readings that wait for a missing seq.
@@ -102,7 +107,7 @@ impl Lane {
         // Not what the states have heard: some may come from further on, where the clock has moved since.
         let clock = UnixMillis::MIN;
         let (forgotten, released, values) = (Forgotten::default(), Vec::new(), Values::default());
-        Self { partition, lateness_ms, vehicles, next, clock, waiting, forgotten, released, values }
+        Self { partition, lateness_ms, vehicles, next, scored: next, clock, waiting, forgotten, released, values }
     }
 
     /// Takes the partition's next record; appends the readings whose turn it is now.
@@ -148,6 +153,7 @@ impl Lane {
                 time: placed.time,
                 source: Source { partition: self.partition, offset: placed.offset },
                 payload: placed.payload,
+                muted: record.offset < self.scored,
                 ingest: record.timestamp,
                 query,
             });

@@ -227,7 +227,8 @@ impl Rebuild {
     ) -> Result<bool, Error> {
         let timeline = std::sync::Arc::new(timeline);
         for (partition, (low, _)) in marks {
-            let lane = Beginning { partition: *partition, next: *low, layouts: Vec::new(), states: Found::default() };
+            let (partition, next) = (*partition, *low);
+            let lane = Beginning { partition, next, scored: next, layouts: Vec::new(), states: Found::default() };
             self.crew.begin(lane).await?;
         }
         let ranges = marks.iter().map(|(partition, (low, high))| (*partition, *low..*high)).collect();

@@ -12,7 +12,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use cloud_log::{Headers, History, InRecord, KafkaConfig, OutRecord};
+use cloud_log::{Headers, History, InRecord, KafkaConfig, Marks, OutRecord, Watermarks};
 use detector::{Layout, Track, Window};
 use telemetry::{
     Encoding, PayloadHash, VehicleId,
@@ -38,6 +38,14 @@ pub(crate) enum Turn {
 }
 
 impl Turn {
+    /// The moment of it, ms on its clock.
+    pub(crate) fn at(self) -> u64 {
+        match self {
+            Self::Everybody => 0,
+            Self::Within { to, .. } => to,
+        }
+    }
+
     fn is_of(self, vehicle: &VehicleId) -> bool {
         match self {
             Self::Everybody => true,
@@ -202,9 +210,14 @@ impl Found {
     }
 }
 
-/// What was last written of every vehicle of a partition.
-pub(crate) async fn read(kafka: &KafkaConfig, partition: i32) -> Result<Found> {
-    let marks = History::watermarks(kafka, SCORER_STATE).await?;
+/// Where the states of partitions begin and end whose offsets were asked for before: all that these offsets are covered
+/// by stands there.
+pub(crate) async fn marks(kafka: &KafkaConfig, partitions: &[i32]) -> Result<Marks> {
+    Ok(Watermarks::new(kafka)?.settled(SCORER_STATE, partitions).await?)
+}
+
+/// What was last written of every vehicle of a partition, within [`marks`].
+pub(crate) async fn read(kafka: &KafkaConfig, partition: i32, marks: &Marks) -> Result<Found> {
     let (low, high) = *marks.get(&partition).with_context(|| format!("{SCORER_STATE} has no partition {partition}"))?;
     let mut found = Found::default();
     let mut log = History::open(kafka, SCORER_STATE, [(partition, low..high)].into()).await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use cloud_log::{GroupConsumer, InRecord, Producer, TopicPartition, dead_letter};
+use cloud_log::{Assigned, GroupConsumer, InRecord, Producer, TopicPartition, dead_letter};
 use service::{Backoff, Error, Tally};
 use store::{Store, WriteFailure, Written};
 use telemetry::{
@@ -88,8 +88,8 @@ impl Role {
             for (name, partition) in &batch.revoked {
                 tracing::info!(kafka_topic = &**name, partition, "revoked");
             }
-            for (name, partition, offset) in &batch.assigned {
-                tracing::info!(kafka_topic = &**name, partition, offset, "assigned");
+            for Assigned { kafka_topic, partition, next, .. } in &batch.assigned {
+                tracing::info!(kafka_topic = &**kafka_topic, partition, offset = next, "assigned");
             }
             metrics::lag(self.consumer.lag());
             if batch.records.is_empty() {

@@ -29,6 +29,8 @@ pub(super) struct Progress {
     pub(super) requested: i64,
     /// End of the partition, as far as known.
     pub(super) high: i64,
+    /// Which of the times it is that the partition is ours.
+    pub(super) tenure: u64,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +40,8 @@ pub(super) struct State {
     pub(super) offered: Option<Vec<TopicPartition>>,
     /// Taken from us; to be told in order.
     pub(super) revoked: VecDeque<Vec<TopicPartition>>,
+    /// How often a partition was taken.
+    pub(super) taken: u64,
     retry_at: Option<Instant>,
 }
 
@@ -104,6 +108,11 @@ impl Shared {
 
     pub(super) fn owns(&self, partition: &TopicPartition) -> bool {
         self.state().owned.contains_key(partition)
+    }
+
+    /// The partitions that are ours now, and in which tenure.
+    pub(super) fn tenures(&self) -> BTreeMap<TopicPartition, u64> {
+        self.state().owned.iter().map(|(partition, progress)| (partition.clone(), progress.tenure)).collect()
     }
 
     /// From now on the gauge shows what is ours.

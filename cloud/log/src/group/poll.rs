@@ -19,7 +19,7 @@ use tokio::sync::{
 };
 
 use super::{
-    Item,
+    Assigned, Item,
     membership::{Membership, Progress, Shared, list},
 };
 use crate::{
@@ -43,7 +43,7 @@ const BREATH: Duration = Duration::from_millis(1);
 const GAP_CHECK: Duration = Duration::from_secs(2);
 
 pub(super) struct Poller {
-    consumer: BaseConsumer<Membership>,
+    consumer: Arc<BaseConsumer<Membership>>,
     shared: Arc<Shared>,
     sender: mpsc::Sender<Item>,
     farewell: oneshot::Sender<()>,
@@ -63,7 +63,7 @@ pub(super) struct Poller {
 
 impl Poller {
     pub(super) fn new(
-        consumer: BaseConsumer<Membership>,
+        consumer: Arc<BaseConsumer<Membership>>,
         shared: Arc<Shared>,
         sender: mpsc::Sender<Item>,
         farewell: oneshot::Sender<()>,
@@ -145,29 +145,36 @@ impl Poller {
         for partition in offered {
             let (name, number) = partition;
             let element = committed.find_partition(name, *number);
-            let offset = match element {
+            let (offset, note) = match element {
                 Some(element) => {
                     element.error()?;
-                    element.offset().to_raw().filter(|offset| *offset >= 0)
+                    (element.offset().to_raw().filter(|offset| *offset >= 0), element.metadata().to_owned())
                 }
-                None => None,
+                None => (None, String::new()),
             };
             let marks = self.consumer.fetch_watermarks(name, *number, REQUEST_TIMEOUT);
             let (low, high) = marks.map_err(|error| anyhow!("{name}/{number}: {}", client::reason(&error)))?;
-            begins.push((partition, first(partition, offset, low, high), high));
+            // Of a topic that was made anew a note says nothing.
+            let note = if offset.is_some_and(|offset| offset <= high) { note } else { String::new() };
+            let next = first(partition, offset, low, high);
+            begins.push((high, Assigned { kafka_topic: Arc::clone(name), partition: *number, next, note, tenure: 0 }));
         }
-        self.consumer.incremental_assign(&list(begins.iter().map(|(p, from, _)| (*p, Offset::Offset(*from)))))?;
+        let places = offered.iter().zip(&begins).map(|(partition, (_, begin))| (partition, Offset::Offset(begin.next)));
+        self.consumer.incremental_assign(&list(places))?;
         metrics::assigned(begins.len());
         let mut state = self.shared.state();
         state.offered = None;
-        for (partition, from, high) in &begins {
-            state.owned.insert((*partition).clone(), Progress { handled: *from, requested: *from, high: *high });
-            self.positions.insert((*partition).clone(), *from);
+        let mut assigned = Vec::with_capacity(begins.len());
+        for (partition, (high, begin)) in offered.iter().zip(begins) {
+            state.taken += 1;
+            let (next, tenure) = (begin.next, state.taken);
+            state.owned.insert(partition.clone(), Progress { handled: next, requested: next, high, tenure });
+            self.positions.insert(partition.clone(), next);
+            assigned.push(Assigned { tenure, ..begin });
         }
         drop(state);
         self.shared.report();
-        let assigned = begins.into_iter().map(|((name, number), from, _)| (Arc::clone(name), *number, from));
-        self.waiting.push_back(Item::Assigned(assigned.collect()));
+        self.waiting.push_back(Item::Assigned(assigned));
         if self.paused {
             self.pause();
         }

@@ -138,7 +138,7 @@ fn who_is_gone_takes_no_memory_leaves_a_tombstone_and_its_place_to_the_next() {
     desk.take(log[before + 1..].to_vec(), &timeline()).unwrap();
     let snapshot = desk.snapshot(now()).unwrap();
     assert_eq!(snapshot.forgotten, Forgotten { vehicles: 20, readings: 1 });
-    assert_eq!((desk.vehicles(), desk.waiting(), snapshot.offsets[&PARTITION]), (1, 0, log.len() as i64));
+    assert_eq!((desk.vehicles(), desk.waiting(), snapshot.marks[&PARTITION].needed), (1, 0, log.len() as i64));
     let tombstones: Vec<_> = snapshot.states.into_iter().filter(|state| state.payload.is_none()).collect();
     assert_eq!(tombstones.len(), 20);
     for tombstone in &tombstones {
@@ -214,7 +214,7 @@ fn history(seed: u64) -> Vec<InRecord> {
             2 => *seq = (*seq).max(1),
             _ => *seq += 1,
         }
-        let stamp = at - if vehicle % 2 == 0 { 5 * HOUR_MS } else { 0 };
+        let stamp = at - if vehicle.is_multiple_of(2) { 5 * HOUR_MS } else { 0 };
         log.push(reading(log.len() as i64, &format!("veh-{vehicle}"), *boot, *seq, stamp));
         if random.below(50) == 0 {
             let broken = InRecord { payload: Some(b"{}".to_vec()), ..log[log.len() - 1].clone() };
@@ -305,7 +305,7 @@ fn a_scorer_that_is_killed_again_and_again_publishes_the_same_though_vehicles_ar
                 snapshot.states.into_iter().for_each(|state| found.take(read_back(state)).unwrap());
                 // Killed before its offsets are committed, now and then.
                 if random.below(3) > 0 {
-                    committed = snapshot.offsets[&PARTITION];
+                    committed = snapshot.marks[&PARTITION].needed;
                 }
             }
             if random.below(20) == 0 {

@@ -151,7 +151,7 @@ fn what_is_committed_is_what_the_written_states_cover_and_the_rest_is_published_
         assert!(snapshot.states.len() < 7, "all at once");
         written += snapshot.states.len();
         snapshot.states.into_iter().for_each(|state| states.take(read_back(state)).unwrap());
-        let offset = snapshot.offsets[&2];
+        let offset = snapshot.marks[&2].needed;
         assert!(offset >= committed && offset <= first.lanes[&2].next);
         committed = offset;
     }
@@ -168,11 +168,39 @@ fn what_is_committed_is_what_the_written_states_cover_and_the_rest_is_published_
     assert!(missing.is_empty(), "{} scores are missing behind the kill", missing.len());
     assert!(payloads(&again).iter().all(|payload| whole.contains(payload)), "another score than before");
     // At rest everybody is written, and everything may be committed.
-    let none = Turn::Within { from: 0, to: 0, every: 8_000 };
-    assert!(second.snapshot(none).unwrap().offsets[&2] < 420);
-    let at_rest = second.snapshot(none).unwrap();
-    assert_eq!((at_rest.states.len(), at_rest.offsets[&2]), (7, 420));
-    assert!(second.snapshot(none).unwrap().states.is_empty());
+    let none = |at: u64| Turn::Within { from: at, to: at, every: 8_000 };
+    assert!(second.snapshot(none(5)).unwrap().marks[&2].needed < 420);
+    assert!(second.snapshot(none(4 + AT_REST_MS)).unwrap().states.is_empty());
+    let at_rest = second.snapshot(none(5 + AT_REST_MS)).unwrap();
+    assert_eq!((at_rest.states.len(), at_rest.marks[&2].needed), (7, 420));
+    assert!(second.snapshot(none(6 + AT_REST_MS)).unwrap().states.is_empty());
+}
+
+#[test]
+fn what_was_published_before_is_scored_for_its_tracks_sake_and_not_published_again() {
+    let log = log(60);
+    let whole = desk(&[]).take(log.clone(), &timeline()).unwrap();
+    for scored in [0, 1, 200, 420, 500] {
+        // The commit lies behind what was published, and nothing is in a state.
+        let mut desk = desk(&[(time(100), Fault::Error)]);
+        desk.mute(2, scored);
+        let mut broken = log.clone();
+        broken[300].payload = Some(b"{}".to_vec());
+        let (mut scores, mut muted, mut letters) = (Vec::new(), 0, 0);
+        for records in broken.chunks(33) {
+            let output = desk.take(records.to_vec(), &timeline()).unwrap();
+            letters += output.failed.len() + output.unreadable.len();
+            muted += output.muted;
+            scores.extend(payloads(&output));
+        }
+        let all = payloads(&whole);
+        assert!(scores.iter().all(|score| all[scored.min(420) as usize..].contains(score)), "{scored}");
+        assert_eq!(scores.len() + letters + muted as usize + desk.waiting() as usize, 420, "{scored}");
+        assert_eq!(letters, usize::from(scored <= 300) + if scored <= 98 { 7 } else { 0 }, "{scored}");
+        // As far as it had been published, and never less.
+        let marks = desk.snapshot(Turn::Everybody).unwrap().marks;
+        assert_eq!(marks[&2].scored, scored.max(420));
+    }
 }
 
 #[test]
