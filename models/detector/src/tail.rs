@@ -6,6 +6,9 @@ const SHARE: f64 = 0.02;
 const ENOUGH: f64 = 30.0;
 /// The tail is never more than this share.
 const MOST_SHARE: f64 = 0.1;
+/// No tail is steeper than this, in spreads: of values that differ by the last bit nothing can be said about one that
+/// differs by a twentieth of a spread.
+const LEAST_SCALE: f64 = 0.05;
 /// Fewer values say nothing about a tail.
 pub(crate) const LEAST_VALUES: u64 = 120;
 
@@ -39,13 +42,13 @@ impl Tail {
             largest.iter().take_while(|value| **value > from).map(|v| f64::from(v - from)).collect();
         if excesses.len() < 2 {
             // All alike: anything clearly larger is new.
-            let scale = (from.abs() * 0.05).max(1e-3);
+            let scale = (f64::from(from.abs()) * 0.05).max(LEAST_SCALE) as f32;
             return Self { from, share: (wanted as f64 / count as f64) as f32, scale, shape: 0.0 };
         }
         let mean = excesses.iter().sum::<f64>() / excesses.len() as f64;
         let variance = excesses.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (excesses.len() - 1) as f64;
         let shape = (0.5 * (1.0 - mean * mean / variance.max(1e-12))).clamp(0.0, 0.5);
-        let scale = (mean * (1.0 - shape)).max(1e-6);
+        let scale = (mean * (1.0 - shape)).max(LEAST_SCALE);
         let share = (excesses.len() as f64 / count as f64) as f32;
         Self { from, share, scale: scale as f32, shape: shape as f32 }
     }
@@ -111,6 +114,18 @@ mod tests {
         assert!(tail.level(1.0) < tail.level(2.0), "the order below the threshold");
         assert_eq!(tail.level(0.0), 0.0);
         assert!(tail.level(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn values_that_differ_by_a_bit_do_not_make_all_others_impossible() {
+        let alike = |bits: [u32; 4]| -> Vec<f32> {
+            (0..200).map(|n| f32::from_bits(2.0_f32.to_bits() + bits[n % bits.len()])).collect()
+        };
+        for bits in [[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 2, 3]] {
+            let tail = Tail::fit(200, &mut alike(bits));
+            let (little, much) = (tail.level(2.1), tail.level(4.0));
+            assert!(little < 3.0 && (5.0..30.0).contains(&much), "{tail:?}: {little} and {much}");
+        }
     }
 
     #[test]
