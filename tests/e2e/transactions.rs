@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -24,9 +25,9 @@ use tests::{
 };
 
 const VEHICLES: u32 = 60;
-/// Of each vehicle of the first fleet, and of later ones.
-const READINGS: u64 = 800;
-const FEWER: u64 = 400;
+/// Of each vehicle of the first fleet, at most, and of later ones.
+const MOST_READINGS: u64 = 8_000;
+const READINGS: u64 = 400;
 const INTERVAL_MS: i64 = 10_000;
 const WITHIN: Duration = Duration::from_secs(60);
 /// After each round of readings, while another scorer joins.
@@ -63,15 +64,16 @@ impl Ground {
         out
     }
 
-    /// A fleet whose numbers begin here writes its readings, and pauses after each round of them.
-    async fn drive(&self, first: u32, readings: u64, pause: Duration) {
+    /// A fleet whose numbers begin here writes its readings, and pauses after each round of them; how many there were.
+    async fn drive(&self, first: u32, readings: u64, pause: Duration, enough: &AtomicBool) -> u64 {
         let producer = Producer::connect(&self.kafka).await.unwrap();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
         let start = now - readings as i64 * INTERVAL_MS;
+        let mut written = 0;
         let mut vehicles: Vec<_> =
             (first..first + VEHICLES).map(|n| Vehicle::new(FleetSeed { seed: 1, start }, n)).collect();
         let headers = [(header::CONTENT_TYPE, Encoding::Protobuf.content_type())];
-        for seq in 1..=readings {
+        for seq in (1..=readings).take_while(|_| !enough.load(Ordering::Relaxed)) {
             for (index, vehicle) in (first..).zip(&mut vehicles) {
                 let time = start + (seq as i64 - 1) * INTERVAL_MS;
                 let (vehicle, sample) = (vehicle_id(index), vehicle.step(time, &[]));
@@ -80,10 +82,12 @@ impl Ground {
                 let payload = telemetry::encode(&record, Encoding::Protobuf).unwrap();
                 let out = OutRecord::new(TELEMETRY, record.vehicle.as_str().as_bytes(), payload);
                 producer.send(OutRecord { headers: headers.into(), ..out }).await.unwrap();
+                written += 1;
             }
             tokio::time::sleep(pause).await;
         }
         producer.flush().await.unwrap();
+        written
     }
 
     async fn scorer(&self, name: &str, group: &str, flags: &[&str]) -> Running {
@@ -157,16 +161,20 @@ fn repeated(scores: &BTreeMap<(String, u32, u64), u64>) -> usize {
 async fn scorers_with_transactions_are_killed_and_joined_and_each_score_is_seen_once() {
     let ground = Ground::start().await;
     let nothing = ground.ends().await;
-    ground.drive(1, READINGS, Duration::ZERO).await;
-    let group = "transactions";
+    let (group, never, enough) = ("transactions", AtomicBool::new(false), AtomicBool::new(false));
     let instance = async |name| ground.scorer(name, group, &["--transactions", "--instance", name]).await;
-    for scores in [8_000, 12_000] {
-        ground.kill_after(instance("one").await, scores).await;
-    }
+    let killed_twice = async {
+        for scores in [8_000, 12_000] {
+            ground.kill_after(instance("one").await, scores).await;
+        }
+        let one = instance("one").await;
+        ground.grown_by(1_000).await;
+        enough.store(true, Ordering::Relaxed);
+        one
+    };
+    let (first, one) = tokio::join!(ground.drive(1, MOST_READINGS, PAUSE, &enough), killed_twice);
     // Another one joins while there is work, and partitions change hands.
-    let one = instance("one").await;
-    ground.grown_by(1_000).await;
-    let (two, ()) = tokio::join!(instance("two"), ground.drive(1 + VEHICLES, FEWER, PAUSE));
+    let (second, two) = tokio::join!(ground.drive(1 + VEHICLES, READINGS, PAUSE, &never), instance("two"));
     let tallies = ground.finish(vec![one, two], group).await;
     assert!(tallies.iter().all(|tally| tally.sent > 0), "{tallies:?}");
     eprintln!("one and two: {tallies:?}");
@@ -176,17 +184,17 @@ async fn scorers_with_transactions_are_killed_and_joined_and_each_score_is_seen_
     let checked = verified["checked"].as_u64().unwrap();
     assert!(verified["ok"] == true && verified["repeated"] == 0, "{verified}");
     assert_eq!(checked, scores.len() as u64, "{verified}");
-    assert!(checked > (READINGS + FEWER) * u64::from(VEHICLES) * 9 / 10, "{verified}");
+    assert!(checked > (first + second) * 9 / 10, "{verified}");
 
     // Without the flag the same kill shows, with a fleet that no state is there for.
-    ground.drive(1 + 2 * VEHICLES, FEWER, Duration::ZERO).await;
+    let third = ground.drive(1 + 2 * VEHICLES, READINGS, Duration::ZERO, &never).await;
     let before = ground.ends().await;
     let scorer = ground.scorer("plain", "plain", &[]).await;
     ground.kill_after(scorer, 8_000).await;
     let scorer = ground.scorer("plain", "plain", &[]).await;
     ground.finish(vec![scorer], "plain").await;
     let again = ground.since(&before).await;
-    assert!(again.len() as u64 > FEWER * u64::from(VEHICLES) * 9 / 10, "{}", again.len());
+    assert!(again.len() as u64 > third * 9 / 10, "{}", again.len());
     assert!(repeated(&again) > 0, "a killed scorer published nothing twice");
     assert_eq!(ground.verify().await["ok"], true);
     eprintln!("{checked} scores; without transactions {} came twice", repeated(&again));
