@@ -34,6 +34,12 @@ pub struct InRecord {
 }
 
 impl InRecord {
+    /// A place in the log, of which nothing else is known.
+    pub fn at(kafka_topic: impl Into<Arc<str>>, partition: i32, offset: i64) -> Self {
+        let kafka_topic = kafka_topic.into();
+        Self { kafka_topic, partition, offset, timestamp: 0, key: None, payload: None, headers: Headers::new() }
+    }
+
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.get(name)

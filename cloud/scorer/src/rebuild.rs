@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use cloud_log::{Headers, History, InRecord, KafkaConfig, Producer, dead_letter, topics};
+use cloud_log::{History, InRecord, KafkaConfig, Producer, dead_letter, topics};
 use serde::{Deserialize, Serialize};
 use service::{Error, Tally};
 use telemetry::{
@@ -278,16 +278,7 @@ impl Rebuild {
         }
         for (source, error) in &output.failed {
             // Its bytes are in the log; what has to be known is where.
-            let Source { partition, offset } = *source;
-            let place = InRecord {
-                kafka_topic: TELEMETRY.into(),
-                partition,
-                offset,
-                timestamp: 0,
-                key: None,
-                payload: None,
-                headers: Headers::new(),
-            };
+            let place = InRecord::at(TELEMETRY, source.partition, source.offset);
             self.producer.send(dead_letter::refuse(&place, &self.refused_by, INFERENCE_FAILED, error)).await?;
         }
         for (reason, n) in put_aside {

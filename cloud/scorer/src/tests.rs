@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use cloud_log::{Headers, InRecord};
+use cloud_log::InRecord;
 use detector::Layout;
 use telemetry::{Encoding, Kind, Record, Signals, Value, VehicleId, signal};
 
@@ -33,15 +33,8 @@ pub(crate) fn record(offset: i64, vehicle: &str, seq: u64) -> InRecord {
         signals,
         position: None,
     };
-    InRecord {
-        kafka_topic: Arc::from("telemetry"),
-        partition: 2,
-        offset,
-        timestamp: START,
-        key: None,
-        payload: Some(telemetry::encode(&record, Encoding::Json).unwrap()),
-        headers: Headers::new(),
-    }
+    let payload = Some(telemetry::encode(&record, Encoding::Json).unwrap());
+    InRecord { timestamp: START, payload, ..InRecord::at("telemetry", 2, offset) }
 }
 
 /// Two vehicles with a hole, a duplicate and a late reading.

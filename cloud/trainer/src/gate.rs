@@ -12,11 +12,10 @@
 //!
 //! A tie is the champion's: it is known.
 
+use detector::SEED_SPREAD;
 use evaluation::{Paired, more_found};
 use serde::Serialize;
 
-/// Losses that differ by no more are alike, in natural logarithms a value: about what two seeds differ by.
-pub(crate) const SEED_SPREAD: f64 = 0.02;
 /// Chance may lead to a wrong promotion so often.
 const CHANCE: f64 = 0.05;
 

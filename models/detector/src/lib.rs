@@ -63,7 +63,7 @@ pub use window::{Query, Reading, Window};
 #[cfg(feature = "torch")]
 pub use {
     detector::{Detector, Question},
-    rival::{Losses, judged_by_both, losses},
+    rival::{Losses, SEED_SPREAD, judged_by_both, losses},
     score::score,
     train::{Options, Split, calibrate, keeps_its_promise, train},
 };

@@ -3,7 +3,7 @@
 use std::{io::Write, time::Instant};
 
 use anyhow::Result;
-use detector::{Detector, Kind, Options, Split, control};
+use detector::{Detector, Kind, Options, Split, control, judged_by_both};
 
 use evaluation::{BUDGETS, Scored};
 
@@ -15,6 +15,9 @@ use crate::{
     trivial::{Ranges, blind},
 };
 
+/// Readings, over all vehicles, that a loss is taken of.
+const LOSS_READINGS: usize = 200_000;
+
 /// How a contestant did with one seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
@@ -24,6 +27,8 @@ pub(crate) struct Attempt {
     pub(crate) training_s: f64,
     /// Bytes of the artefact; 0 where there is none.
     pub(crate) bytes: usize,
+    /// What the gate compares: mean loss a value on the part that sets the limits; none of contestants without one.
+    pub(crate) loss: Option<f64>,
     /// On every test.
     pub(crate) outcomes: Vec<Outcome>,
 }
@@ -79,9 +84,15 @@ fn detector(kind: Kind, seed: u64, (train, limit): (i64, i64), settings: &Settin
     let detector: Detector = control::ungated(&fleet.history, &options)?;
     let training_s = started.elapsed().as_secs_f64();
     let bytes = detector.save();
+    let signals = judged_by_both(detector.card(), detector.card());
+    let losses =
+        detector::losses(&bytes, &fleet.history, (train, limit), &signals, (LOSS_READINGS, settings.threads))?;
+    let losses: Vec<f64> = losses.into_iter().flatten().collect();
+    let loss = Some(losses.iter().sum::<f64>() / losses.len() as f64);
     let limits: Vec<f32> = detector.card().calibration.other_budgets.iter().map(|(_, score)| *score as f32).collect();
     let score = |test: &Test| Ok(detector::score(&bytes, &test.history, (test.from, i64::MAX), settings.threads)?);
-    judged(Attempt { name: kind.as_str(), training_s, bytes: bytes.len(), outcomes: Vec::new() }, fleet, &limits, score)
+    let attempt = Attempt { name: kind.as_str(), training_s, bytes: bytes.len(), loss, outcomes: Vec::new() };
+    judged(attempt, fleet, &limits, score)
 }
 
 /// A contestant without limits of its own: they are set on its scores of healthy vehicles.
@@ -94,7 +105,7 @@ fn attempt(
     let healthy = score(None, Some((fleet.train_until, fleet.limit_until)))?;
     let limits = evaluation::limits(&healthy, &MEASURE);
     drop(healthy);
-    let attempt = Attempt { name, training_s, bytes: 0, outcomes: Vec::new() };
+    let attempt = Attempt { name, training_s, bytes: 0, loss: None, outcomes: Vec::new() };
     judged(attempt, fleet, &limits, |test| score(Some(test), Some((test.from, i64::MAX))))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use detector::SEED_SPREAD;
 use evaluation::{AtBudget, BUDGETS};
 use report::{Report, Series, Table, Verdict};
 use serde_json::{Value, json};
@@ -50,6 +51,11 @@ impl Contestant<'_> {
         spread(self.at(set, Some(percent), budget).filter_map(AtBudget::recall))
     }
 
+    /// Losses of the seeds, as the gate would compare them.
+    fn losses(&self) -> Option<Spread> {
+        spread(self.attempts.iter().filter_map(|attempt| attempt.loss))
+    }
+
     /// Realised alarms in a vehicle-week of health: the mean of the seeds with the ends of their mean interval.
     fn realised(&self, set: Set, budget: usize) -> Option<Spread> {
         let of = |value: fn(&evaluation::Interval) -> f64| {
@@ -72,6 +78,7 @@ pub(crate) fn summarise(report: &mut Report, attempts: &[Attempt], sizes: &[u16]
     report.tables.insert("2 budgets".into(), budgets(&contestants, sizes));
     report.tables.insert("3 test sets".into(), sets(&contestants));
     report.tables.insert("4 faults".into(), faults(&contestants, sizes));
+    report.tables.insert("5 seeds".into(), seeds(&contestants));
     plots(report, &contestants, sizes);
     for contestant in &contestants {
         let name = contestant.name.replace(['-', ' '], "_");
@@ -221,6 +228,17 @@ fn faults(contestants: &[Contestant<'_>], sizes: &[u16]) -> Table {
     Table { rows: kinds.iter().map(row).collect(), columns }
 }
 
+/// By how much trainings differ that differ in their seed alone.
+fn seeds(contestants: &[Contestant<'_>]) -> Table {
+    let columns = ["detector", "loss_mean", "loss_least", "loss_most", "loss_spread"];
+    let row = |contestant: &Contestant<'_>| {
+        let Spread { mean, least, most } = contestant.losses()?;
+        let told = [mean, least, most, most - least].map(|value| json!((value * 10_000.0).round() / 10_000.0));
+        Some([vec![json!(contestant.name)], told.to_vec()].concat())
+    };
+    Table { columns: columns.map(str::to_owned).to_vec(), rows: contestants.iter().filter_map(row).collect() }
+}
+
 fn plots(report: &mut Report, contestants: &[Contestant<'_>], sizes: &[u16]) {
     let mut by_size = Series::new("severity_ratio", sizes.iter().map(|size| f64::from(*size) / 100.0).collect());
     let mut by_budget = Series::new("alarms_per_week", BUDGETS.iter().map(|(_, a_week)| *a_week).collect());
@@ -253,6 +271,10 @@ fn verdicts(report: &mut Report, contestants: &[Contestant<'_>]) {
         let (rate, low, high) = realised.map_or((0.0, 0.0, 0.0), |s| (s.mean, s.least, s.most));
         let told = format!("{rate:.2} ({low:.2} to {high:.2}) in a vehicle-week, {} promised", BUDGETS[0].1);
         add("promised_alarms", (low..=high).contains(&BUDGETS[0].1), shipped.attempts.len() as u64, vec![told]);
+        if let Some(Spread { least, most, .. }) = shipped.losses() {
+            let told = format!("losses of the seeds lie {:.4} apart, the gate wants {SEED_SPREAD}", most - least);
+            add("gate_wants_more_than_seeds", most - least <= SEED_SPREAD, shipped.attempts.len() as u64, vec![told]);
+        }
         let others = contestants.iter().filter(|contestant| contestant.name != SHIPPED);
         let vus = |of: &Contestant<'_>| {
             spread(of.outcomes(Set::InSeason, Some(100)).filter_map(|outcome| outcome.judged.vus_pr))

@@ -3,18 +3,9 @@
 use std::time::Instant;
 
 use super::{membership::Progress, *};
-use crate::Headers;
 
 fn record(partition: i32, offset: i64) -> InRecord {
-    InRecord {
-        kafka_topic: "telemetry".into(),
-        partition,
-        offset,
-        timestamp: 0,
-        key: None,
-        payload: None,
-        headers: Headers::new(),
-    }
+    InRecord::at("telemetry", partition, offset)
 }
 
 fn partition(number: i32) -> TopicPartition {

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use cloud_log::{Headers, History, InRecord, OutRecord, dead_letter};
+use cloud_log::{History, InRecord, OutRecord, dead_letter};
 use service::Error;
 use telemetry::{
     UnixMillis,
@@ -99,16 +99,7 @@ impl Scorer {
             Err(Error::BadInput(_)) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
-        let gone = || InRecord {
-            kafka_topic: TELEMETRY.into(),
-            partition,
-            offset,
-            timestamp: 0,
-            key: None,
-            payload: None,
-            headers: Headers::new(),
-        };
-        let record = found.pop().unwrap_or_else(gone);
+        let record = found.pop().unwrap_or_else(|| InRecord::at(TELEMETRY, partition, offset));
         Ok(dead_letter::refuse(&record, &refused_by(SCORES), INFERENCE_FAILED, error))
     }
 

@@ -68,25 +68,14 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use cloud_log::Headers;
-
     use super::*;
     use crate::lanes::tests::{START, row};
 
     pub(crate) fn record(offset: i64, seq: u64, time: UnixMillis) -> InRecord {
         let mut record = row("veh-1", seq, time).record;
         record.seq = seq;
-        InRecord {
-            kafka_topic: Arc::from("telemetry"),
-            partition: 0,
-            offset,
-            timestamp: START,
-            key: None,
-            payload: Some(telemetry::encode(&record, Encoding::Json).unwrap()),
-            headers: Headers::new(),
-        }
+        let payload = Some(telemetry::encode(&record, Encoding::Json).unwrap());
+        InRecord { timestamp: START, payload, ..InRecord::at("telemetry", 0, offset) }
     }
 
     #[test]
