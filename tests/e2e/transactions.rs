@@ -28,6 +28,8 @@ const VEHICLES: u32 = 60;
 /// Of each vehicle of the first fleet, at most, and of later ones.
 const MOST_READINGS: u64 = 8_000;
 const READINGS: u64 = 400;
+/// More than may wait for a transaction.
+const BACKLOG: u64 = 700;
 const INTERVAL_MS: i64 = 10_000;
 const WITHIN: Duration = Duration::from_secs(60);
 /// After each round of readings, while another scorer joins.
@@ -186,8 +188,16 @@ async fn scorers_with_transactions_are_killed_and_joined_and_each_score_is_seen_
     assert_eq!(checked, scores.len() as u64, "{verified}");
     assert!(checked > (first + second) * 9 / 10, "{verified}");
 
-    // Without the flag the same kill shows, with a fleet that no state is there for.
-    let third = ground.drive(1 + 2 * VEHICLES, READINGS, Duration::ZERO, &never).await;
+    // Commits that are asked for seldom come when there is no room for more. A fleet that no state is there for.
+    ground.drive(1 + 2 * VEHICLES, BACKLOG, Duration::ZERO, &never).await;
+    let seldom = ["--transactions", "--commit-ms", "60000"];
+    let scorer = ground.scorer("seldom", group, &seldom).await;
+    ground.grown_by(BACKLOG as i64 * i64::from(VEHICLES) / 2).await;
+    let Ended { code, tally } = scorer.stop(WITHIN).await.unwrap();
+    assert!(code == Some(0) && tally.as_ref().is_some_and(Tally::balances), "{code:?} {tally:?}");
+
+    // Without the flag the same kill shows.
+    let third = ground.drive(1 + 3 * VEHICLES, READINGS, Duration::ZERO, &never).await;
     let before = ground.ends().await;
     let scorer = ground.scorer("plain", "plain", &[]).await;
     ground.kill_after(scorer, 8_000).await;

@@ -11,7 +11,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,7 +32,7 @@ use tokio::sync::oneshot;
 
 use crate::{KafkaConfig, OutRecord, Standing, TopicPartition, client, metrics};
 
-/// Kafka aborts a transaction that has been open for so long.
+/// Kafka aborts a transaction that has been open for so long, as soon as it looks.
 const TIMEOUT_MS: u64 = 10_000;
 /// A record that is not delivered by then, or a request not answered, never is; it has to be less.
 const DELIVERY_MS: u64 = 8_000;
@@ -172,8 +175,10 @@ impl Transactions {
 
     fn attempt(&self, parts: &[Part], metadata: &ConsumerGroupMetadata) -> Result<(), Refused> {
         let began = Instant::now();
-        let failed = |what: &'static str| move |error| Refused::Failed(self.give_up(&error).context(what));
-        self.producer.begin_transaction().map_err(failed("begin"))?;
+        // Until it is asked for its end, it is certain that it does not stand.
+        let failed = |what: &'static str| move |error| Refused::Failed(self.give_up(&error, true).context(what));
+        let begun = self.producer.begin_transaction();
+        begun.map_err(|error| Refused::Failed(anyhow!(told(&error)).context("begin")))?;
         for record in parts.iter().flat_map(|part| &part.records) {
             self.queue(record).map_err(failed("queue a record"))?;
         }
@@ -182,11 +187,12 @@ impl Transactions {
             if !is_of_epoch(&error) {
                 return Err(failed("send the offsets")(error));
             }
-            self.abort().map_err(failed("abort"))?;
+            self.abort().map_err(|error| Refused::Failed(anyhow!(told(&error)).context("abort")))?;
             return Err(Refused::Epoch(client::reason(&error)));
         }
         self.await_reports();
-        self.producer.commit_transaction(REQUEST).map_err(failed("commit"))?;
+        let committed = self.producer.commit_transaction(REQUEST);
+        committed.map_err(|error| Refused::Failed(self.give_up(&error, false).context("commit")))?;
         metrics::transaction(began.elapsed().as_secs_f64());
         let records: usize = parts.iter().map(|part| part.records.len()).sum();
         tracing::debug!(records, parts = parts.len(), took = ?began.elapsed(), "a transaction stands");
@@ -213,24 +219,42 @@ impl Transactions {
         }
     }
 
+    /// Ends a transaction that does not stand. librdkafka throws away what is not sent yet, then waits for whoever takes
+    /// the reports of all that: that is us, meanwhile. To wait for them before would mean until they are too old.
     fn abort(&self) -> Result<(), KafkaError> {
-        // librdkafka waits for whoever takes the reports: that is us.
-        self.await_reports();
-        self.producer.abort_transaction(REQUEST)
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Acquire) {
+                    self.producer.poll(BREATH);
+                }
+            });
+            let aborted = self.producer.abort_transaction(REQUEST);
+            is_done.store(true, Ordering::Release);
+            aborted
+        })
     }
 
     /// Ends a transaction of which it is certain that it does not stand, so that no reader waits for its timeout.
-    fn give_up(&self, error: &KafkaError) -> anyhow::Error {
-        if let KafkaError::Transaction(transaction) = error
-            && transaction.txn_requires_abort()
+    fn give_up(&self, error: &KafkaError, is_certain: bool) -> anyhow::Error {
+        let (is_fatal, wants_abort) = match error {
+            KafkaError::Transaction(error) => (error.is_fatal(), error.txn_requires_abort()),
+            _ => (false, false),
+        };
+        if !is_fatal
+            && (is_certain || wants_abort)
             && let Err(error) = self.abort()
         {
             tracing::debug!("abort: {}", client::reason(&error));
         }
-        match error {
-            KafkaError::Transaction(transaction) => anyhow!("{}: {}", transaction.name(), transaction.string()),
-            other => anyhow!("{}", client::reason(other)),
-        }
+        anyhow!(told(error))
+    }
+}
+
+fn told(error: &KafkaError) -> String {
+    match error {
+        KafkaError::Transaction(transaction) => format!("{}: {}", transaction.name(), transaction.string()),
+        other => client::reason(other),
     }
 }
 
@@ -257,3 +281,6 @@ impl std::fmt::Debug for Transactions {
         f.debug_struct("Transactions").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod refused;

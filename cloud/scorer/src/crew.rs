@@ -29,12 +29,23 @@ const WAITING: usize = 4_096;
 const OPEN: usize = 2;
 
 enum Order {
-    Load { version: String, artifact: Arc<[u8]>, loaded: oneshot::Sender<Result<Arc<Layout>>> },
-    Begin { lane: Beginning, begun: oneshot::Sender<Result<u64>> },
-    Take { records: Vec<InRecord>, timeline: Arc<Timeline> },
+    Load {
+        version: String,
+        artifact: Arc<[u8]>,
+        loaded: oneshot::Sender<Result<Arc<Layout>>>,
+    },
+    Begin {
+        lane: Beginning,
+        begun: oneshot::Sender<Result<u64>>,
+    },
+    Take {
+        records: Vec<InRecord>,
+        timeline: Arc<Timeline>,
+    },
     Shadow(Option<(String, f64)>),
     Snapshot(Turn),
-    End(i32),
+    /// A partition goes, and whether its states are wanted.
+    End(i32, bool),
 }
 
 /// A partition that is taken over.
@@ -134,10 +145,11 @@ impl Crew {
         answer.await.context("a scoring thread has ended")?
     }
 
-    /// Takes a partition back; [`Made::Ended`] follows, behind what is on its way. Whether it was there.
-    pub(crate) fn end(&mut self, partition: i32) -> Result<bool> {
+    /// Takes a partition back; [`Made::Ended`] follows, behind what is on its way, with its states if they are wanted.
+    /// Whether it was there.
+    pub(crate) fn end(&mut self, partition: i32, states: bool) -> Result<bool> {
         let Some(worker) = self.by_partition.remove(&partition) else { return Ok(false) };
-        self.order(worker, Order::End(partition))?;
+        self.order(worker, Order::End(partition, states))?;
         Ok(true)
     }
 
@@ -251,7 +263,7 @@ fn carry_out(desk: &mut Desk<Detectors>, order: Order) -> Option<Made> {
             return None;
         }
         Order::Snapshot(turn) => desk.snapshot(turn).map(Made::Snapshot),
-        Order::End(partition) => desk.end(partition).map(Made::Ended),
+        Order::End(partition, states) => desk.end(partition, states).map(Made::Ended),
     };
     Some(made.unwrap_or_else(Made::Failed))
 }

@@ -76,12 +76,18 @@ pub(crate) struct Mark {
     pub(crate) scored: i64,
 }
 
+/// Where it is everybody's turn, so many bytes of states are written at once by a thread: a transaction has to be through
+/// before it times out, whatever the fleet.
+const MOST_STATE_BYTES: usize = 16 * 1024 * 1024;
+
 /// States to be written, and by partition how far it is once they and the scores before them are delivered.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) states: Vec<OutRecord>,
     pub(crate) marks: BTreeMap<i32, Mark>,
     pub(crate) forgotten: Forgotten,
+    /// Whether nothing is left for the next time, of what was asked for.
+    pub(crate) is_all: bool,
 }
 
 /// What is left of a partition that ends.
@@ -145,8 +151,8 @@ impl<J: Judge> Desk<J> {
         }
     }
 
-    /// A partition ends: its states, all of them.
-    pub(crate) fn end(&mut self, partition: i32) -> Result<Ended> {
+    /// A partition ends: its states, all of them, if they are wanted.
+    pub(crate) fn end(&mut self, partition: i32, states: bool) -> Result<Ended> {
         let Some(mut lane) = self.lanes.remove(&partition) else {
             return Ok(Ended { partition, ..Ended::default() });
         };
@@ -154,7 +160,7 @@ impl<J: Judge> Desk<J> {
         if let Some(shadow) = &mut self.shadow {
             shadow.forget(partition);
         }
-        let states = state::changed(&mut lane, Turn::Everybody)?.records;
+        let states = if states { state::changed(&mut lane, Turn::Everybody, usize::MAX)?.records } else { Vec::new() };
         Ok(Ended { partition, states, waiting: lane.waiting, forgotten: lane.forgotten })
     }
 
@@ -173,9 +179,10 @@ impl<J: Judge> Desk<J> {
         self.lanes.values().map(|lane| lane.vehicles.len() as u64).sum()
     }
 
-    /// States of those whose turn it is; in a partition at rest, of everybody.
+    /// States of those whose turn it is; in a partition at rest, of everybody, as many as may be written at once.
     pub(crate) fn snapshot(&mut self, turn: Turn) -> Result<Snapshot> {
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = Snapshot { is_all: true, ..Snapshot::default() };
+        let mut room = MOST_STATE_BYTES;
         for (partition, lane) in &mut self.lanes {
             let now = turn.at();
             let (next, since) = self.at_snapshot.entry(*partition).or_insert((lane.next, now));
@@ -184,7 +191,10 @@ impl<J: Judge> Desk<J> {
             }
             let at_rest = now >= *since + AT_REST_MS;
             let turn = if at_rest { Turn::Everybody } else { turn };
-            let mut changed = state::changed(lane, turn)?;
+            let most = if turn == Turn::Everybody { room } else { usize::MAX };
+            let mut changed = state::changed(lane, turn, most)?;
+            room = room.saturating_sub(changed.bytes);
+            snapshot.is_all &= changed.is_all;
             snapshot.states.append(&mut changed.records);
             snapshot.forgotten.add(std::mem::take(&mut lane.forgotten));
             if let Some(shadow) = &mut self.shadow {

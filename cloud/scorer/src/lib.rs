@@ -75,7 +75,7 @@ pub struct Config {
     #[arg(long, env = "MOTORCADE_SCORER_TRANSACTIONS", value_parser = clap::builder::BoolishValueParser::new())]
     pub transactions: bool,
     /// With --transactions, the name of this process among the scorers: whoever starts under the name of a killed one
-    /// ends at once what that left open. Without it Kafka does so after 10 s, and until then nobody reads on. Two that
+    /// ends at once what that left open. Without it Kafka does so after 10 to 20 s, and until then nobody reads on. Two that
     /// run at a time must not share one.
     #[arg(long, env = "MOTORCADE_SCORER_INSTANCE", value_name = "NAME")]
     pub instance: Option<String>,

@@ -5,10 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use telemetry::{PayloadHash, Record, UnixMillis};
+use telemetry::{PayloadHash, Record, UnixMillis, Value};
 
 /// At most so many readings of a vehicle wait; one more, and the missing seq is given up.
 pub(crate) const MOST_WAITING: usize = 256;
+/// … nor more bytes of them than this: a state has to fit into one record.
+pub(crate) const MOST_WAITING_BYTES: usize = 512 * 1024;
+/// Vehicle, times, position, numbers.
+const RECORD_BYTES: usize = 256;
+/// A number with what tells its signal, or the lengths around a text.
+const VALUE_BYTES: usize = 24;
 /// Given-up ranges that are remembered, to tell a late reading from a duplicate.
 pub(crate) const MOST_SKIPPED: usize = 16;
 
@@ -72,7 +78,7 @@ impl Order {
             let follows = seq == next;
             let placed = if follows || overdue {
                 entry.remove()
-            } else if self.waiting.len() > MOST_WAITING {
+            } else if self.waiting.len() > MOST_WAITING || self.waiting_bytes() > MOST_WAITING_BYTES {
                 let Some((_, placed)) = self.waiting.pop_first() else { break };
                 placed
             } else {
@@ -89,6 +95,21 @@ impl Order {
         }
         Ok(())
     }
+}
+
+impl Order {
+    /// About as many as a state needs for the readings that wait; seldom more than one does.
+    fn waiting_bytes(&self) -> usize {
+        self.waiting.values().map(|placed| bytes(&placed.record)).sum()
+    }
+}
+
+/// What a reading takes at most where it is encoded: what every one has, and of each signal a path or number and a value.
+fn bytes(record: &Record) -> usize {
+    let value = |value: &Value| if let Value::Text(text) = value { VALUE_BYTES + text.len() } else { VALUE_BYTES };
+    let known: usize = record.signals.known().map(|(_, known)| value(known)).sum();
+    let unknown: usize = record.signals.unknown().map(|(path, unknown)| path.len() + value(unknown)).sum();
+    RECORD_BYTES + known + unknown
 }
 
 /// The seq that follows in a boot.
@@ -154,5 +175,25 @@ mod tests {
         let steps: Vec<_> = (2..=2 + MOST_WAITING as u64).map(|seq| (1, seq, 0)).collect();
         let (released, _, waiting) = run(&steps);
         assert_eq!((released.len(), waiting), (MOST_WAITING + 1, 0));
+    }
+
+    #[test]
+    fn the_bytes_that_wait_are_bounded() {
+        let (mut order, mut released) = (Order::default(), Vec::new());
+        let large = |seq| {
+            let mut large = placed(1, seq, 0);
+            for at in 0..200 {
+                large.record.signals.insert_path(&format!("Vehicle.Text{at}"), Value::Text("x".repeat(200))).unwrap();
+            }
+            large
+        };
+        for seq in 2..40 {
+            order.take(large(seq), 60, &mut released).unwrap();
+            let bytes = telemetry::encode(&large(seq).record, telemetry::Encoding::Protobuf).unwrap().len();
+            assert!(bytes <= super::bytes(&large(seq).record), "{bytes}");
+            assert!(order.waiting.len() * bytes <= MOST_WAITING_BYTES);
+        }
+        // As soon as there are too many, the missing one is given up for all of them.
+        assert!(released.len() > 5 && order.skipped == [(1, 1, 1)], "{}", released.len());
     }
 }

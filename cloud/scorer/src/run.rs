@@ -79,6 +79,8 @@ pub struct Scorer {
     started: Instant,
     /// When the last round of states was asked for, ms since the start.
     asked: u64,
+    /// Since it was last put back: a thread had more states to write than it may at once.
+    has_more: bool,
     shadow: Told,
 }
 
@@ -110,6 +112,7 @@ impl Scorer {
             round: None,
             started: Instant::now(),
             asked: 0,
+            has_more: false,
             shadow: Told::default(),
         }
     }
@@ -128,6 +131,8 @@ impl Scorer {
                 left_out = outcome(&mut self.round) => self.settle(&left_out?),
                 made = self.crew.next() => self.made(made?).await?,
                 batch = self.consumer.next(TAKE, wait), if self.has_room() => self.batch(batch?).await?,
+                // Nothing is on its way and there is no room: only the clock makes some.
+                () = tokio::time::sleep(TAKE_WAIT), if !self.has_room() => {}
             }
             self.tick().await?;
         }
@@ -149,7 +154,8 @@ impl Scorer {
         }
         let now = self.now();
         self.advance().await?;
-        if self.round.is_none() && now >= self.asked + self.config.commit_ms() {
+        let is_full = self.transacting.as_ref().is_some_and(|transacting| !transacting.ledger.has_room());
+        if self.round.is_none() && (is_full || now >= self.asked + self.config.commit_ms()) {
             let turn = Turn::Within { from: self.asked, to: now, every: self.config.state_ms };
             self.ask(turn)?;
         }
@@ -174,7 +180,8 @@ impl Scorer {
             self.hand_out().await?;
         }
         for (_, partition) in &batch.revoked {
-            if self.crew.end(*partition)? {
+            // With transactions what is not written yet is left to the next owner.
+            if self.crew.end(*partition, self.transacting.is_none())? {
                 self.next.remove(partition);
                 self.give_up(*partition);
             }
@@ -215,7 +222,9 @@ impl Scorer {
         };
         let lane = Beginning { partition, next, scored, layouts: self.models.layouts(), states };
         // They were received by another process; here they come in with the state.
-        self.tally.received += self.crew.begin(lane).await?;
+        let waiting = self.crew.begin(lane).await?;
+        self.tally.received += waiting;
+        metrics::received(waiting);
         self.next.insert(partition, next);
         Ok(())
     }
@@ -256,8 +265,9 @@ impl Scorer {
                 self.flush().await?;
                 self.write(states).await
             }
-            Made::Snapshot(Snapshot { states, marks, forgotten }) => {
+            Made::Snapshot(Snapshot { states, marks, forgotten, is_all }) => {
                 self.forget(forgotten);
+                self.has_more |= !is_all;
                 let (transacting, next) = (self.transacting.is_some(), &self.next);
                 // In a transaction all of a partition stands together, or nothing.
                 let is_meant = |partition: &i32| !transacting || next.contains_key(partition);
@@ -276,8 +286,11 @@ impl Scorer {
     /// Scores what was taken, writes every state and leaves.
     async fn finish(mut self) -> Result<Tally> {
         self.conclude().await?;
-        self.ask(Turn::Everybody)?;
-        self.conclude().await?;
+        self.has_more = true;
+        while std::mem::take(&mut self.has_more) {
+            self.ask(Turn::Everybody)?;
+            self.conclude().await?;
+        }
         self.tell_of_shadow().await?;
         self.flush().await?;
         self.tally.sent = self.queued;

@@ -90,9 +90,7 @@ pub(crate) fn encode(vehicle: &Vehicle, covered: i64) -> Result<Vec<u8>> {
 pub(crate) fn decode(layouts: &[Arc<Layout>], bytes: &[u8]) -> Result<Vehicle> {
     let mut rest = bytes;
     let [form, present] = take(&mut rest)?;
-    if form != FORM {
-        bail!("a state of form {form}");
-    }
+    check_form(form)?;
     let covered = i64::from_le_bytes(take(&mut rest)?);
     let heard = i64::from_le_bytes(take(&mut rest)?);
     let latest = i64::from_le_bytes(take(&mut rest)?);
@@ -120,13 +118,21 @@ pub(crate) fn decode(layouts: &[Arc<Layout>], bytes: &[u8]) -> Result<Vehicle> {
     Ok(Vehicle::restored(order, window, track, covered, heard))
 }
 
+fn check_form(form: u8) -> Result<()> {
+    if form != FORM {
+        bail!(
+            "a state of form {form}, this is a scorer of form {FORM}: run the version that wrote it, or delete the records \
+             of {SCORER_STATE}; then every vehicle's window fills anew"
+        );
+    }
+    Ok(())
+}
+
 /// The offset that a state covers.
 fn covered(bytes: &[u8]) -> Result<i64> {
     let mut rest = bytes;
     let [form, _] = take(&mut rest)?;
-    if form != FORM {
-        bail!("a state of form {form}");
-    }
+    check_form(form)?;
     Ok(i64::from_le_bytes(take(&mut rest)?))
 }
 
@@ -136,23 +142,34 @@ pub(crate) struct Changed {
     pub(crate) records: Vec<OutRecord>,
     /// Places whose vehicle was removed.
     pub(crate) evicted: Vec<usize>,
+    /// Of the states.
+    pub(crate) bytes: usize,
+    /// Whether nobody's has to wait for the next time.
+    pub(crate) is_all: bool,
 }
 
 /// States of the vehicles that changed and whose turn it is, and tombstones of those who are removed now; they cover
-/// everything below the lane's next offset.
-pub(crate) fn changed(lane: &mut Lane, turn: Turn) -> Result<Changed> {
+/// everything below the lane's next offset. After so many bytes of states the others have to wait.
+pub(crate) fn changed(lane: &mut Lane, turn: Turn, most_bytes: usize) -> Result<Changed> {
     let (partition, covered) = (lane.partition, lane.next);
     let evicted = lane.evict(|id| turn.is_of(id));
     let mut records: Vec<_> =
         evicted.iter().filter(|gone| gone.is_news).map(|gone| tombstone(partition, &gone.id, covered)).collect();
     let changed = lane.vehicles.iter_mut().filter(|(id, vehicle)| vehicle.unwritten.is_some() && turn.is_of(id));
+    let (mut bytes, mut is_all) = (0, true);
     for (id, vehicle) in changed {
+        if bytes >= most_bytes {
+            is_all = false;
+            break;
+        }
         vehicle.unwritten = None;
         let payload = encode(vehicle, covered.max(vehicle.covered))?;
+        bytes += payload.len();
         let record = OutRecord::new(SCORER_STATE, id.as_str().as_bytes(), payload);
         records.push(OutRecord { partition: Some(partition), ..record });
     }
-    Ok(Changed { records, evicted: evicted.into_iter().map(|gone| gone.place).collect() })
+    let evicted = evicted.into_iter().map(|gone| gone.place).collect();
+    Ok(Changed { records, evicted, bytes, is_all })
 }
 
 fn tombstone(partition: i32, vehicle: &VehicleId, covered: i64) -> OutRecord {

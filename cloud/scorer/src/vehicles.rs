@@ -14,9 +14,9 @@ use crate::order::Order;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Who was not heard of for so long begins anew; longer than what any usual score reaches back.
 pub(crate) const FORGET_MS: i64 = 7 * DAY_MS;
-/// So much later it is removed: stamps of a partition are not in order where several edges write it, but never a day
-/// apart.
-const SLACK_MS: i64 = DAY_MS;
+/// So much later it is removed. Stamps of a partition are not in order where several edges write it: what lies in an
+/// edge's spool keeps its first one. `telemetry` keeps no record that is older than this.
+pub(crate) const SLACK_MS: i64 = 7 * DAY_MS;
 /// [`Vehicle::heard`] of a vehicle that was removed before.
 const NEVER: i64 = i64::MIN;
 

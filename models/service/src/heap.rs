@@ -11,7 +11,7 @@ const THRESHOLD: usize = 1024 * 1024;
 /// back to the kernel each time, and takes them again for the next batch: at 5,000 messages/s a quarter of the CPU went
 /// there. Whoever frees a block that was mapped for itself raises the threshold to that block's size and what may be
 /// kept to twice as much (mallopt(3), `M_MMAP_THRESHOLD`), so one such block is taken and freed here. With another C
-/// library this does nothing.
+/// library this does nothing, nor where an executable has an allocator of its own, as `motorcade` has.
 pub(crate) fn keep_freed() {
     drop(black_box(Vec::<u8>::with_capacity(THRESHOLD)));
 }

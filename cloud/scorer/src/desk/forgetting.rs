@@ -12,7 +12,12 @@ use super::{
     tests::{payloads, read_back, timeline},
     *,
 };
-use crate::{judging::Memory, state::Found, tests::record, vehicles::FORGET_MS};
+use crate::{
+    judging::Memory,
+    state::Found,
+    tests::record,
+    vehicles::{FORGET_MS, SLACK_MS},
+};
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -131,11 +136,12 @@ fn who_is_gone_takes_no_memory_leaves_a_tombstone_and_its_place_to_the_next() {
     };
     let place = place_of(&mut desk, "stays");
     let before = log.len();
-    drive(&mut log, "stays", (1, 3), 1, START + FORGET_MS + DAY_MS - 1);
-    assert_eq!(desk.take(log[before..].to_vec(), &timeline()).unwrap().scores.len(), 1);
+    drive(&mut log, "stays", (1, 3), 1, START + FORGET_MS);
+    drive(&mut log, "stays", (1, 4), 1, START + FORGET_MS + SLACK_MS - 1);
+    assert_eq!(desk.take(log[before..].to_vec(), &timeline()).unwrap().scores.len(), 2);
     assert_eq!(desk.snapshot(now()).unwrap().states.len(), 1, "nobody is gone for long enough");
-    drive(&mut log, "stays", (1, 4), 1, START + FORGET_MS + DAY_MS + 20_000);
-    desk.take(log[before + 1..].to_vec(), &timeline()).unwrap();
+    drive(&mut log, "stays", (1, 5), 1, START + FORGET_MS + SLACK_MS + 20_000);
+    desk.take(log[before + 2..].to_vec(), &timeline()).unwrap();
     let snapshot = desk.snapshot(now()).unwrap();
     assert_eq!(snapshot.forgotten, Forgotten { vehicles: 20, readings: 1 });
     assert_eq!((desk.vehicles(), desk.waiting(), snapshot.marks[&PARTITION].needed), (1, 0, log.len() as i64));
@@ -146,8 +152,8 @@ fn who_is_gone_takes_no_memory_leaves_a_tombstone_and_its_place_to_the_next() {
         assert_eq!(tombstone.partition, Some(PARTITION));
     }
     assert_eq!(desk.snapshot(now()).unwrap().states.len(), 0, "once");
-    drive(&mut log, "new", (1, 1), 1, START + FORGET_MS + 2 * DAY_MS);
-    desk.take(log[before + 2..].to_vec(), &timeline()).unwrap();
+    drive(&mut log, "new", (1, 1), 1, START + FORGET_MS + SLACK_MS + DAY_MS);
+    desk.take(log[before + 3..].to_vec(), &timeline()).unwrap();
     assert_eq!(place_of(&mut desk, "stays"), place);
     assert_eq!(desk.lanes[&PARTITION].vehicles.len(), 2);
     let place = place_of(&mut desk, "new");

@@ -11,8 +11,9 @@ use telemetry::{UnixMillis, kafka_topic::TELEMETRY};
 
 use crate::desk::Mark;
 
-/// So many records may wait; then nothing more is read until a transaction is through.
+/// So many records may wait, or so many bytes of them; then nothing more is read until a transaction is through.
 const MOST: usize = 32_768;
+const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// What stands beside a committed offset: how far scores are published.
 const SCORED: &str = "scored=";
 
@@ -25,14 +26,23 @@ pub(super) fn scored(note: &str, next: i64) -> i64 {
 #[derive(Debug, Default)]
 struct Share {
     records: Vec<OutRecord>,
+    bytes: usize,
     /// How many of them are scores, and when the reading of the last one was taken in.
     scores: u64,
     ingest: Option<UnixMillis>,
 }
 
 impl Share {
+    fn push(&mut self, record: OutRecord, ingest: Option<UnixMillis>) {
+        self.bytes += record.key.len() + record.payload.as_ref().map_or(0, Vec::len);
+        self.records.push(record);
+        self.scores += u64::from(ingest.is_some());
+        self.ingest = ingest.or(self.ingest);
+    }
+
     fn append(&mut self, mut other: Self) {
         self.records.append(&mut other.records);
+        self.bytes += other.bytes;
         self.scores += other.scores;
         self.ingest = other.ingest.or(self.ingest);
     }
@@ -96,13 +106,15 @@ impl Ledger {
         if !self.tenures.contains_key(&partition) {
             return false;
         }
-        let share = if is_behind { &mut self.later } else { &mut self.now }.entry(partition).or_default();
-        share.append(Share { records: vec![record], scores: u64::from(ingest.is_some()), ingest });
+        let shares = if is_behind { &mut self.later } else { &mut self.now };
+        shares.entry(partition).or_default().push(record, ingest);
         true
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.now.values().chain(self.later.values()).map(|share| share.records.len()).sum::<usize>() < MOST
+        let waiting = || self.now.values().chain(self.later.values());
+        waiting().map(|share| share.records.len()).sum::<usize>() < MOST
+            && waiting().map(|share| share.bytes).sum::<usize>() < MOST_BYTES
     }
 
     /// Scores that do not stand there yet.
@@ -120,7 +132,7 @@ impl Ledger {
         let mut parts = Vec::new();
         for (partition, mark) in marks {
             let Some(tenure) = self.tenures.get(&partition).copied() else { continue };
-            let Share { mut records, scores, ingest } = self.now.remove(&partition).unwrap_or_default();
+            let Share { mut records, scores, ingest, .. } = self.now.remove(&partition).unwrap_or_default();
             records.append(&mut by_partition.remove(&partition).unwrap_or_default());
             if records.is_empty() && self.stands.get(&partition) == Some(&mark) {
                 continue;
@@ -215,6 +227,21 @@ mod tests {
         // Nothing new: no transaction. An offset alone is one.
         assert!(ledger.close(Vec::new(), [(1, mark(10, 21)), (2, mark(30, 41))].into()).is_empty());
         assert_eq!(ledger.close(Vec::new(), [(1, mark(11, 21)), (2, mark(30, 41))].into()).len(), 1);
+    }
+
+    #[test]
+    fn records_and_their_bytes_are_bounded_until_a_transaction_takes_them() {
+        for (count, payload) in [(MOST, 1), (4, MOST_BYTES / 4)] {
+            let mut ledger = Ledger::default();
+            ledger.own(1, 7);
+            for at in 0..count {
+                assert!(ledger.has_room(), "{at} of {count}");
+                ledger.enter(1, OutRecord::new("scores", "veh", vec![0; payload]), None, at % 2 == 0);
+            }
+            assert!(!ledger.has_room());
+            ledger.close(Vec::new(), [(1, mark(10, 20))].into());
+            assert!(ledger.has_room(), "half of it is the next one's");
+        }
     }
 
     #[test]
