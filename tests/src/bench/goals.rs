@@ -112,13 +112,17 @@ pub fn of_edge(rows: &[Row]) -> Vec<Goal> {
 }
 
 /// Goals of the scorer: words, row, form, figure and bound.
-const SCORING: [(&str, &str, &str, &str, bool, f64); 5] = [
+const SCORING: [(&str, &str, &str, &str, bool, f64); 8] = [
     ("CPU of the scorer per Protobuf reading, µs", "drain", "protobuf", "cpu_us", true, 7.0),
     ("CPU of the scorer per JSON reading, µs", "drain", "json", "cpu_us", true, 9.0),
     ("readings scored per second, Kafka on the same cores", "drain", "protobuf", "throughput_per_s", false, 90_000.0),
     // Below 15 and 50: Kafka tells whole milliseconds.
     ("p99 of what scoring adds at 5,000/s, ms", "paced-5000", "protobuf", "added_p99_ms", true, 14.9),
     ("p99 of what scoring adds at 10,000/s, ms", "paced-10000", "protobuf", "added_p99_ms", true, 49.9),
+    // Of ten million readings.
+    ("replay of history that is learnt from, s", "training", "protobuf", "replay_s", true, 60.0),
+    ("fit of a model, s", "training", "protobuf", "fit_s", true, 120.0),
+    ("peak memory of training, MB", "training", "protobuf", "peak_mb", true, 2_147.0),
 ];
 
 /// Goals beside other scorers, if they are measured as peers of these names: how often as many readings ours scores with

@@ -25,8 +25,13 @@ pub(super) async fn fill(ground: &mut Ground, settings: &Settings, encoding: Enc
     fleet.write(settings.records, encoding).await
 }
 
-pub(super) async fn run(ground: &mut Ground, settings: &Settings, contender: &Contender) -> Result<Measured> {
-    let mut scorer = ground.launch(contender).await?;
+pub(super) async fn run(
+    ground: &mut Ground,
+    settings: &Settings,
+    transactions: bool,
+    contender: &Contender,
+) -> Result<Measured> {
+    let mut scorer = ground.launch(contender, transactions).await?;
     #[expect(clippy::cast_precision_loss, reason = "counts of records")]
     let all = settings.records as f64;
     let (mut first, mut last): (Option<Progress>, Option<Progress>) = (None, None);

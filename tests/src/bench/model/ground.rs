@@ -19,7 +19,7 @@ use super::{
 use crate::{
     bench::{contender::Contender, topic::Topic},
     control,
-    process::{Program, run},
+    process::{Program, Running, run},
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -83,24 +83,34 @@ impl Ground {
     }
 
     /// Starts a scorer of a group that never was; it begins at the first reading that is there. Ours is ready then; a
-    /// peer may still be starting.
-    pub(super) async fn launch(&mut self, contender: &Contender) -> Result<Watched> {
+    /// peer may still be starting. `transactions` is for ours.
+    pub(super) async fn launch(&mut self, contender: &Contender, transactions: bool) -> Result<Watched> {
         self.scorers += 1;
         let group = format!("bench-{}", self.scorers);
         match contender {
-            Contender::Motorcade => self.ours(&group).await,
+            Contender::Motorcade => self.ours(&group, transactions).await,
             Contender::Peer { name, command } => self.peer(name, command, &group).await,
         }
     }
 
-    async fn ours(&self, group: &str) -> Result<Watched> {
+    async fn ours(&self, group: &str, transactions: bool) -> Result<Watched> {
         let path = self.programs.join("motorcade").display().to_string();
         let name = format!("scorer-{}", self.scorers);
         let program = Program::new(&name, &path, ["run", "scorer", "--kafka", self.kafka(), "--group", group]);
         let from = History::watermarks(&KafkaConfig::new(self.kafka()), SCORES).await?;
-        let mut running = program.with(&self.flags).start(&self.folder, self.kafka.watcher())?;
+        let mut running = program
+            .with(&self.flags)
+            .with(transactions.then_some("--transactions"))
+            .start(&self.folder, self.kafka.watcher())?;
         running.ready(READY_WITHIN).await?;
         Watched::new(running, Told::Metrics(reqwest::Client::new()), from)
+    }
+
+    /// Starts the training of the shipped kind on all of telemetry; it publishes nothing.
+    pub(super) fn train(&self) -> Result<Running> {
+        let path = self.programs.join("motorcade").display().to_string();
+        let arguments = ["models", "train", "--detector", "leave-one-out", "--json", "--kafka", self.kafka()];
+        Program::new("training", &path, arguments).start(&self.folder, self.kafka.watcher())
     }
 
     async fn peer(&self, name: &str, command: &str, group: &str) -> Result<Watched> {

@@ -18,13 +18,13 @@ mod paced;
 mod peer;
 mod plan;
 mod scored;
+mod training;
 mod watched;
 
 use std::{path::PathBuf, time::Instant};
 
 use anyhow::Result;
 use clap::Parser;
-use telemetry::Encoding;
 
 use self::{
     ground::Ground,
@@ -64,6 +64,10 @@ pub struct Settings {
     /// How long a rate is held, s.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=3600))]
     pub paced_s: u64,
+    /// Readings that a model is trained on, to see how long it takes; 0: none is trained. Ten million take some minutes, once
+    /// to write and once to learn from.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub training: u64,
     /// How often each row is measured; contenders take turns.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
@@ -97,13 +101,10 @@ impl Settings {
             self.vehicles = self.vehicles.min(200);
             self.paced_s = self.paced_s.min(4);
             self.rounds = 1;
+            self.training = self.training.min(60_000);
         }
         self
     }
-}
-
-fn encoding(name: &str) -> Encoding {
-    if name == "json" { Encoding::Json } else { Encoding::Protobuf }
 }
 
 fn case(row: &str, form: &str, contender: &str) -> Case {
@@ -153,7 +154,7 @@ struct Found {
 
 /// A row, by each of its contenders.
 async fn measure(ground: &mut Ground, settings: &Settings, row: &Row, round: u32, found: &mut Found) -> Result<()> {
-    let form = encoding(&row.form);
+    let (form, transactions) = (row.encoding(), row.transactions());
     if row.kind == Kind::Drain {
         say(&format!("round {round}: a backlog of {} readings in {}", settings.records, row.form));
         drain::fill(ground, settings, form).await?;
@@ -162,11 +163,15 @@ async fn measure(ground: &mut Ground, settings: &Settings, row: &Row, round: u32
         let case = row.case(contender);
         found.cases += 1;
         let measured = match row.kind {
-            Kind::Drain => drain::run(ground, settings, contender).await,
+            Kind::Train => {
+                say(&format!("round {round}: a model is trained on {} readings", settings.training));
+                training::run(ground, settings).await
+            }
+            Kind::Drain => drain::run(ground, settings, transactions, contender).await,
             Kind::Paced(rate) => {
                 let who = contender.name();
                 say(&format!("round {round}: {rate} readings a second for {} s, {who}", settings.paced_s));
-                paced::run(ground, settings, (rate, form), contender).await
+                paced::run(ground, settings, (rate, form), transactions, contender).await
             }
         };
         match measured {
@@ -215,6 +220,7 @@ fn parameters(settings: &Settings) -> std::collections::BTreeMap<String, serde_j
         ("vehicles", settings.vehicles.into()),
         ("rates", settings.rates.clone().into()),
         ("paced_s", settings.paced_s.into()),
+        ("training", settings.training.into()),
         ("rounds", settings.rounds.into()),
         ("seed", settings.seed.into()),
         ("scorer_flags", settings.scorer_flags.join(" ").into()),

@@ -20,12 +20,13 @@ pub(super) async fn run(
     ground: &mut Ground,
     settings: &Settings,
     (rate, encoding): (u64, Encoding),
+    transactions: bool,
     contender: &Contender,
 ) -> Result<Measured> {
     ground.topic.forget().await?;
     let kafka = KafkaConfig::new(ground.kafka());
     let mut fleet = ground.fleet(settings.vehicles).await?;
-    let mut scorer = ground.launch(contender).await?;
+    let mut scorer = ground.launch(contender, transactions).await?;
     // Whoever has scored one is there.
     fleet.write(1, encoding).await?;
     scorer.through(1, |_| ()).await?;

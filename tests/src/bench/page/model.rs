@@ -11,6 +11,9 @@ use crate::bench::{
     result::{Read, Row},
 };
 
+/// The row of a training.
+const TRAINING: &str = "training";
+
 /// A figure of a row, with its range; a dash where it was not measured.
 fn cell(row: &Row, figure: &str) -> String {
     spread(row.figures.get(figure), row.rounds)
@@ -75,7 +78,7 @@ pub(super) fn section(read: &Read) -> String {
         .chain(columns.map(|name| (name, Align::Right)))
         .collect();
     let mut table = Table::new(&columns);
-    for row in &read.rows {
+    for row in read.rows.iter().filter(|row| row.case.row != TRAINING) {
         let kilobytes = row.median("state_bytes_per_s").map_or_else(|| "–".to_owned(), |bytes| number(bytes / 1e3));
         let what = match row.case.row.split_once('-') {
             Some((_, rate)) => format!("paced, {}/s", rate.parse().map_or_else(|_| rate.to_owned(), number)),
@@ -87,6 +90,16 @@ pub(super) fn section(read: &Read) -> String {
         table.row([what, form, contender].into_iter().chain(cost).chain(rest));
     }
     text.push_str(&table.text());
+    if let Some(row) = read.rows.iter().find(|row| row.case.row == TRAINING) {
+        let readings =
+            read.parameters.get("training").and_then(serde_json::Value::as_f64).map_or_else(String::new, number);
+        text.push_str(&format!(
+            "\nA model of the shipped kind was trained on {readings} readings: replay {} s, fit {} s, peak memory {} MB.\n",
+            cell(row, "replay_s"),
+            cell(row, "fit_s"),
+            cell(row, "peak_mb"),
+        ));
+    }
     text.push_str(&goals(&of_model(&read.rows)));
     text.push_str(&verdicts(read));
     text
