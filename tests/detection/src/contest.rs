@@ -85,8 +85,7 @@ fn detector(kind: Kind, seed: u64, (train, limit): (i64, i64), settings: &Settin
     let training_s = started.elapsed().as_secs_f64();
     let bytes = detector.save();
     let signals = judged_by_both(detector.card(), detector.card());
-    let losses =
-        detector::losses(&bytes, &fleet.history, (train, limit), &signals, (LOSS_READINGS, settings.threads))?;
+    let losses = detector::losses(&bytes, &fleet.history, (train, limit), &signals, (LOSS_READINGS, settings.threads))?;
     let losses: Vec<f64> = losses.into_iter().flatten().collect();
     let loss = Some(losses.iter().sum::<f64>() / losses.len() as f64);
     let limits: Vec<f32> = detector.card().calibration.other_budgets.iter().map(|(_, score)| *score as f32).collect();
