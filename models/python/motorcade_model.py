@@ -18,6 +18,7 @@ On a command line: `motorcade_model.py check FILE...` ends with 1 if a file comp
 """
 
 import array
+import hashlib
 import json
 import os
 import struct
@@ -35,6 +36,14 @@ def floats(blob):
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+def tensors_sha256(tensors):
+    """As models/detector/src/artifact.rs computes it: by name, a line with name, type and shape before the bytes."""
+    total = hashlib.sha256()
+    for name, (kind, shape, blob) in sorted(tensors.items()):
+        total.update(f"{name} {kind} {','.join(map(str, shape))}\n".encode() + blob)
+    return total.hexdigest()
 
 
 def flat(features):
@@ -89,6 +98,8 @@ class Model(torch.nn.Module):
         super().__init__()
         if card["form"] != FORM:
             raise ValueError(f"form {card['form']}, this module reads form {FORM}")
+        if card.get("tensors_sha256", tensors_sha256(tensors)) != tensors_sha256(tensors):
+            raise ValueError("its tensors are not those that it was saved with: a damaged file")
         self.card, self.tensors = card, tensors
         self.network = NETWORKS[card["detector"]]
         self.weights = {}
@@ -143,6 +154,7 @@ class Model(torch.nn.Module):
         note = f"weights written by Python, torch {torch.__version__}"
         if note not in self.card["versions"]:
             self.card["versions"].append(note)
+        self.card["tensors_sha256"] = tensors_sha256(self.tensors)
         header, at = {"__metadata__": {"card": json.dumps(self.card, sort_keys=True, separators=(",", ":"))}}, 0
         for name, (kind, shape, blob) in self.tensors.items():
             header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + len(blob)]}

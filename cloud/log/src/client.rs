@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::{TcpStream, ToSocketAddrs},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -19,12 +20,16 @@ use rdkafka::{
     message::{BorrowedMessage, Headers as _, Timestamp},
 };
 use service::{Backoff, Error};
-use telemetry::kafka_topic::MAX_MESSAGE_BYTES;
+use telemetry::kafka_topic::{MAX_MESSAGE_BYTES, SCORES};
 
 use crate::{Headers, InRecord, KafkaConfig};
 
 /// How long one question to a broker may take after the start.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a tool waits for a topic once Kafka has answered: one that was just created is known a moment later.
+const TOPIC_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long a bare connection may take that only asks why there is none.
+const KNOCK: Duration = Duration::from_secs(1);
 
 /// Settings of every client. Reconnecting is quick, because recovery is measured in seconds.
 pub(crate) fn base(kafka: &KafkaConfig) -> ClientConfig {
@@ -174,20 +179,25 @@ pub(crate) fn log_error(error: &KafkaError, reason: &str) {
 /// Waits until Kafka answers and has these topics; gives their partitions. Blocks.
 ///
 /// # Errors
-/// [`Error::Unavailable`] after the connect timeout.
+/// [`Error::Unavailable`] after the connect timeout; sooner where Kafka answers and a topic is not worth waiting for.
 pub(crate) fn reach<C: ClientContext>(
     client: &Client<C>,
     kafka: &KafkaConfig,
     kafka_topics: &[&str],
 ) -> Result<BTreeMap<String, Vec<i32>>, Error> {
-    let deadline = Instant::now() + kafka.connect_timeout();
+    let mut deadline = Instant::now() + kafka.connect_timeout();
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(1));
+    let mut first_answer = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         // All topics: asking for one that is missing would make librdkafka keep asking for it.
         let lacking = match client.fetch_metadata(None, left) {
             Ok(metadata) => {
                 OUTAGE.reached.store(true, Ordering::Relaxed);
+                let answered = *first_answer.get_or_insert_with(Instant::now);
+                if !kafka.waits_for_topics {
+                    deadline = deadline.min(answered + TOPIC_PATIENCE);
+                }
                 let found: BTreeMap<_, _> = metadata
                     .topics()
                     .iter()
@@ -196,17 +206,56 @@ pub(crate) fn reach<C: ClientContext>(
                     .collect();
                 match kafka_topics.iter().find(|name| !found.contains_key(**name)) {
                     None => return Ok(found),
-                    Some(name) => format!("it has no topic {name:?}; `motorcade topics apply` creates it"),
+                    Some(name) => Ok(*name),
                 }
             }
-            Err(error) => format!("no answer within {} ms: {}", kafka.connect_timeout_ms, reason(&error)),
+            Err(error) => Err(error),
         };
         let pause = backoff.next();
         if Instant::now() + pause >= deadline {
-            return Err(kafka.unavailable(lacking));
+            return Err(kafka.unavailable(match lacking {
+                Ok(name) => absent(name),
+                Err(error) => silence(kafka, &error),
+            }));
         }
         std::thread::sleep(pause);
     }
+}
+
+/// That a topic is missing, and what makes it.
+fn absent(kafka_topic: &str) -> String {
+    let makes = match kafka_topic.strip_prefix(SCORES).and_then(|rest| rest.strip_prefix('.')) {
+        Some(name) => format!("`motorcade view rebuild scores --as {name}` writes it"),
+        None => "`motorcade topics apply` creates it".to_owned(),
+    };
+    format!("it has no topic {kafka_topic:?}; {makes}")
+}
+
+/// That Kafka does not answer, why, and what is to be done.
+fn silence(kafka: &KafkaConfig, error: &KafkaError) -> String {
+    // librdkafka calls a refused port and an unknown host the same.
+    let why = refusals(&kafka.kafka).unwrap_or_else(|| reason(error));
+    let within = kafka.connect_timeout_ms;
+    format!(
+        "no answer within {within} ms ({why}); --kafka or MOTORCADE_KAFKA says where it is, `make services` starts one"
+    )
+}
+
+/// What a bare connection to each of the addresses meets with; none where one is accepted.
+fn refusals(addresses: &str) -> Option<String> {
+    let connect = |address: &str| -> std::io::Result<()> {
+        let mut last = Err(std::io::ErrorKind::AddrNotAvailable.into());
+        for address in address.to_socket_addrs()? {
+            last = TcpStream::connect_timeout(&address, KNOCK).map(drop);
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    };
+    let met =
+        addresses.split(',').map(str::trim).map(|address| Some(format!("{address}: {}", connect(address).err()?)));
+    met.collect::<Option<Vec<_>>>().map(|met| met.join(", "))
 }
 
 /// librdkafka's sentence without the wrapper's.
@@ -267,5 +316,24 @@ mod tests {
         assert!(outage.is_news(start));
         assert!(!outage.is_news(start + TELL_EVERY / 2));
         assert!(outage.is_news(start + TELL_EVERY));
+    }
+
+    #[test]
+    fn what_is_lacking_is_told_with_what_makes_it() {
+        assert!(absent("telemetry").contains("no topic \"telemetry\"; `motorcade topics apply`"));
+        assert!(absent("scores").contains("`motorcade topics apply`"));
+        assert!(absent("scores.v2").contains("`motorcade view rebuild scores --as v2`"));
+    }
+
+    #[test]
+    fn a_refused_port_and_an_unknown_host_are_told_apart() {
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = open.local_addr().unwrap().to_string();
+        assert_eq!(refusals(&address), None);
+        drop(open);
+        let told = refusals(&format!("{address}, nowhere.invalid:1")).unwrap();
+        assert!(told.contains(&format!("{address}: Connection refused")), "{told}");
+        let unknown = told.split_once("nowhere.invalid:1: ").unwrap().1;
+        assert!(!unknown.contains("refused"), "{told}");
     }
 }

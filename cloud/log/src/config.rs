@@ -13,12 +13,15 @@ pub struct KafkaConfig {
     /// How long Kafka may take to answer at start, ms.
     #[arg(long, env = "MOTORCADE_CONNECT_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000)]
     pub connect_timeout_ms: u64,
+    /// Whether a topic that is missing at start is waited for as long: by roles, which may start before `topics apply`.
+    #[arg(skip)]
+    pub waits_for_topics: bool,
 }
 
 impl KafkaConfig {
     /// Kafka at these bootstrap servers, everything else as by default.
     pub fn new(kafka: impl Into<String>) -> Self {
-        Self { kafka: kafka.into(), connect_timeout_ms: 10_000 }
+        Self { kafka: kafka.into(), connect_timeout_ms: 10_000, waits_for_topics: false }
     }
 
     /// Checks the flags; opens no socket.

@@ -176,7 +176,7 @@ pub enum Tables {
 /// Tools around Kafka topics.
 #[derive(Debug, Subcommand)]
 pub enum Topics {
-    /// Say what `apply` would do.
+    /// Say what `apply` would do; exit code 1 where it would refuse something.
     Plan(cloud_log::topics::PlanArgs),
     /// Create missing topics, alter differing configs.
     Apply(cloud_log::topics::ApplyArgs),
@@ -245,10 +245,12 @@ fn done(result: Result<(), Error>) -> Result<Outcome, Error> {
 }
 
 async fn run(role: Role, process: &Process) -> Result<service::Tally, Error> {
-    /// Every role has the same shape: connect, say that it is ready, run.
+    /// Every role has the same shape: connect, say that it is ready, run. It may start before the topics are there.
     macro_rules! role {
         ($role:ident, $config:expr) => {{
-            let role = Box::pin($role::connect($config)).await?;
+            let mut config = $config;
+            config.kafka.waits_for_topics = true;
+            let role = Box::pin($role::connect(config)).await?;
             process.ready(&[]);
             Box::pin(role.run(process.stop())).await
         }};
@@ -260,7 +262,8 @@ async fn run(role: Role, process: &Process) -> Result<service::Tally, Error> {
         Role::Scorer(config) => role!(scorer, config),
         Role::Alerter(config) => role!(alerter, config),
         Role::Twin(config) => role!(twin, config),
-        Role::Gateway(config) => {
+        Role::Gateway(mut config) => {
+            config.kafka.waits_for_topics = true;
             let metrics = process.clone();
             let gateway =
                 Box::pin(gateway::connect(config, std::sync::Arc::new(move || metrics.render_metrics()))).await?;

@@ -15,6 +15,11 @@ impl Named {
     pub fn kafka_topic(&self) -> String {
         format!("{SCORES}.{}", self.0)
     }
+
+    /// The name alone.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl FromStr for Named {

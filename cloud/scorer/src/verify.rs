@@ -110,8 +110,13 @@ async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>,
     }
     if args.name.is_some() {
         let mut one = versions.iter();
-        let (Some(version), None) = (one.next(), one.next()) else {
-            return Err(Error::BadInput(format!("{scores} holds scores of {} models, not of one", versions.len())));
+        let version = match (one.next(), one.next()) {
+            (Some(version), None) => version,
+            (None, _) => return Err(Error::VerdictFailed(empty(args.name.as_ref()))),
+            _ => {
+                let text = format!("{scores} holds scores of {} models, not of one", versions.len());
+                return Err(Error::BadInput(text));
+            }
         };
         timeline = Timeline::of_one(version, History::watermarks(kafka, TELEMETRY).await?.into_keys());
     }
@@ -184,7 +189,60 @@ pub async fn run_verify(args: VerifyArgs) -> Result<(), Error> {
     if report.ok {
         return Ok(());
     }
-    let Report { checked, differing, missing, extra, examples, .. } = report;
-    let at = examples.join(" ");
-    Err(Error::VerdictFailed(format!("{checked} checked, {differing} differ, {missing} missing, {extra} extra: {at}")))
+    Err(Error::VerdictFailed(failure(&args, &report)))
+}
+
+/// Why a report is not in order.
+fn failure(args: &VerifyArgs, report: &Report) -> String {
+    let Report { checked, differing, missing, extra, unjudged, examples, .. } = report;
+    if differing + missing + extra > 0 {
+        let at = examples.join(" ");
+        return format!("{checked} checked, {differing} differ, {missing} missing, {extra} extra: {at}");
+    }
+    if *unjudged > 0 {
+        return format!("nothing was checked: {unjudged} scores can't be judged for want of older telemetry");
+    }
+    if args.partition.is_some() || args.to.is_some() {
+        return "nothing was checked: there is no score in the range".to_owned();
+    }
+    empty(args.name.as_ref())
+}
+
+fn empty(name: Option<&Named>) -> String {
+    match name {
+        None => format!(
+            "`{SCORES}` is empty: no scorer has run (`motorcade run scorer`), or name a view with --as \
+             (`motorcade view rebuild scores` makes one)"
+        ),
+        Some(name) => {
+            let (scores, name) = (name.kafka_topic(), name.as_str());
+            format!("`{scores}` is empty: `motorcade view rebuild scores --as {name}` fills it")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_that_fails_says_why() {
+        let args = |partition| VerifyArgs {
+            kafka: KafkaConfig::new("127.0.0.1:9"),
+            partition,
+            from: None,
+            to: None,
+            name: None,
+            lateness_ms: LATENESS_MS,
+            json: false,
+        };
+        let nothing = Report::default();
+        assert!(failure(&args(None), &nothing).contains("`scores` is empty: no scorer has run"));
+        assert!(failure(&args(Some(1)), &nothing).contains("in the range"));
+        assert!(empty("v2".parse().ok().as_ref()).contains("view rebuild scores --as v2"));
+        let old = Report { unjudged: 5, ..Report::default() };
+        assert!(failure(&args(None), &old).contains("5 scores can't be judged"));
+        let wrong = Report { checked: 3, missing: 1, examples: vec!["0/7".into()], ..Report::default() };
+        assert_eq!(failure(&args(None), &wrong), "3 checked, 0 differ, 1 missing, 0 extra: 0/7");
+    }
 }

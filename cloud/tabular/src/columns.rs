@@ -60,6 +60,16 @@ impl Found {
         Ok(())
     }
 
+    /// The signals that were seen, by path.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.signals.keys().map(String::as_str)
+    }
+
+    /// Whether this one was seen.
+    pub fn has(&self, path: &str) -> bool {
+        self.signals.contains_key(path)
+    }
+
     /// The columns for them. A signal that comes in several types is what is first of number, boolean, text.
     pub fn columns(&self, with_labels: bool) -> Columns {
         let form = |ranks: &BTreeSet<u8>| match ranks.first() {

@@ -114,6 +114,11 @@ impl LabelIndex {
         self.vehicles.is_empty()
     }
 
+    /// Whether a label is of this vehicle.
+    pub fn names(&self, vehicle: &VehicleId) -> bool {
+        self.vehicles.contains_key(vehicle)
+    }
+
     /// What was wrong with the vehicle at that moment: kinds in alphabetical order, joined by commas.
     pub fn at(&self, vehicle: &VehicleId, time: UnixMillis) -> Option<String> {
         let labels = self.vehicles.get(vehicle)?;
@@ -200,6 +205,7 @@ mod tests {
             assert_eq!(index.at(vehicle, time).as_deref(), expected, "{vehicle} {time}");
         }
         assert_eq!(index.len(), 3);
+        assert!(index.names(&b) && !index.names(&VehicleId::parse("c").unwrap()));
         assert!(LabelIndex::read(&b"{}"[..]).unwrap_err().starts_with("line 1 "));
         assert!(LabelIndex::read(line("a", "x", 5, 5).as_bytes()).unwrap_err().contains("before"));
     }

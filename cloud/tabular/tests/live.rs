@@ -155,8 +155,26 @@ async fn a_table_goes_in_and_comes_out_as_it_was() {
     assert_eq!(rows.len(), 2 * 2 * 5);
     assert!(rows.iter().all(|row| row.contains_key("Vehicle.Speed") && !row.contains_key("Motorcade.Foreign.Rattle")));
 
+    nothing_is_exported_where_nothing_fits(&address, &dir).await;
     services.stop().await;
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+async fn nothing_is_exported_where_nothing_fits(address: &str, dir: &Path) {
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let foreign = r#"{"vehicle":"other","kind":"hot","from":1,"to":2}"#;
+    std::fs::write(path("foreign"), foreign).unwrap();
+    let (out, foreign) = (path("empty"), path("foreign"));
+    for (flags, part) in [
+        (["--to", "5"], "no reading in the range; telemetry holds event times 2023-11-14T22:13:20"),
+        (["--labels", &foreign], "no label is of a vehicle"),
+        (["--signals", "Vehicle.Sped"], "the nearest that has is Vehicle.Speed"),
+    ] {
+        let error = run(&[&["export", "--kafka", address, "--out", &out][..], &flags].concat()).await.unwrap_err();
+        assert_eq!(error.exit_code(), 65, "{error}");
+        assert!(error.to_string().contains(part), "{part:?} is not in {error}");
+        assert!(!Path::new(&out).exists(), "the retry may take the same name");
+    }
 }
 
 fn is_as_it_was(folder: &Path) {

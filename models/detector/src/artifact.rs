@@ -112,7 +112,8 @@ impl Artifact {
 
     /// The bytes; the same content gives the same bytes.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
-        let card = serde_json::to_string(&self.card).map_err(|error| Error::Malformed(error.to_string()))?;
+        let card = Card { tensors_sha256: Some(sum(&self.tensors)), ..self.card.clone() };
+        let card = serde_json::to_string(&card).map_err(|error| Error::Malformed(error.to_string()))?;
         // One entry only: the order of several would be random.
         let metadata = std::collections::HashMap::from([(CARD.to_owned(), card)]);
         safetensors::serialize(self.tensors.iter(), Some(metadata)).map_err(|error| Error::Malformed(error.to_string()))
@@ -120,7 +121,7 @@ impl Artifact {
 }
 
 impl Artifact {
-    /// Reads card and tensors; refuses what was made for other features.
+    /// Reads card and tensors; refuses what was made for other features, and tensors that are not those of the card.
     ///
     /// # Errors
     /// [`Error::Malformed`], [`Error::Form`] or [`Error::Schema`].
@@ -144,7 +145,11 @@ impl Artifact {
             let tensor = Tensor { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: view.data().to_vec() };
             (name, tensor)
         });
-        Ok(Self { card, tensors: tensors.collect() })
+        let tensors = tensors.collect();
+        if card.tensors_sha256.as_ref().is_some_and(|written| *written != sum(&tensors)) {
+            return Err(Error::Malformed("its tensors are not those that it was saved with: a damaged file".into()));
+        }
+        Ok(Self { card, tensors })
     }
 
     /// The version that these bytes are published under.
@@ -163,5 +168,21 @@ pub(crate) fn schema_id(layout: &Layout) -> String {
 
 /// SHA-256 of bytes, hexadecimal: the artefact's address in the registry.
 pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// SHA-256 over all tensors by name, each a line with name, type and shape before its bytes. models/python computes the
+/// same.
+fn sum(tensors: &BTreeMap<String, Tensor>) -> String {
+    let mut sum = Sha256::new();
+    for (name, Tensor { dtype, shape, bytes }) in tensors {
+        let shape: Vec<_> = shape.iter().map(ToString::to_string).collect();
+        sum.update(format!("{name} {dtype:?} {}\n", shape.join(",")));
+        sum.update(bytes);
+    }
+    hexadecimal(&sum.finalize())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

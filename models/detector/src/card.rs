@@ -130,4 +130,8 @@ pub struct Card {
     pub cpu_capability: String,
     /// Versions of what computed it.
     pub versions: Vec<String>,
+    /// SHA-256 over the tensors, set when they are written: one damaged byte is noticed, also where the golden vector does
+    /// not reach. Older artefacts have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensors_sha256: Option<String>,
 }

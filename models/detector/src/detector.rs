@@ -233,7 +233,10 @@ fn read_judge(artifact: &Artifact, inputs: usize) -> Result<Judge, Error> {
     let numbers = artifact.f32("judge.tails", &[inputs, STATISTICS, 4])?;
     let tail = |n: &[f32]| Tail { from: n[0], share: n[1], scale: n[2], shape: n[3] };
     let tails = numbers.chunks_exact(STATISTICS * 4);
-    let tails = tails.map(|row| std::array::from_fn(|at| tail(&row[at * 4..]))).collect();
+    let tails: Vec<[Tail; STATISTICS]> = tails.map(|row| std::array::from_fn(|at| tail(&row[at * 4..]))).collect();
+    if let Some(tail) = tails.iter().flatten().find(|tail| !tail.is_sound()) {
+        return Err(Error::Malformed(format!("judge.tails has {tail:?}")));
+    }
     let limit = artifact.f32("judge.limit", &[1])?[0];
     if !(limit.is_finite() && limit > 0.0) {
         return Err(Error::Malformed(format!("judge.limit is {limit}")));

@@ -53,6 +53,13 @@ impl Tail {
         Self { from, share, scale: scale as f32, shape: shape as f32 }
     }
 
+    /// Whether it is one that [`Tail::fit`] can give.
+    pub(crate) fn is_sound(&self) -> bool {
+        let Self { from, share, scale, shape } = *self;
+        let (known, steep) = (!from.is_infinite(), scale.is_finite() && scale > 0.0);
+        known && steep && share > 0.0 && share <= 1.0 && shape.is_finite() && shape >= 0.0
+    }
+
     /// −log₁₀ of the share.
     pub(crate) fn at_threshold(&self) -> f32 {
         -self.share.log10()
@@ -142,5 +149,23 @@ mod tests {
         assert!(Tail::NONE.level(5.0).is_nan());
         let tail = Tail::fit(1_000, &mut [2.0; 900]);
         assert!(tail.level(2.0).is_finite() && tail.level(3.0) > 4.0, "{tail:?}");
+    }
+
+    #[test]
+    fn a_tail_that_nothing_can_give_is_not_sound() {
+        let sound = Tail { from: 2.0, share: 0.02, scale: 0.4, shape: 0.1 };
+        assert!(sound.is_sound() && Tail::NONE.is_sound());
+        for bad in [
+            Tail { from: f32::INFINITY, ..sound },
+            Tail { share: 0.0, ..sound },
+            Tail { share: 1.5, ..sound },
+            Tail { share: f32::NAN, ..sound },
+            Tail { scale: 0.0, ..sound },
+            Tail { scale: f32::NAN, ..sound },
+            Tail { shape: -0.1, ..sound },
+            Tail { shape: f32::INFINITY, ..sound },
+        ] {
+            assert!(!bad.is_sound(), "{bad:?}");
+        }
     }
 }

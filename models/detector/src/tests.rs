@@ -8,7 +8,7 @@ use telemetry::{Record, Signals, Value, VehicleId, event::Verdict, signal};
 
 use crate::{
     Detector, Error, History, Judgement, Kind, Layout, Options, Query, Question, Reading, Recorded, Span, Track,
-    Values, Window, artifact::Artifact, control, layout::Role, train,
+    Values, Window, artifact::Artifact, control, layout::Role, track::STATISTICS, train,
 };
 
 mod drift;
@@ -241,4 +241,35 @@ fn a_damaged_artefact_is_refused() {
     assert!(matches!(Detector::load(&artifact.to_bytes().unwrap()), Err(Error::Golden { .. })));
     artifact.put_f32("network.heads.bias", &[1], &[0.0]);
     assert!(matches!(Detector::load(&artifact.to_bytes().unwrap()), Err(Error::Malformed(_))));
+}
+
+#[test]
+fn a_damaged_byte_that_the_golden_vector_does_not_reach_is_noticed() {
+    let place = |name: &str| {
+        let tensors = safetensors::SafeTensors::deserialize(artifact()).unwrap();
+        tensors.tensor(name).unwrap().data().as_ptr().addr() - artifact().as_ptr().addr()
+    };
+    for name in ["baselines.key", "baselines.center", "baselines.spread", "judge.tails", "judge.limit", "scaler.center"]
+    {
+        let mut bytes = artifact().to_vec();
+        bytes[place(name)] ^= 1;
+        let error = Detector::load(&bytes).unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{name}: {error}");
+    }
+    // One from before there was such a sum: its card has none.
+    let mut old = artifact().to_vec();
+    let field = b"tensors_sha256";
+    let at = old.windows(field.len()).position(|bytes| bytes == field).unwrap();
+    old[at] = b'T';
+    assert_eq!(Detector::load(&old).unwrap().card().tensors_sha256, None);
+    old[place("judge.limit")] ^= 1;
+    Detector::load(&old).unwrap();
+    // What no training gives is refused whether or not there is a sum.
+    let mut artifact = Artifact::read(artifact()).unwrap();
+    let shape = [artifact.card.signals.len(), STATISTICS, 4];
+    let mut tails = artifact.f32("judge.tails", &shape).unwrap();
+    tails[2] = 0.0;
+    artifact.put_f32("judge.tails", &shape, &tails);
+    let error = Detector::load(&artifact.to_bytes().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("judge.tails"), "{error}");
 }

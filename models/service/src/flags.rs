@@ -106,12 +106,17 @@ pub(crate) fn parse<A: clap::Parser>(name: &str, presets: Option<Presets>) -> Re
     })
 }
 
-/// What clap says before its first blank line: the error itself, without tips and usage.
+/// What clap says before its first blank line, the error itself, and what was probably meant; without usage and other tips.
 fn one_line(text: &str) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let words: Vec<_> = paragraph.split_whitespace().collect();
     let line = words.join(" ");
-    line.strip_prefix("error: ").map_or(line.clone(), str::to_owned)
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let mut tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    match tips.find(|tip| tip.contains("similar")) {
+        Some(similar) => format!("{line}; {similar}"),
+        None => line.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -144,6 +149,8 @@ mod tests {
             (&["--vehicles", "1", "--form", "xml"], &["--form", "xml", "text, json"]),
             (&[], &["--vehicles", "--form"]),
             (&["--vehicles"], &["--vehicles"]),
+            (&["--vehicels", "1"], &["--vehicels", "similar", "'--vehicles'"]),
+            (&["--vehicles", "1", "--form", "jsn"], &["similar", "'json'"]),
         ] {
             let error = Arguments::try_parse_from(["program"].iter().chain(arguments)).unwrap_err();
             let line = one_line(&error.render().to_string());

@@ -1,6 +1,13 @@
 //! [`run`]: everything that a `main` does around its component.
 
-use std::{future::Future, io::Write, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
@@ -173,6 +180,8 @@ fn start_logging(flags: &Flags) -> Result<(), Error> {
         // They would go to standard error too, with a panic where that takes nothing: a full disk under the log must not
         // end the process.
         .log_internal_errors(false);
+    // On a terminal the default stays: colours, unless NO_COLOR is set.
+    let log = if std::io::stderr().is_terminal() { log } else { log.with_ansi(false) };
     match flags.log_format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),

@@ -24,7 +24,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start them in the background and print the environment variables that programs need.
+    /// Start them in the background and print the environment variables that programs need, for `eval` in a shell; the
+    /// file `env` in the folder holds them too.
     Up {
         /// Only these, e.g. `kafka,mongod`.
         #[arg(long, value_delimiter = ',')]
@@ -142,12 +143,12 @@ async fn run(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints the variables, and leaves them in the folder for whoever comes later.
+/// Prints the variables as a shell takes them (`eval`), and leaves them in the folder for whoever comes later.
 fn announce(services: &Services) -> Result<(), Error> {
     let mut environment = services.environment();
     // Of two lines for one variable the later counts.
     environment.extend(services.tls().into_iter().flat_map(|tls| tls.environment()));
-    let lines: String = environment.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect();
+    let lines: String = environment.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect();
     let path = environment_file(services.dir());
     std::fs::write(&path, &lines).map_err(|cause| Error::Io { doing: format!("write {}", path.display()), cause })?;
     say(&mut std::io::stdout(), &lines);

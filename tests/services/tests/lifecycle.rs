@@ -237,7 +237,7 @@ fn up_is_idempotent_and_down_leaves_nothing() {
     assert!(command(dir.path(), &["status"]).output().unwrap().status.success());
 
     // A shell can take the lines as they are.
-    let script = "set -a; . \"$0\"; printenv MOTORCADE_MONGO";
+    let script = ". \"$0\"; printenv MOTORCADE_MONGO";
     let shell = Command::new("sh").args(["-euc", script]).arg(dir.path().join("env")).output().unwrap();
     let value = String::from_utf8(shell.stdout).unwrap();
     assert!(value.trim_end().ends_with("/?replicaSet=rs0"), "{value}");

@@ -52,11 +52,12 @@ pub struct ApplyArgs {
 /// Prints what [`run_apply`] would do; changes nothing.
 ///
 /// # Errors
-/// If Kafka can't be reached.
+/// As [`run_apply`].
 pub async fn run_plan(args: PlanArgs) -> Result<(), Error> {
     let Flags { kafka, partitions, grow, json } = args.flags;
     let plan = plan(&kafka, partitions, grow).await?;
-    print(&plan, json)
+    print(&plan, json)?;
+    plan.verdict()
 }
 
 /// Creates what is missing, alters what differs, and prints it. A second run finds nothing to do.

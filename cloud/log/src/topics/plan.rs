@@ -99,12 +99,20 @@ impl Plan {
 
     /// Fails if something can't be put right.
     pub(super) fn verdict(&self) -> Result<(), Error> {
-        let refused = self.steps.iter().filter(|step| matches!(step.action, Action::Refuse { .. }));
-        let names: Vec<_> = refused.map(|step| step.kafka_topic.as_str()).collect();
+        let (mut names, mut few, mut many) = (Vec::new(), "", "");
+        for Step { kafka_topic, action } in &self.steps {
+            let Action::Refuse { has, wanted, .. } = action else { continue };
+            names.push(kafka_topic.as_str());
+            if has < wanted {
+                few = "; --grow adds what is missing";
+            } else {
+                many = "; none is ever taken away: --partitions says how many there are to be";
+            }
+        }
         if names.is_empty() {
             return Ok(());
         }
-        Err(Error::VerdictFailed(format!("topics with another number of partitions: {}", names.join(", "))))
+        Err(Error::VerdictFailed(format!("topics with another number of partitions: {}{few}{many}", names.join(", "))))
     }
 }
 
@@ -247,8 +255,11 @@ mod tests {
         let of = |plan: &Plan, name: &str| plan.steps.iter().find(|s| s.kafka_topic == name).unwrap().action.clone();
         let smaller = Plan::compare(TABLE, 3, true, &seen);
         assert!(matches!(of(&smaller, TELEMETRY), Action::Refuse { has: 6, wanted: 3, .. }));
-        assert_eq!(smaller.verdict().unwrap_err().exit_code(), 1);
-        assert!(matches!(of(&Plan::compare(TABLE, 9, false, &seen), TELEMETRY), Action::Refuse { .. }));
+        let refused = smaller.verdict().unwrap_err();
+        assert!(refused.exit_code() == 1 && refused.to_string().contains("--partitions"), "{refused}");
+        let larger = Plan::compare(TABLE, 9, false, &seen);
+        assert!(matches!(of(&larger, TELEMETRY), Action::Refuse { .. }));
+        assert!(larger.verdict().unwrap_err().to_string().ends_with("; --grow adds what is missing"));
         assert!(matches!(of(&Plan::compare(TABLE, 9, true, &seen), TELEMETRY), Action::Grow { from: 6, to: 9, .. }));
         seen.topics.get_mut(ALERTS).unwrap().partitions = 2;
         assert!(matches!(of(&Plan::compare(TABLE, 6, true, &seen), ALERTS), Action::Refuse { .. }));

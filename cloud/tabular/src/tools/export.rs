@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     manifest::Manifest,
+    nearest::nearest,
     output::{NewFolder, print},
     replay::{Judge, Span},
 };
@@ -71,8 +72,9 @@ pub struct ExportArgs {
 /// Runs `data export`.
 ///
 /// # Errors
-/// [`Error::Usage`] if the folder is there already, [`Error::BadInput`] if a label can't be read or offsets are not in
-/// the log, [`Error::Unavailable`] if Kafka can't be reached.
+/// [`Error::Usage`] if the folder is there already, [`Error::BadInput`] if a label can't be read, offsets are not in the
+/// log, or the range has no reading, no vehicle with a label or no value of a signal that was named; no folder is left
+/// then. [`Error::Unavailable`] if Kafka can't be reached.
 pub async fn run_export(args: ExportArgs, stop: CancellationToken) -> Result<(), Error> {
     args.kafka.validate()?;
     let within = args.from.unwrap_or(UnixMillis::MIN)..args.to.unwrap_or(UnixMillis::MAX);
@@ -89,11 +91,13 @@ pub async fn run_export(args: ExportArgs, stop: CancellationToken) -> Result<(),
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
     let folder = NewFolder::create("out", &args.out)?;
     let mut export = Export {
+        place: if asked.is_some() { "what --offsets names" } else { kafka_topic::TELEMETRY },
         offsets: match asked {
             Some(offsets) => offsets,
             None => everything(&args.kafka).await?,
         },
         kafka: args.kafka,
+        named: !args.signals.is_empty(),
         within,
         keep_duplicates: args.keep_duplicates,
         labels,
@@ -146,8 +150,7 @@ async fn everything(kafka: &KafkaConfig) -> Result<Offsets, Error> {
 }
 
 fn read_labels(path: &Path) -> Result<LabelIndex, Error> {
-    let file = File::open(path)
-        .map_err(|error| Error::Usage { flag: "labels", detail: format!("{}: {error}", path.display()) })?;
+    let file = File::open(path).map_err(|error| Error::BadInput(format!("--labels {}: {error}", path.display())))?;
     LabelIndex::read(BufReader::new(file)).map_err(|detail| Error::BadInput(format!("{}: {detail}", path.display())))
 }
 
@@ -173,6 +176,10 @@ fn parse_offsets(text: &str) -> Result<Offsets, Error> {
 struct Export {
     kafka: KafkaConfig,
     offsets: Offsets,
+    /// What the offsets are of, for people.
+    place: &'static str,
+    /// Whether the signals were named.
+    named: bool,
     within: Range<UnixMillis>,
     keep_duplicates: bool,
     labels: Option<LabelIndex>,
@@ -196,6 +203,7 @@ impl Export {
                 return Err(Error::BadInput(detail));
             }
         }
+        judge.must_have_kept(self.place)?;
         Ok(found.columns(self.labels.is_some()))
     }
 
@@ -206,6 +214,9 @@ impl Export {
         manifest.duplicates_kept = self.keep_duplicates;
         let labels = self.labels.take();
         manifest.labels = labels.as_ref().map(LabelIndex::len);
+        let mut fits = labels.as_ref().is_none_or(LabelIndex::is_empty);
+        // None where nothing is to be held against it: no signal was named, or there are too many others.
+        let mut found = self.named.then(Found::default);
         for (partition, offsets) in self.offsets.clone() {
             let name = format!("telemetry-{partition}.parquet");
             let (mut span, mut file, mut failed) = (Span::default(), None, None);
@@ -214,6 +225,10 @@ impl Export {
                 let judged = judge.judge(record);
                 span.take(record, judged.as_ref().map(|_| ()).map_err(|reason| *reason));
                 if let (Ok(reading), None) = (judged, &failed) {
+                    fits = fits || labels.as_ref().is_some_and(|labels| labels.names(&reading.vehicle));
+                    if found.as_mut().is_some_and(|found| found.take(&reading).is_err()) {
+                        found = None;
+                    }
                     let label = labels.as_ref().and_then(|labels| labels.at(&reading.vehicle, reading.time));
                     labelled += u64::from(label.is_some());
                     match put(&mut file, &folder.join(&name), columns, record, &reading, label) {
@@ -231,6 +246,15 @@ impl Export {
             manifest.values_left_out += left_out;
             manifest.labelled_rows += labelled;
             manifest.add(partition, &offsets, &span, bytes.map(|bytes| (name, bytes)));
+        }
+        judge.must_have_kept(self.place)?;
+        if !fits {
+            let text =
+                "no label is of a vehicle that was read: other labels, or a wider range (--from, --to, --offsets)";
+            return Err(Error::BadInput(text.into()));
+        }
+        if let Some(found) = found {
+            columns.signals.iter().try_for_each(|(path, _)| must_be_there(path, &found))?;
         }
         Ok(manifest)
     }
@@ -266,6 +290,15 @@ impl Export {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Refuses a signal that no reading has.
+fn must_be_there(path: &str, found: &Found) -> Result<(), Error> {
+    if found.has(path) {
+        return Ok(());
+    }
+    let near = nearest(path, found.paths()).map(|near| format!("; the nearest that has is {near}"));
+    Err(Error::BadInput(format!("--signals {path}: no reading in the range has it{}", near.unwrap_or_default())))
 }
 
 /// Adds a row, to a file that begins with the first one.
@@ -315,7 +348,7 @@ mod tests {
         for (flags, code, part) in [
             (vec!["--out".to_owned(), path("")], 64, "is there already"),
             (vec!["--out".to_owned(), path("no/such")], 64, "--out"),
-            (vec!["--out".to_owned(), path("new"), "--labels".into(), path("none")], 64, "--labels"),
+            (vec!["--out".to_owned(), path("new"), "--labels".into(), path("none")], 65, "--labels"),
             (vec!["--out".to_owned(), path("new"), "--labels".into(), path("labels")], 65, "line 1"),
             (vec!["--out".to_owned(), path("new"), "--from".into(), "5".into(), "--to".into(), "5".into()], 64, "--to"),
             (vec!["--out".to_owned(), path("new"), "--signals".into(), "a,,b".into()], 64, "--signals"),

@@ -96,7 +96,7 @@ pub async fn run_import(args: ImportArgs, stop: CancellationToken) -> Result<(),
 
 fn read_mapping(path: &Path) -> Result<Mapping, Error> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::Usage { flag: "mapping", detail: format!("{}: {error}", path.display()) })?;
+        .map_err(|error| Error::BadInput(format!("--mapping {}: {error}", path.display())))?;
     Mapping::parse(&text).map_err(|detail| Error::BadInput(format!("{}: {detail}", path.display())))
 }
 

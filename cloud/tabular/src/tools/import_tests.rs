@@ -69,10 +69,10 @@ async fn what_is_refused_is_refused_before_a_socket_is_opened() {
 }
 
 #[test]
-fn a_missing_mapping_is_a_wrong_flag_and_a_broken_one_bad_input() {
+fn a_mapping_that_is_missing_or_broken_is_bad_input() {
     let error = read_mapping(Path::new("no/such.toml")).unwrap_err();
-    assert_eq!(error.exit_code(), 64);
-    assert!(error.to_string().starts_with("--mapping: no/such.toml"), "{error}");
+    assert_eq!(error.exit_code(), 65);
+    assert!(error.to_string().starts_with("--mapping no/such.toml: "), "{error}");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "delimiter = 3").unwrap();
     let error = read_mapping(file.path()).unwrap_err();

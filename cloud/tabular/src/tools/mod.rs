@@ -3,6 +3,7 @@
 mod export;
 mod import;
 mod manifest;
+mod nearest;
 mod output;
 mod replay;
 mod summary;

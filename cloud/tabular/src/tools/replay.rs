@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use cloud_log::{InRecord, Seen};
+use service::Error;
 use telemetry::{Encoding, PayloadHash, Record, UnixMillis, kafka_topic::header, time::window_time};
+
+use super::summary::moment;
 
 /// Judges records in the order of the log.
 pub(super) struct Judge {
@@ -12,11 +15,14 @@ pub(super) struct Judge {
     /// Keep what was there already.
     pub(super) keep_duplicates: bool,
     seen: Seen,
+    kept: u64,
+    /// First and last window time of all that could be read.
+    times: Option<(UnixMillis, UnixMillis)>,
 }
 
 impl Judge {
     pub(super) fn new(within: Range<UnixMillis>, keep_duplicates: bool) -> Self {
-        Self { within, keep_duplicates, seen: Seen::default() }
+        Self { within, keep_duplicates, seen: Seen::default(), kept: 0, times: None }
     }
 
     /// The record, or why it is left out. Of readings with one identity the first in the log is kept.
@@ -25,11 +31,31 @@ impl Judge {
         let payload = record.payload.as_deref().unwrap_or_default();
         let encoding = Encoding::from_content_type(content_type).map_err(|_| "unreadable")?;
         let decoded = telemetry::decode(payload, encoding, None).map_err(|_| "unreadable")?;
-        if !self.within.contains(&window_time(decoded.time, record.timestamp).time) {
+        let time = window_time(decoded.time, record.timestamp).time;
+        self.times = Some(self.times.map_or((time, time), |(first, last)| (first.min(time), last.max(time))));
+        if !self.within.contains(&time) {
             return Err("out_of_range");
         }
         let new = self.seen.note(&decoded.vehicle, decoded.boot, decoded.seq);
-        if new || self.keep_duplicates { Ok(decoded) } else { Err("duplicate") }
+        if !new && !self.keep_duplicates {
+            return Err("duplicate");
+        }
+        self.kept += 1;
+        Ok(decoded)
+    }
+
+    /// Refuses a range in which nothing was kept: `place` says where was looked.
+    pub(super) fn must_have_kept(&self, place: &str) -> Result<(), Error> {
+        if self.kept > 0 {
+            return Ok(());
+        }
+        Err(Error::BadInput(match self.times {
+            Some((first, last)) => {
+                let (first, last) = (moment(first), moment(last));
+                format!("no reading in the range; {place} holds event times {first} to {last}")
+            }
+            None => format!("no reading in the range; {place} holds none at all"),
+        }))
     }
 }
 
@@ -103,5 +129,20 @@ mod tests {
     fn a_clock_that_nobody_believes_is_judged_by_ingest_time() {
         let mut judge = Judge::new(START..START + 9, false);
         assert!(judge.judge(&record(0, 1, START + 86_400_000)).is_ok());
+    }
+
+    #[test]
+    fn a_range_without_a_reading_is_told_what_there_is() {
+        let mut judge = Judge::new(0..9, false);
+        let refusal = |judge: &Judge| judge.must_have_kept("telemetry").unwrap_err().to_string();
+        assert!(refusal(&judge).ends_with("telemetry holds none at all"));
+        for (seq, time) in [(1, START + 5_000), (2, START)] {
+            assert_eq!(judge.judge(&record(0, seq, time)).unwrap_err(), "out_of_range");
+        }
+        let (first, last) = (moment(START), moment(START + 5_000));
+        assert!(refusal(&judge).ends_with(&format!("telemetry holds event times {first} to {last}")));
+        judge.within = START..START + 1;
+        judge.judge(&record(0, 3, START)).unwrap();
+        judge.must_have_kept("telemetry").unwrap();
     }
 }

@@ -74,6 +74,10 @@ fn pytorch_computes_the_same_and_what_it_saves_loads_here() {
         let bytes = std::fs::read(&saved).unwrap();
         let learnt = Detector::load(&bytes).unwrap();
         assert_ne!(learnt.version(), detector.version());
+        // Loaded: so its sum over the tensors is as the one here.
+        assert!(
+            learnt.card().tensors_sha256.is_some() && learnt.card().tensors_sha256 != detector.card().tensors_sha256
+        );
         assert!(learnt.card().versions.last().unwrap().contains("Python"), "{:?}", learnt.card().versions);
         assert_eq!(learnt.card().calibration, detector.card().calibration);
         let read = Artifact::read(&bytes).unwrap();
@@ -98,6 +102,11 @@ fn what_is_no_artefact_is_refused_in_a_line() {
         let (ok, said) = check(python, &file);
         assert!(!ok && said.lines().count() == 1, "{said}");
     }
+    let mut damaged = super::artifact().to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    let (ok, said) = check(python, &file);
+    assert!(!ok && said.lines().count() == 1 && said.contains("damaged"), "{said}");
     let lines =
         "model = m.load(sys.argv[2])\nnext(model.parameters()).data.fill_(float('nan'))\nmodel.save(sys.argv[2])";
     std::fs::write(&file, super::artifact()).unwrap();

@@ -160,6 +160,7 @@ pub(crate) fn finish(
         seed: options.seed,
         cpu_capability: cpu_capability(),
         versions: vec![format!("detector {}", env!("CARGO_PKG_VERSION")), "tch 0.26".into(), "libtorch 2.13".into()],
+        tensors_sha256: None,
     };
     let mut artifact = Artifact::new(card);
     write_eyes(&mut artifact, scaler, network)?;

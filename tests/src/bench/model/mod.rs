@@ -8,7 +8,8 @@
 //!
 //! ```console
 //! python3 -m venv VENV && . VENV/bin/activate && pip install -r tests/peers/scoring/requirements.txt
-//! make bench-model FLAGS='--peer python="python3 tests/peers/scoring/loop.py" --peer quix="python3 tests/peers/scoring/quix.py"'
+//! make bench-model FLAGS='--peer python="exec python3 tests/peers/scoring/loop.py" \
+//!     --peer quix="exec python3 tests/peers/scoring/quix.py"'
 //! ```
 
 mod drain;
