@@ -48,12 +48,14 @@ async fn a_passed_epoch_is_refused_and_nothing_is_left_open() {
     let mut first = GroupConsumer::connect(&kafka, "refused", &[TELEMETRY]).await.unwrap();
     wait_for(&mut [(&mut first, &mut of_first, 6)]).await;
     let transactions = Transactions::connect(&kafka, "refused", first.standing()).await.unwrap();
-    let (passed, _) = first.standing().now().unwrap();
+    let (passed, all) = first.standing().now().unwrap();
     let mut second = GroupConsumer::connect(&kafka, "refused", &[TELEMETRY]).await.unwrap();
     wait_for(&mut [(&mut first, &mut of_first, 3), (&mut second, &mut of_second, 3)]).await;
 
+    // As if the first one had not heard of what it lost. Of what it kept, Kafka takes its old epoch.
     let (_, ours) = first.standing().now().unwrap();
-    let (writer, stale) = (transactions.clone(), parts(&ours));
+    let lost = all.into_iter().filter(|(partition, _)| !ours.contains_key(partition)).collect();
+    let (writer, stale) = (transactions.clone(), parts(&lost));
     let began = Instant::now();
     let refused = tokio::task::spawn_blocking(move || writer.attempt(&stale, &passed)).await.unwrap();
     assert!(
@@ -65,14 +67,13 @@ async fn a_passed_epoch_is_refused_and_nothing_is_left_open() {
         })
     );
     let marks = Watermarks::new(&kafka).unwrap();
-    let all: Vec<i32> = (0..PARTITIONS as i32).collect();
-    marks.settled(SCORES, &all).await.unwrap();
+    marks.settled(SCORES, &(0..PARTITIONS as i32).collect::<Vec<_>>()).await.unwrap();
     let took = began.elapsed();
     assert!(took < Duration::from_millis(DELIVERY_MS), "what was not sent was waited for: {took:?}");
 
-    // With the epoch of now the same stands, once.
-    let left_out = transactions.write(parts(&ours)).await.unwrap().unwrap();
-    assert_eq!(left_out, BTreeSet::new());
+    // What it kept stands, once; what it lost is left out.
+    let left_out = transactions.write([parts(&ours), parts(&lost)].concat()).await.unwrap().unwrap();
+    assert_eq!(left_out, lost.into_keys().collect());
     let (mut log, mut seen) = (History::everything(&kafka, SCORES).await.unwrap(), BTreeSet::new());
     while let Some(records) = log.next(10_000).await.unwrap() {
         assert!(records.into_iter().all(|record| seen.insert(record.payload)), "twice");
