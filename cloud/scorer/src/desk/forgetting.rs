@@ -294,7 +294,7 @@ fn nobody_can_tell_who_was_removed_and_who_was_not() {
 #[test]
 fn a_scorer_that_is_killed_again_and_again_publishes_the_same_though_vehicles_are_removed() {
     let mut tombstones = 0;
-    for seed in 0..12 {
+    for seed in 0..20 {
         let log = history(seed);
         let whole = everything(&log, 50).0;
         let (mut random, mut found, mut committed, mut published) = (Random(seed), Found::default(), 0, Vec::new());
