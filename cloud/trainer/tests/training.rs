@@ -122,7 +122,7 @@ async fn what_wins_is_promoted_and_what_does_not_is_told() {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("training-live-{}", std::process::id()));
     let services = Services::start(Start::new(&dir).only(&[services::Kind::Kafka])).await.unwrap();
     let kafka = KafkaConfig::new(services.addresses().kafka.to_string());
-    topics::apply(&kafka, 1, false).await.unwrap();
+    topics::apply(&kafka, 3, false).await.unwrap();
     record_history(&kafka).await;
     let files = tempfile::tempdir().unwrap();
 
