@@ -2,7 +2,7 @@
 //!
 //! [`GroupConsumer`] shares a topic's partitions with its group, [`History`] replays a bounded range of
 //! offsets, [`Tail`] follows a whole topic from its beginning, [`Producer`] writes, [`Transactions`] does so together with
-//! the offsets of a group. [`topics`] holds the cluster to the topic table of the contract.
+//! the offsets of a group. [`parse_moment`] and [`parse_offsets`] read how people name a part of a topic. [`topics`] holds the cluster to the topic table of the contract.
 
 mod client;
 mod config;
@@ -13,6 +13,7 @@ mod history;
 mod lag;
 mod metrics;
 mod producer;
+mod range;
 mod record;
 mod replay;
 mod seen;
@@ -27,6 +28,7 @@ pub use headers::Headers;
 pub use history::History;
 pub use lag::group_lag;
 pub use producer::{Barrier, Producer};
+pub use range::{Offsets, check_partitions, parse_moment, parse_offsets};
 pub use record::{InRecord, OutRecord, TopicPartition};
 pub use replay::Marks;
 pub use seen::Seen;

@@ -80,7 +80,7 @@ pub enum Models {
     Calibrate(trainer::tools::CalibrateArgs),
     /// List the versions.
     List(trainer::tools::ListArgs),
-    /// Show one version's card.
+    /// Show one version: its figures, or with `--json` its whole card.
     Show(trainer::tools::ShowArgs),
     /// Compare two versions side by side.
     Compare(trainer::tools::CompareArgs),

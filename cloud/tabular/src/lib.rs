@@ -18,5 +18,3 @@ mod parquet_file;
 pub mod rows;
 pub mod tools;
 mod unit;
-
-pub use moment::parse_moment;

@@ -63,18 +63,6 @@ pub(crate) fn parse_offset(text: &str) -> Option<FixedOffset> {
     text.parse().ok()
 }
 
-/// Milliseconds since the epoch, or RFC 3339.
-///
-/// # Errors
-/// What is accepted, where it is neither.
-pub fn parse_moment(text: &str) -> Result<UnixMillis, String> {
-    if let Ok(ms) = text.parse() {
-        return Ok(ms);
-    }
-    let parsed = DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis());
-    parsed.map_err(|_| format!("{text:?} is neither ms since the epoch nor RFC 3339 such as 2020-02-08T13:30:47Z"))
-}
-
 impl TimeFormat {
     /// The moment that a cell tells, or what is wrong with it.
     pub(crate) fn parse(&self, cell: &str) -> Result<UnixMillis, String> {
@@ -169,8 +157,5 @@ mod tests {
             assert!(pattern_parts(bad).unwrap_err().contains("unix-ms"), "{bad}");
         }
         assert_eq!(parse_offset("CET"), None);
-        assert_eq!(parse_moment("1970-01-01T00:00:01Z"), Ok(1_000));
-        assert_eq!(parse_moment("-5"), Ok(-5));
-        assert!(parse_moment("now").is_err());
     }
 }

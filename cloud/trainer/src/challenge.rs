@@ -10,7 +10,8 @@ use telemetry::event::{ModelEvent, Registry};
 
 use crate::{
     Trained, checked, contest,
-    gate::{Champion, Contest, Decision, decide},
+    due::Due,
+    gate::{Champion, Decision, SILENT, decide},
     metrics, publish,
     replay::Replayed,
 };
@@ -39,7 +40,7 @@ pub(crate) enum Standing {
     Kept { champion: String, reason: String },
 }
 
-/// Registers the challenger and moves the alias, or tells why not.
+/// Registers what is not there yet of the challenger and moves the alias, or tells why not.
 ///
 /// # Errors
 /// If Kafka refuses, or the two can't be compared; the alias then stays.
@@ -56,6 +57,7 @@ pub(crate) async fn challenge(
         None => champion(kafka, &registry, challenger, &how).await?,
     };
     if champion == Champion::Same {
+        Due::of(kafka, &registry, challenger).await?.write(producer, &registry, challenger).await?;
         return Ok(Standing::Unmoved);
     }
     match decide(&champion, how.force) {
@@ -65,10 +67,7 @@ pub(crate) async fn challenge(
             Ok(Standing::Moved(why))
         }
         Decision::Keep(reason) => {
-            // One that is there already keeps the time at which it came.
-            if !registry.versions.contains_key(&challenger.version) {
-                publish::publish_version(producer, challenger).await?;
-            }
+            Due::of(kafka, &registry, challenger).await?.write(producer, &registry, challenger).await?;
             let champion = registry.aliases.get(how.alias).map(|alias| alias.version.clone()).unwrap_or_default();
             let event = ModelEvent::Kept {
                 alias: how.alias.to_owned(),
@@ -79,7 +78,8 @@ pub(crate) async fn challenge(
             };
             publish::tell(producer, &challenger.version, &event).await?;
             metrics::kept();
-            tracing::info!(version = challenger.version, champion, reason, "registered; the champion stays");
+            // The reason is the caller's to tell.
+            tracing::info!(version = challenger.version, champion, "registered; the champion stays");
             Ok(Standing::Kept { champion, reason })
         }
     }
@@ -113,15 +113,28 @@ async fn champion(
     let (challenger, labels, threads) = (challenger.clone(), how.labels.clone(), how.threads);
     tracing::info!(champion = champion.version, challenger = challenger.version, "comparing on what was held out");
     let contest = move || contest::hold(&replayed.history, &challenger, &champion, labels.as_deref(), threads);
-    let contest: Contest = tokio::task::spawn_blocking(contest).await.map_err(anyhow::Error::from)??;
-    tracing::info!(?contest, "compared");
-    Ok(Champion::Rival(contest))
+    tokio::task::spawn_blocking(contest).await.map_err(anyhow::Error::from)?
 }
 
 /// What to do where the champion stays, for people.
 pub(crate) fn advice(version: &str, alias: &str, champion: &str, reason: &str) -> String {
-    format!(
-        "{version} is registered, but {alias} stays {champion}: {reason}; train on more or newer history, or \
-         `motorcade models promote {version}` if you know better"
-    )
+    let next = if reason.starts_with(SILENT) {
+        "promote it all the same with `--force REASON`, or let another `--alias` point to it".to_owned()
+    } else {
+        format!("train on more or newer history, or `motorcade models promote {version}` if you know better")
+    };
+    format!("{version} is registered, but {alias} stays {champion}: {reason}; {next}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_champion_judged_nothing_more_history_is_no_advice() {
+        let said = |reason: &str| advice("pca-2", "champion", "pca-1", reason);
+        assert!(said("its loss is lower by 0.001").contains("more or newer history"));
+        let silent = said(&format!("{SILENT}: steps of 1h"));
+        assert!(silent.contains("--force") && silent.contains("--alias") && !silent.contains("history"), "{silent}");
+    }
 }

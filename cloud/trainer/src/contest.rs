@@ -11,7 +11,8 @@ use service::Error;
 
 use crate::{
     Trained,
-    gate::{Alarms, Compared, Contest, loses_to_the_best, simplest},
+    gate::{Alarms, Champion, Compared, Contest, loses_to_the_best, simplest},
+    unscored,
 };
 
 /// Readings that losses are compared on, over all vehicles, about.
@@ -28,11 +29,15 @@ pub(crate) fn hold(
     champion: &Trained,
     labels: Option<&Labels>,
     threads: usize,
-) -> Result<Contest, Error> {
+) -> Result<Champion, Error> {
     let span = held_out(&challenger.card);
     let of = |trained: &Trained| detector::score(&trained.artifact, history, span, threads).map_err(failed);
     let measure = Measure::of_step(challenger.card.layout.step_ms, SETTLE_STEPS);
-    let theirs = Judged::of(&of(champion)?, history, labels, span, &measure);
+    let scored = of(champion)?;
+    if unscored::count(&scored) == 0 {
+        return Ok(Champion::Silent(unscored::why(&champion.card, history).map_err(failed)?));
+    }
+    let theirs = Judged::of(&scored, history, labels, span, &measure);
     let own = Judged::of(&of(challenger)?, history, labels, span, &measure);
     let allowed = challenger.card.calibration.allowed_alarms;
     let compared = match labels {
@@ -50,11 +55,11 @@ pub(crate) fn hold(
             Compared::Losses(paired(&differences(&losses[0], &losses[1])))
         }
     };
-    Ok(Contest {
+    Ok(Champion::Rival(Contest {
         challenger: Alarms { count: own.false_alarms, allowed },
         champion: Alarms { count: theirs.false_alarms, allowed },
         compared,
-    })
+    }))
 }
 
 /// Of candidates trained on the same history, simplest first, the one to send into the contest.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use detector::{Detector, History, Kind, Options};
+use detector::{Detector, History, Kind, Options, card::Calibration};
 use evaluation::labels::Labels;
 use service::Error;
 
@@ -112,7 +112,9 @@ pub async fn fit(replayed: Arc<Replayed>, fitting: &Fitting, labels: Option<Arc<
             report::write(path, &fitting, (started, seconds), &replayed, result.as_ref())?;
         }
         if let Ok(trained) = &result {
-            tracing::info!(version = trained.version, seconds, calibration = ?trained.card.calibration, "trained");
+            let Calibration { limit, held_out_hours, held_out_alarms, allowed_alarms, .. } = trained.card.calibration;
+            let version = &trained.version;
+            tracing::info!(version, seconds, limit, held_out_hours, held_out_alarms, allowed_alarms, "trained");
         }
         result
     });
@@ -120,22 +122,62 @@ pub async fn fit(replayed: Arc<Replayed>, fitting: &Fitting, labels: Option<Arc<
 }
 
 fn learn(replayed: &Replayed, fitting: &Fitting, labels: Option<&Labels>) -> Result<Trained, Error> {
-    let (mut candidates, mut refused) = (Vec::new(), None);
+    let (mut candidates, mut refused) = (Vec::new(), Vec::new());
     for kind in fitting.detector.kinds() {
         match detector::train(&replayed.history, &fitting.options(kind)) {
             Ok(detector) => candidates.push(Trained::from(&detector)),
-            Err(error) => {
-                tracing::info!(%kind, %error, "not trained");
-                refused = Some(error);
-            }
+            Err(error) => refused.push((kind, contest::failed(error))),
         }
     }
     if candidates.is_empty() {
-        return Err(refused.map_or_else(|| Error::VerdictFailed("nothing to train".into()), contest::failed));
+        return Err(none_passed(refused));
+    }
+    for (kind, error) in &refused {
+        tracing::info!(%kind, %error, "not trained");
     }
     let chosen = match candidates.len() {
         1 => 0,
         _ => contest::choose(&replayed.history, &candidates, labels, fitting.options(fitting.first()).threads)?,
     };
     Ok(candidates.swap_remove(chosen))
+}
+
+/// One error for those of all kinds, each reason once.
+fn none_passed(refused: Vec<(Kind, Error)>) -> Error {
+    let mut reasons: Vec<(Vec<String>, String)> = Vec::new();
+    for (kind, error) in refused {
+        let Error::VerdictFailed(reason) = error else { return error };
+        match reasons.iter_mut().find(|(_, known)| *known == reason) {
+            Some((kinds, _)) => kinds.push(kind.to_string()),
+            None => reasons.push((vec![kind.to_string()], reason)),
+        }
+    }
+    let text = match &reasons[..] {
+        [(_, reason)] => reason.clone(),
+        _ => reasons
+            .iter()
+            .map(|(kinds, reason)| format!("{}: {reason}", kinds.join(", ")))
+            .collect::<Vec<_>>()
+            .join("; "),
+    };
+    Error::VerdictFailed(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_kinds_are_refused_for_is_said_once() {
+        let refused = |reasons: &[&str]| {
+            let all = Kind::ALL.into_iter().zip(reasons);
+            none_passed(all.map(|(kind, reason)| (kind, Error::VerdictFailed((*reason).into()))).collect()).to_string()
+        };
+        assert_eq!(refused(&["too little", "too little"]), "too little");
+        assert_eq!(refused(&["loss"]), "loss");
+        let several = refused(&["alarms", "loss", "alarms"]);
+        assert!(several.ends_with(": alarms; pca: loss") && several.starts_with("robust-z, "), "{several}");
+        let broken = none_passed(vec![(Kind::Pca, Error::Internal(anyhow::anyhow!("no disk")))]);
+        assert_eq!(broken.exit_code(), 70);
+    }
 }

@@ -16,6 +16,8 @@ use detector::SEED_SPREAD;
 use evaluation::{Paired, more_found};
 use serde::Serialize;
 
+/// How a reason to keep a champion begins that has judged nothing.
+pub(crate) const SILENT: &str = "the champion judged none of the held-out readings";
 /// Chance may lead to a wrong promotion so often.
 const CHANCE: f64 = 0.05;
 
@@ -66,6 +68,8 @@ pub(crate) enum Champion {
     Same,
     /// One that does not load here, and why: nobody can score with it.
     Unusable(String),
+    /// One that judged none of the readings, and why: nothing can be compared.
+    Silent(String),
     /// Another, and how the two did.
     Rival(Contest),
 }
@@ -86,6 +90,7 @@ pub(crate) fn decide(champion: &Champion, force: Option<&str>) -> Decision {
         Champion::None => Decision::Promote("the first to pass its calibration".into()),
         Champion::Same => Decision::Keep("it is the champion".into()),
         Champion::Unusable(why) => Decision::Promote(format!("the champion can't be used: {why}")),
+        Champion::Silent(why) => Decision::Keep(format!("{SILENT}: {why}")),
         Champion::Rival(contest) => contest.decide(),
     }
 }
@@ -175,6 +180,8 @@ mod tests {
         let unusable = decide(&Champion::Unusable("form 1".into()), None);
         assert!(matches!(unusable, Decision::Promote(why) if why.contains("form 1")));
         assert!(matches!(decide(&Champion::Same, None), Decision::Keep(_)));
+        let silent = decide(&Champion::Silent("steps of 1h".into()), None);
+        assert!(matches!(silent, Decision::Keep(why) if why.starts_with(SILENT) && why.ends_with("steps of 1h")));
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod checked;
 mod choice;
 mod contest;
 mod drift;
+mod due;
+mod evidence;
 mod fitting;
 mod gate;
 mod metrics;
@@ -21,6 +23,7 @@ mod role;
 mod schedule;
 pub mod spool;
 pub mod tools;
+mod unscored;
 
 pub use crate::{
     choice::Choice,

@@ -15,10 +15,11 @@ use telemetry::{
 use crate::{
     Trained,
     alias::{self, Move},
+    due::Due,
     metrics, registry,
 };
 
-/// Publishes a model and moves the alias to it. It asks for no gate: [`crate::fit`] has done so.
+/// Publishes what the registry lacks of a model and moves the alias to it. It asks for no gate: [`crate::fit`] has done so.
 ///
 /// # Errors
 /// If Kafka refuses; what was confirmed before stays and harms nobody.
@@ -30,7 +31,8 @@ pub async fn publish(
     reason: &str,
 ) -> Result<ModelVersion, Error> {
     let mut registry = registry::read(kafka).await?;
-    let version = publish_version(producer, trained).await?;
+    let due = Due::of(kafka, &registry, trained).await?;
+    let version = due.write(producer, &registry, trained).await?;
     registry.versions.insert(version.version.clone(), version.clone());
     // The same history gives the same version again, and then the alias stands where it should.
     let moved = alias::promote(&registry, alias, &version.version, reason, now_ms()).map_err(Error::BadInput)?;
@@ -45,7 +47,7 @@ pub async fn publish(
 ///
 /// # Errors
 /// If Kafka refuses.
-pub async fn publish_version(producer: &Producer, trained: &Trained) -> Result<ModelVersion, Error> {
+pub(crate) async fn publish_version(producer: &Producer, trained: &Trained) -> Result<ModelVersion, Error> {
     let version = version_of(trained, now_ms())?;
     publish_artifact(producer, trained).await?;
     confirm(producer, MODELS, ModelKey::Version(version.version.clone()).to_string(), json(&version)?).await?;
@@ -57,7 +59,7 @@ pub async fn publish_version(producer: &Producer, trained: &Trained) -> Result<M
 ///
 /// # Errors
 /// If Kafka refuses.
-pub async fn publish_artifact(producer: &Producer, trained: &Trained) -> Result<(), Error> {
+pub(crate) async fn publish_artifact(producer: &Producer, trained: &Trained) -> Result<(), Error> {
     let key = ModelKey::Artifact(artifact::hash(&trained.artifact)).to_string();
     confirm(producer, MODELS, key, trained.artifact.clone()).await
 }

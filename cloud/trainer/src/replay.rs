@@ -169,6 +169,21 @@ pub async fn replay(kafka: &KafkaConfig, range: &Range, spooling: &Spooling) -> 
     Ok(replayed)
 }
 
+/// The first and the last event time of everything that is there now; none where nothing can be read.
+///
+/// # Errors
+/// If Kafka can't be reached.
+pub(crate) async fn times(kafka: &KafkaConfig) -> Result<Option<(UnixMillis, UnixMillis)>, Error> {
+    let (mut log, mut times) = (History::everything(kafka, kafka_topic::TELEMETRY).await?, None);
+    while let Some(records) = log.next(PIECE).await? {
+        for Reading { time, .. } in records.iter().filter_map(|record| read(record).ok()) {
+            let (from, to) = times.unwrap_or((time, time));
+            times = Some((from.min(time), to.max(time)));
+        }
+    }
+    Ok(times)
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(anyhow::Error::from)?
 }

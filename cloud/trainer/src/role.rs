@@ -4,14 +4,16 @@ use std::{io::Write, sync::Arc, time::Duration};
 
 use cloud_log::{KafkaConfig, Producer, Tail, TailFrom};
 use service::{Error, Tally};
-use telemetry::kafka_topic;
+use telemetry::{UnixMillis, kafka_topic};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Fitting,
     challenge::{Challenge, Standing, challenge},
+    checked,
     drift::DriftWatch,
-    fit, metrics,
+    evidence::Evidence,
+    fit, metrics, registry,
     replay::{self, Range, Spooling},
     schedule::{Schedule, Seen},
 };
@@ -30,16 +32,18 @@ pub struct Config {
     /// How to fit.
     #[command(flatten)]
     pub fitting: Fitting,
-    /// Train when the recorded event times span so much, ms.
+    /// Train when the recorded event times span so much, ms. What was recorded before the start is read first, and the
+    /// first model learns from all of it. Where the alias has a model that loads here, only --retrain-every-ms and
+    /// --on-drift ask for another.
     #[arg(long, env = "MOTORCADE_TRAINER_HISTORY_MS", default_value_t = 2_400_000)]
     pub history_ms: i64,
-    /// And when so many records are there.
+    /// And when so many readings are there, each counted once.
     #[arg(long, env = "MOTORCADE_TRAINER_MIN_RECORDS", default_value_t = 6_000)]
     pub min_records: u64,
     /// Most records to learn from; of more, the newest of each partition count.
     #[arg(long, env = "MOTORCADE_TRAINER_MAX_RECORDS", default_value_t = 10_000_000)]
     pub max_records: u64,
-    /// Train again when event time has gone so much further, ms; 0 = never.
+    /// Train again when event time has gone so much further than what was last learnt from, ms; 0 = never.
     #[arg(long, env = "MOTORCADE_TRAINER_RETRAIN_EVERY_MS", default_value_t = 0)]
     pub retrain_every_ms: i64,
     /// Drift is measured over whiles of so much event time, ms: a day shows what a fleet does, an hour only what time it
@@ -82,6 +86,8 @@ pub struct Trainer {
     tail: Tail,
     producer: Producer,
     drift: Option<DriftWatch>,
+    /// Event time until which the alias's model has learnt.
+    learnt_until: Option<UnixMillis>,
 }
 
 /// Reaches Kafka.
@@ -96,7 +102,30 @@ pub async fn connect(config: Config) -> Result<Trainer, Error> {
         0 => None,
         every => Some(DriftWatch::open(&config.kafka, &config.fitting.alias, every).await?),
     };
-    Ok(Trainer { config, tail, producer, drift })
+    let learnt_until = learnt_until(&config.kafka, &config.fitting.alias).await?;
+    Ok(Trainer { config, tail, producer, drift, learnt_until })
+}
+
+/// Until when the model of an alias has learnt; none where it has none that scorers could use.
+async fn learnt_until(kafka: &KafkaConfig, alias: &str) -> Result<Option<UnixMillis>, Error> {
+    let registry = registry::read(kafka).await?;
+    let Some(version) = registry.version_of(alias) else { return Ok(None) };
+    let loaded = match registry::artifact_of(kafka, version).await {
+        Ok(bytes) => checked::load(&version.version, bytes).await,
+        Err(error) => Err(error),
+    };
+    match loaded {
+        Ok(known) => {
+            let until = known.card.to_time;
+            tracing::info!(alias, version = known.version, until, "there is a model; training goes on from it");
+            Ok(Some(until))
+        }
+        Err(Error::BadInput(why)) => {
+            tracing::warn!(alias, why, "there is no model that can be used; training begins anew");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl Trainer {
@@ -105,8 +134,9 @@ impl Trainer {
     /// # Errors
     /// If Kafka refuses. A refused model is logged and tried again with a quarter more history.
     pub async fn run(mut self, stop: CancellationToken) -> Result<Tally, Error> {
-        let (mut tally, mut seen) = (Tally::default(), Seen::default());
-        let mut schedule = Schedule::new(self.config.history_ms, self.config.min_records, self.config.retrain_every_ms);
+        let (mut tally, mut seen, mut identities) = (Tally::default(), Seen::default(), cloud_log::Seen::default());
+        let Config { history_ms, min_records, retrain_every_ms, .. } = self.config;
+        let mut schedule = Schedule::new(history_ms, min_records, retrain_every_ms, self.learnt_until);
         while !stop.is_cancelled() {
             let records = tokio::select! {
                 records = self.tail.next(TAKE, TAKE_WAIT) => records?,
@@ -114,7 +144,11 @@ impl Trainer {
             };
             for record in &records {
                 let reading = replay::read(record).ok();
-                seen.take(record.partition, record.offset, reading.as_ref().map(|reading| reading.time));
+                let new = reading.as_ref().filter(|reading| {
+                    let telemetry::Record { vehicle, boot, seq, .. } = &reading.record;
+                    identities.note(vehicle, *boot, *seq)
+                });
+                seen.take(record.partition, record.offset, new.map(|reading| reading.time));
                 if let (Some(drift), Some(reading)) = (&mut self.drift, &reading) {
                     drift.reading(&reading.record, reading.time);
                 }
@@ -125,6 +159,10 @@ impl Trainer {
                 && let Some(onset) = drift.onset()
             {
                 schedule.drifted(onset);
+            }
+            // Before that, what is there is a fragment: of some partitions much, of others nothing.
+            if !self.tail.caught_up() {
+                continue;
             }
             let Some(range) = schedule.due(&seen) else { continue };
             let published = tokio::select! {
@@ -150,6 +188,9 @@ impl Trainer {
         replayed.count_into(tally);
         let (replayed, fitting) = (Arc::new(replayed), &self.config.fitting);
         let trained = fit(Arc::clone(&replayed), fitting, None).await?;
+        if let Some(warning) = Evidence::from(&trained.card.calibration).warning() {
+            tracing::warn!(version = trained.version, "{warning}");
+        }
         let challenged = Challenge {
             alias: &fitting.alias,
             reason: "trained",

@@ -15,7 +15,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Takes a record in; `time` is its reading's window time, none if it can't be read.
+    /// Takes a record in; `time` is its reading's window time, none if it can't be read or was there already.
     pub(crate) fn take(&mut self, partition: i32, offset: i64, time: Option<UnixMillis>) {
         let (_, end) = self.ends.entry(partition).or_insert((offset, offset));
         *end = offset + 1;
@@ -39,6 +39,8 @@ impl Seen {
 enum Next {
     /// So much recorded history, ms, and so many readings.
     History(i64, u64),
+    /// Event time until a moment, and so many readings.
+    Until(UnixMillis, u64),
     /// Event time until a moment; what is learnt from begins with the onset of drift.
     Drift {
         onset: UnixMillis,
@@ -59,8 +61,21 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// First when so much history and so many readings are there, then every so often in event time; 0 = never.
-    pub(crate) fn new(history_ms: i64, min_readings: u64, every_ms: i64) -> Self {
-        Self { history_ms, min_readings, every_ms, next: Next::History(history_ms, min_readings) }
+    /// `learnt_until`: event time of the last reading that the model learnt from that is there already.
+    pub(crate) fn new(history_ms: i64, min_readings: u64, every_ms: i64, learnt_until: Option<UnixMillis>) -> Self {
+        let mut schedule = Self { history_ms, min_readings, every_ms, next: Next::History(history_ms, min_readings) };
+        if let Some(until) = learnt_until {
+            schedule.go_on_from(until);
+        }
+        schedule
+    }
+
+    /// There is a model that has learnt until a moment.
+    fn go_on_from(&mut self, learnt_until: UnixMillis) {
+        self.next = match self.every_ms {
+            0 => Next::Nothing,
+            every_ms => Next::Until(learnt_until.saturating_add(every_ms), self.min_readings),
+        };
     }
 
     /// Drift asks for a new model, which has to learn from what came after the onset.
@@ -74,24 +89,25 @@ impl Schedule {
 
     /// What to learn from now; none while it is not time.
     pub(crate) fn due(&self, seen: &Seen) -> Option<Range> {
+        let everything = || {
+            let ends = seen.ends.iter().map(|(partition, (from, to))| (*partition, *from..*to));
+            Range::Offsets(ends.collect())
+        };
         match self.next {
-            Next::History(span_ms, readings) if seen.span_ms() >= span_ms && seen.readings >= readings => {
-                let ends = seen.ends.iter().map(|(partition, (from, to))| (*partition, *from..*to));
-                Some(Range::Offsets(ends.collect()))
+            Next::History(span_ms, readings) => {
+                (seen.span_ms() >= span_ms && seen.readings >= readings).then(everything)
             }
-            Next::Drift { onset, until } if seen.latest() >= until => {
-                Some(Range::Time { from: onset, to: seen.latest().saturating_add(1) })
+            Next::Until(time, readings) => (seen.latest() >= time && seen.readings >= readings).then(everything),
+            Next::Drift { onset, until } => {
+                (seen.latest() >= until).then(|| Range::Time { from: onset, to: seen.latest().saturating_add(1) })
             }
-            _ => None,
+            Next::Nothing => None,
         }
     }
 
     /// A model was trained.
     pub(crate) fn trained(&mut self, seen: &Seen) {
-        self.next = match self.every_ms {
-            0 => Next::Nothing,
-            every_ms => Next::History(seen.span_ms() + every_ms, self.min_readings),
-        };
+        self.go_on_from(seen.latest());
     }
 
     /// A model was refused: a quarter more may do.
@@ -118,10 +134,10 @@ mod tests {
 
     #[test]
     fn the_first_model_waits_for_history_and_readings_and_learns_exactly_what_was_seen() {
-        let schedule = Schedule::new(100, 50, 0);
+        let schedule = Schedule::new(100, 50, 0, None);
         assert_eq!(schedule.due(&seen(99)), None);
         assert_eq!(schedule.due(&seen(100)), Some(Range::Offsets(BTreeMap::from([(0, 10..61), (1, 10..60)]))));
-        assert_eq!(Schedule::new(100, 500, 0).due(&seen(100)), None, "too few readings");
+        assert_eq!(Schedule::new(100, 500, 0, None).due(&seen(100)), None, "too few readings");
         let mut unreadable = Seen::default();
         (0..200).for_each(|offset| unreadable.take(0, offset, None));
         assert_eq!(schedule.due(&unreadable), None);
@@ -129,19 +145,29 @@ mod tests {
 
     #[test]
     fn after_a_model_the_timer_counts_and_after_a_refusal_a_quarter_more() {
-        let mut schedule = Schedule::new(100, 50, 40);
+        let mut schedule = Schedule::new(100, 50, 40, None);
         schedule.trained(&seen(100));
         assert!(schedule.due(&seen(139)).is_none() && schedule.due(&seen(140)).is_some());
         schedule.refused(&seen(140));
         assert!(schedule.due(&seen(174)).is_none() && schedule.due(&seen(176)).is_some());
-        let mut once = Schedule::new(100, 50, 0);
+        let mut once = Schedule::new(100, 50, 0, None);
         once.trained(&seen(100));
         assert_eq!(once.due(&seen(10_000)), None);
     }
 
     #[test]
+    fn where_a_model_is_there_already_the_schedule_goes_on_from_it() {
+        assert_eq!(Schedule::new(100, 50, 0, Some(200)).due(&seen(10_000)), None, "a restart is no reason to train");
+        let timed = Schedule::new(100, 50, 40, Some(200));
+        assert!(timed.due(&seen(239)).is_none() && timed.due(&seen(240)).is_some());
+        let mut drifting = Schedule::new(100, 50, 0, Some(200));
+        drifting.drifted(220);
+        assert_eq!(drifting.due(&seen(320)), Some(Range::Time { from: 220, to: 321 }));
+    }
+
+    #[test]
     fn drift_waits_for_history_behind_its_onset_and_learns_from_nothing_older() {
-        let mut schedule = Schedule::new(100, 50, 0);
+        let mut schedule = Schedule::new(100, 50, 0, None);
         schedule.drifted(20);
         assert!(
             schedule.due(&seen(100)).is_some_and(|range| matches!(range, Range::Offsets(_))),

@@ -2,20 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use cloud_log::{History, KafkaConfig, OutRecord, Producer, topics};
-use detector::Kind;
+use detector::{Kind, Layout, Options, Reading, Recorded, control};
 use service::Error;
 use services::{Options as Start, Services};
 use telemetry::{
     Encoding, Record, Signals, Value, VehicleId,
-    event::{ModelEvent, Registry},
+    event::{ModelEvent, ModelKey, Registry},
     kafka_topic::{MODEL_EVENTS, MODELS, TELEMETRY},
     signal,
 };
+use tokio_util::sync::CancellationToken;
 use trainer::{
-    Choice, Fitting, registry,
+    Choice, Config, Fitting, Trained, connect, publish, registry,
     tools::{
         CalibrateArgs, EvaluateArgs, ExportArgs, Moving, PromoteArgs, RegisterArgs, Replaying, TrainArgs,
         run_calibrate, run_evaluate, run_export, run_promote, run_register, run_train,
@@ -117,7 +122,7 @@ async fn what_wins_is_promoted_and_what_does_not_is_told() {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("training-live-{}", std::process::id()));
     let services = Services::start(Start::new(&dir).only(&[services::Kind::Kafka])).await.unwrap();
     let kafka = KafkaConfig::new(services.addresses().kafka.to_string());
-    topics::apply(&kafka, 1, false).await.unwrap();
+    topics::apply(&kafka, 3, false).await.unwrap();
     record_history(&kafka).await;
     let files = tempfile::tempdir().unwrap();
 
@@ -126,6 +131,8 @@ async fn what_wins_is_promoted_and_what_does_not_is_told() {
     a_person_overrules_with_a_reason(&kafka, &first).await;
     models_are_evaluated_and_calibrated_anew(&kafka, files.path()).await;
     files_go_through_the_same_gate(&kafka, &first, files.path()).await;
+    a_champion_that_judges_nothing_is_told_as_such(&kafka, files.path()).await;
+    the_role_learns_from_all_that_was_there_and_a_restart_trains_nothing(&kafka).await;
 
     let dir = services.dir().to_owned();
     services.stop().await;
@@ -152,7 +159,10 @@ async fn the_first_is_promoted_and_the_same_again_moves_nothing(kafka: &KafkaCon
     // What was ingested before the range begins is not even read; event times decide all the same.
     let late = Replaying { from: Some(START + 10_000 * STEP), ..Replaying::default() };
     let (code, text) = refusal(run_train(TrainArgs { replaying: late, ..train(kafka, Kind::RobustZ, 1) }).await);
-    assert!(code == 1 && text.contains("0 readings"), "{text}");
+    assert!(code == 1 && text.contains("0 readings of 0 vehicles; at least 3000 readings of 5 vehicles"), "{text}");
+    let elsewhere = Replaying { offsets: Some("0:0-5,999:0-5".into()), ..Replaying::default() };
+    let (code, text) = refusal(run_train(TrainArgs { replaying: elsewhere, ..train(kafka, Kind::RobustZ, 1) }).await);
+    assert!(code == 64 && text.starts_with("--offsets: telemetry has partitions 0 to "), "{text}");
     first
 }
 
@@ -196,6 +206,7 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
     let read = || report::Report::read(&files.join("evaluation.json")).unwrap();
     let without = read();
     assert_eq!(without.figures["scored_records"], (VEHICLES * READINGS) as f64);
+    assert!(without.figures["learnt_from_records"] > 0.0, "it learnt from half of this very range");
     assert!(without.figures.contains_key("loss_nats") && !without.figures.contains_key("vus_pr_ratio"));
     let labels = files.join("labels.jsonl");
     let label = |vehicle: &str| {
@@ -208,8 +219,14 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
     assert!(with.figures.contains_key("vus_pr_ratio") && with.figures["events"] == 1.0, "{:?}", with.figures);
     assert_eq!(with.tables["kinds"].rows[0][0], "hot");
     std::fs::write(&labels, label("another")).unwrap();
-    let (code, text) = refusal(run_evaluate(EvaluateArgs { labels: Some(labels), ..evaluate.clone() }).await);
-    assert!(code == 65 && text.contains("widen"), "{text}");
+    let of_another = run_evaluate(EvaluateArgs { labels: Some(labels.clone()), ..evaluate.clone() }).await;
+    for result in [of_another, run_train(TrainArgs { labels: Some(labels), ..train(kafka, Kind::Pca, 1) }).await] {
+        let (code, text) = refusal(result);
+        assert!(code == 65 && text.contains("widen"), "{text}");
+    }
+    let late = Replaying { from: Some(START + 10_000 * STEP), ..Replaying::default() };
+    let (code, text) = refusal(run_evaluate(EvaluateArgs { replaying: late, ..evaluate.clone() }).await);
+    assert!(code == 65 && text.contains("telemetry holds event times 2025-11-21T04:40:10Z to "), "{text}");
 
     // One whose every held-out reading is off is refused, and can be looked at all the same.
     let refused = files.join("refused");
@@ -231,11 +248,14 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
         promote: false,
         moving: Moving { alias: CHAMPION.into(), reason: None, json: true },
     };
-    run_calibrate(calibrate).await.unwrap();
+    run_calibrate(calibrate.clone()).await.unwrap();
     let (after, stood) = registered(kafka).await;
     assert_eq!((after.versions.len(), stood), (before.versions.len() + 1, champion));
     let new = after.versions.values().find(|version| !before.versions.contains_key(&version.version)).unwrap();
     assert_eq!(new.card["calibration"]["budget_per_1000_h"], 100.0);
+    let written = count(kafka, MODELS).await;
+    run_calibrate(calibrate).await.unwrap();
+    assert_eq!(count(kafka, MODELS).await, written, "the same version again: nothing is written");
 }
 
 /// What Python has trained comes as a file: it is promoted if it wins, and only then.
@@ -257,6 +277,16 @@ async fn files_go_through_the_same_gate(kafka: &KafkaConfig, first: &str, files:
     assert!(code == 1 && !text.contains("stays"), "{text}");
     let same = registered(kafka).await.0.versions == before.versions;
     assert!(same, "what is there stays as it is, and a refused file is not registered");
+    // It does not win, but what its version has lost is there again.
+    let hash = &before.versions[first].artifact;
+    let key = ModelKey::Artifact(hash.clone()).to_string();
+    let producer = Producer::connect(kafka).await.unwrap();
+    producer.deliver(OutRecord { payload: None, ..OutRecord::new(MODELS, key, Vec::new()) }).await.unwrap();
+    assert_eq!(registry::find_artifact(kafka, hash).await.unwrap(), None);
+    assert_eq!(refusal(run_register(register(files.join(first))).await).0, 1);
+    let found = registry::find_artifact(kafka, hash).await.unwrap();
+    assert_eq!(found, Some(std::fs::read(files.join(first)).unwrap()));
+    assert_eq!(registered(kafka).await.0.versions, before.versions, "the version keeps its date");
 
     run_promote(PromoteArgs { kafka: kafka.clone(), version: first.into(), moving: moving() }).await.unwrap();
     run_register(register(files.join(&pca))).await.unwrap();
@@ -264,4 +294,90 @@ async fn files_go_through_the_same_gate(kafka: &KafkaConfig, first: &str, files:
     assert_eq!(champion, pca);
     let reason = &registry.aliases[CHAMPION].reason;
     assert!(reason.starts_with("a file: ") && reason.contains("loss is lower"), "{reason}");
+}
+
+/// A model that knows other signals than those that come.
+async fn a_champion_that_judges_nothing_is_told_as_such(kafka: &KafkaConfig, files: &Path) {
+    let layout = Layout::new(["Foreign.A".to_owned(), "Foreign.B".to_owned()], STEP).unwrap();
+    let first = layout.len() as u16 - 2;
+    let mut history = Recorded::new(Arc::new(layout));
+    for vehicle in 0..VEHICLES {
+        let id = VehicleId::parse(&format!("veh-{vehicle:02}")).unwrap();
+        for seq in 1..=READINGS {
+            let draw =
+                |n: u64| (((vehicle * 7_919 + seq * 31 + n * 101) as f64) * 0.618_033_988_749_895).fract() as f32;
+            let (time, kind) = (START + seq as i64 * STEP, telemetry::Kind::Full);
+            let (at, numbers) = ([first, first + 1], [draw(1), draw(2)]);
+            history.push_reading(&id, &Reading { boot: 1, seq, time, kind, at: &at, numbers: &numbers });
+        }
+    }
+    let options = Options { kind: Kind::RobustZ, ..Options::default() };
+    let foreign = Trained::from(&control::ungated(&history, &options).unwrap());
+    let file = files.join("foreign");
+    std::fs::write(&file, &foreign.artifact).unwrap();
+    let evaluate = EvaluateArgs {
+        kafka: kafka.clone(),
+        model: file.display().to_string(),
+        replaying: Replaying::default(),
+        labels: None,
+        settle_steps: 10,
+        threads: 2,
+        report: None,
+        json: true,
+    };
+    let (code, text) = refusal(run_evaluate(evaluate).await);
+    assert!(code == 65 && text.contains("the readings hold none of the 2 signals"), "{text}");
+
+    let producer = Producer::connect(kafka).await.unwrap();
+    publish::publish(&producer, kafka, &foreign, "foreign", "the test").await.unwrap();
+    let challenge = train(kafka, Kind::RobustZ, 1);
+    let challenge =
+        TrainArgs { fitting: Fitting { alias: "foreign".into(), ..challenge.fitting.clone() }, ..challenge };
+    let (code, text) = refusal(run_train(challenge).await);
+    assert!(code == 1 && text.contains("judged none") && text.contains("--force"), "{text}");
+}
+
+/// The role starts on a log that holds history, in several partitions.
+async fn the_role_learns_from_all_that_was_there_and_a_restart_trains_nothing(kafka: &KafkaConfig) {
+    let alias = "role";
+    let config = |seed| Config {
+        kafka: kafka.clone(),
+        fitting: Fitting { alias: alias.into(), ..train(kafka, Kind::RobustZ, seed).fitting },
+        // A small part of what is there would do.
+        history_ms: 100 * STEP,
+        min_records: 600,
+        max_records: 1_000_000,
+        retrain_every_ms: 0,
+        drift_every_ms: 0,
+        on_drift: false,
+    };
+    let stop = CancellationToken::new();
+    let role = tokio::spawn(connect(config(8)).await.unwrap().run(stop.clone()));
+    let first = tokio::time::timeout(Duration::from_secs(60), async {
+        loop {
+            let registry = registered(kafka).await.0;
+            match registry.version_of(alias) {
+                Some(version) => break version.clone(),
+                None => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    });
+    let first = first.await.unwrap();
+    stop.cancel();
+    role.await.unwrap().unwrap();
+    assert_eq!(first.card["records"], VEHICLES * READINGS);
+    let spans = first.card["spans"].as_array().unwrap().iter();
+    let learnt: Vec<_> =
+        spans.map(|span| (span["partition"].as_i64(), span["from"].as_i64(), span["to"].as_i64())).collect();
+    let marks = History::watermarks(kafka, TELEMETRY).await.unwrap().into_iter().filter(|(_, (from, to))| from < to);
+    let there: Vec<_> = marks.map(|(partition, (from, to))| (Some(partition.into()), Some(from), Some(to))).collect();
+    assert!(there.len() > 1 && learnt == there, "{learnt:?} of {there:?}");
+
+    // Another seed: whatever it learnt would be another version.
+    let (before, stop) = (registered(kafka).await.0, CancellationToken::new());
+    let role = tokio::spawn(connect(config(9)).await.unwrap().run(stop.clone()));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    stop.cancel();
+    role.await.unwrap().unwrap();
+    assert_eq!(registered(kafka).await.0, before);
 }

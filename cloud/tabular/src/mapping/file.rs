@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cloud_log::parse_moment;
 use serde::Deserialize;
 use telemetry::{
     VehicleId,
@@ -11,7 +12,7 @@ use telemetry::{
 
 use super::{BadValues, Form, LabelColumn, LabelRule, Mapping, SignalColumn, VehicleFrom, VehicleSource};
 use crate::{
-    moment::{TimeFormat, parse_moment, parse_offset, pattern_parts},
+    moment::{TimeFormat, parse_offset, pattern_parts},
     unit::{Line, conversion},
 };
 

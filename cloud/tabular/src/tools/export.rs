@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context;
-use cloud_log::{History, InRecord, KafkaConfig};
+use cloud_log::{History, InRecord, KafkaConfig, Offsets, check_partitions, parse_moment, parse_offsets};
 use service::Error;
 use telemetry::{Record, UnixMillis, kafka_topic, validation::MAX_PATH_BYTES};
 use tokio_util::sync::CancellationToken;
@@ -27,15 +27,12 @@ use super::{
 use crate::{
     columns::{Columns, Found, MAX_COLUMNS, Place},
     labels::LabelIndex,
-    moment::parse_moment,
     parquet_file::ParquetFile,
 };
 
 /// How often a long run says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 const CHUNK: usize = 1_000;
-
-type Offsets = BTreeMap<i32, Range<i64>>;
 
 /// Flags of `data export`.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,7 +43,8 @@ pub struct ExportArgs {
     /// The folder to write; it must not be there yet.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// Event time to begin with, judged as training does: ms since the epoch, or RFC 3339.
+    /// Event time to begin with, judged as training does: ms since the epoch, RFC 3339, or a date
+    /// (its midnight, UTC).
     #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true)]
     from: Option<UnixMillis>,
     /// Event time to end before.
@@ -93,7 +91,10 @@ pub async fn run_export(args: ExportArgs, stop: CancellationToken) -> Result<(),
     let mut export = Export {
         place: if asked.is_some() { "what --offsets names" } else { kafka_topic::TELEMETRY },
         offsets: match asked {
-            Some(offsets) => offsets,
+            Some(offsets) => {
+                check_partitions(&args.kafka, kafka_topic::TELEMETRY, &offsets).await?;
+                offsets
+            }
             None => everything(&args.kafka).await?,
         },
         kafka: args.kafka,
@@ -152,24 +153,6 @@ async fn everything(kafka: &KafkaConfig) -> Result<Offsets, Error> {
 fn read_labels(path: &Path) -> Result<LabelIndex, Error> {
     let file = File::open(path).map_err(|error| Error::BadInput(format!("--labels {}: {error}", path.display())))?;
     LabelIndex::read(BufReader::new(file)).map_err(|detail| Error::BadInput(format!("{}: {detail}", path.display())))
-}
-
-fn parse_offsets(text: &str) -> Result<Offsets, Error> {
-    let one = |part: &str| {
-        let (partition, range) = part.split_once(':')?;
-        let (from, to) = range.split_once('-')?;
-        let (from, to) = (from.parse::<i64>().ok()?, to.parse::<i64>().ok()?);
-        (from < to).then_some((partition.parse().ok()?, from..to))
-    };
-    let parsed: Option<Vec<_>> = text.split(',').map(one).collect();
-    let offsets = parsed.map(|ranges| (ranges.len(), ranges.into_iter().collect::<Offsets>()));
-    match offsets {
-        Some((named, offsets)) if named == offsets.len() => Ok(offsets),
-        _ => Err(Error::Usage {
-            flag: "offsets",
-            detail: format!("{text:?} is not P:FROM-TO[,…], each partition once"),
-        }),
-    }
 }
 
 /// An export under way.
@@ -330,14 +313,6 @@ mod tests {
     struct Line {
         #[command(flatten)]
         export: ExportArgs,
-    }
-
-    #[test]
-    fn offsets_are_partitions_and_ranges() {
-        assert_eq!(parse_offsets("0:5-9,3:0-1").unwrap(), BTreeMap::from([(0, 5..9), (3, 0..1)]));
-        for bad in ["", "0", "0:5", "0:9-5", "0:5-5", "a:1-2", "0:1-2,0:3-4"] {
-            assert_eq!(parse_offsets(bad).unwrap_err().exit_code(), 64, "{bad}");
-        }
     }
 
     #[tokio::test]

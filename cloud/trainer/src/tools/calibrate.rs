@@ -11,14 +11,18 @@ use super::{model, moving::Moving, print, replaying::Replaying};
 use crate::{
     Trained,
     challenge::{Challenge, Standing, advice, challenge},
-    contest, publish,
+    contest,
+    due::Due,
+    evidence::Evidence,
+    registry,
     replay::Replayed,
 };
 
 /// Set baselines, tails and limit of a model anew.
 ///
 /// The weights stay, for example those of an artefact that Python wrote; what they are held against comes from the range
-/// that is replayed. What passes its calibration becomes a version of its own.
+/// that is replayed. What passes its calibration becomes a version of its own; the same weights and readings give the same
+/// version, which is registered once.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CalibrateArgs {
     /// Kafka.
@@ -65,21 +69,27 @@ pub async fn run_calibrate(args: CalibrateArgs) -> Result<(), Error> {
     let calibrated = calibrated.await.map_err(anyhow::Error::from)??;
     let producer = Producer::connect(&args.kafka).await?;
     let (alias, json) = (&args.moving.alias, args.moving.json);
+    let registry = registry::read(&args.kafka).await?;
+    let due = Due::of(&args.kafka, &registry, &calibrated).await?;
     let standing = if args.promote {
         let reason = args.moving.reason.as_deref().unwrap_or("models calibrate");
         let how = Challenge { alias, reason, force: None, replayed: Some(replayed), labels: None, threads };
         Some(challenge(&producer, &args.kafka, &calibrated, how).await?)
     } else {
-        publish::publish_version(&producer, &calibrated).await?;
+        due.write(&producer, &registry, &calibrated).await?;
         None
     };
-    let calibration = &calibrated.card.calibration;
+    let evidence = Evidence::from(&calibrated.card.calibration);
     if json {
         let promoted = matches!(standing, Some(Standing::Moved(_) | Standing::Unmoved));
-        print(&json!({"version": calibrated.version, "promoted": promoted, "card": calibrated.card}).to_string())?;
+        print(
+            &json!({"version": calibrated.version, "registered": due != Due::Nothing, "promoted": promoted,
+                "promised_alarms": evidence.promised(), "card": calibrated.card})
+            .to_string(),
+        )?;
     } else {
-        let (alarms, hours) = (calibration.held_out_alarms, calibration.held_out_hours);
-        print(&format!("{} registered: {alarms} alarms in {hours:.1} held-out vehicle-hours", calibrated.version))?;
+        print(&format!("{} {}; {}", calibrated.version, due.said(), evidence.told()))?;
+        evidence.warning().iter().try_for_each(|line| print(line))?;
     }
     match standing {
         Some(Standing::Kept { champion, reason }) => {

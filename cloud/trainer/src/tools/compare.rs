@@ -148,8 +148,8 @@ impl Comparison {
         }
     }
 
-    /// Three columns; what differs is marked.
-    fn lines(&self) -> Vec<String> {
+    /// Name, of A and of B.
+    fn rows(&self) -> Vec<(String, String, String)> {
         let Self { a, b, .. } = self;
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
         let mut rows = vec![
@@ -169,6 +169,12 @@ impl Comparison {
             (format!("explained {path}"), a, b)
         });
         rows.extend(explained);
+        rows
+    }
+
+    /// Three columns; what differs is marked.
+    fn lines(&self) -> Vec<String> {
+        let rows = self.rows();
         let first = rows.iter().map(|row| row.0.len()).max().unwrap_or_default();
         let second = rows.iter().map(|row| row.1.len()).max().unwrap_or_default();
         let line = |(name, a, b): &(String, String, String)| {
@@ -180,6 +186,14 @@ impl Comparison {
         lines.extend(self.signals_lost.iter().map(|path| format!("- {path}")));
         lines
     }
+}
+
+/// One version as the comparison shows it, without what its card does not say.
+pub(super) fn summary(registry: &Registry, version: &ModelVersion) -> Vec<String> {
+    let rows = Comparison::of(registry, version, version).rows();
+    let width = rows.iter().map(|row| row.0.len()).max().unwrap_or_default();
+    let said = rows.iter().filter(|(_, told, _)| told != "-");
+    said.map(|(name, told, _)| format!("{name:width$}  {told}").trim_end().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -228,6 +242,15 @@ mod tests {
         assert!(line("held_out_alarms").starts_with(' '), "{lines:#?}");
         assert!(line("explained speed").starts_with('*'), "{lines:#?}");
         assert_eq!(lines[lines.len() - 2..], ["+ lambda", "- soc"]);
+    }
+
+    #[test]
+    fn a_summary_leaves_out_what_a_card_does_not_say() {
+        let registry = registry(&["pca-1"], &[]);
+        let card = card(6.5, &[("speed", true, 0.9)]);
+        let lines = summary(&registry, &ModelVersion { card, ..version("pca-1") });
+        assert!(lines.iter().any(|line| line.starts_with("limit ") && line.ends_with(" 6.500")), "{lines:#?}");
+        assert!(lines.iter().all(|line| !line.starts_with("held_out_hours")), "{lines:#?}");
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::{path::PathBuf, time::Instant};
 
 use cloud_log::KafkaConfig;
-use detector::History;
+use detector::{Card, History, Span};
 use evaluation::{
-    AtBudget, BUDGETS, Measure, Outcome,
+    AtBudget, BUDGETS, Measure, Outcome, Scored,
     labels::{self, Labels},
 };
 use report::{Report, Table};
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use service::Error;
 
 use super::{
-    model, print,
-    replaying::{Replaying, read_labels},
+    date, model, print,
+    replaying::{Replaying, check_labels, read_labels},
 };
-use crate::{Trained, contest, replay::Replayed};
+use crate::{Trained, contest, replay::Replayed, unscored};
 
 /// Readings that the likelihood is computed on, about.
 const MEASURED: usize = 40_000;
@@ -24,7 +24,8 @@ const MEASURED: usize = 40_000;
 /// Evaluate a model on recorded history.
 ///
 /// With labels: areas under curves, events found at three budgets of alarms, how soon, and false alarms. Without: how
-/// likely the readings are to the model, and how often it alarms.
+/// likely the readings are to the model, and how often it alarms. Readings that the model learnt from are scored too; how
+/// many they are is said. Exit code 65 where none could be scored.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EvaluateArgs {
     /// Kafka.
@@ -55,19 +56,25 @@ pub struct EvaluateArgs {
 /// Runs `models evaluate`.
 ///
 /// # Errors
-/// [`Error::BadInput`] if there is no such model, or no label fits what was replayed.
+/// [`Error::BadInput`] if there is no such model, no label fits what was replayed, or nothing could be scored.
 pub async fn run_evaluate(args: EvaluateArgs) -> Result<(), Error> {
     args.kafka.validate()?;
     args.replaying.validate()?;
     if args.settle_steps < 0 {
         return Err(Error::Usage { flag: "settle-steps", detail: "must not be negative".into() });
     }
+    if args.threads == 0 {
+        return Err(Error::Usage { flag: "threads", detail: "must be at least 1".into() });
+    }
     model::check(&args.model)?;
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
     let started = Instant::now();
     let trained = model::load(&args.kafka, &args.model).await?;
     let replayed = args.replaying.replay(&args.kafka).await?;
-    let settings = (args.settle_steps, args.threads.max(1));
+    if replayed.history.records() == 0 {
+        return Err(args.replaying.empty(&args.kafka).await);
+    }
+    let settings = (args.settle_steps, args.threads);
     let evaluated = tokio::task::spawn_blocking(move || evaluate(&trained, &replayed, labels.as_ref(), settings));
     let mut report = evaluated.await.map_err(anyhow::Error::from)??;
     report.duration_s = started.elapsed().as_secs_f64();
@@ -94,11 +101,22 @@ fn evaluate(
         Some(labels) => labels::events(labels, history.vehicles(), all),
         None => vec![Vec::new(); history.vehicles().len()],
     };
-    if labels.is_some() && events.iter().all(Vec::is_empty) {
-        return Err(Error::BadInput("no label is of a vehicle that was replayed: widen the range".into()));
+    if let Some(labels) = labels {
+        check_labels(labels, history.vehicles())?;
     }
     tracing::info!(records = history.records(), version = trained.version, "scoring");
     let scored = detector::score(&trained.artifact, history, all, threads).map_err(contest::failed)?;
+    let records = unscored::count(&scored);
+    if records == 0 {
+        let why = unscored::why(&trained.card, history).map_err(contest::failed)?;
+        let (version, all) = (&trained.version, history.records());
+        return Err(Error::BadInput(format!("{version} can score none of the {all} readings: {why}")));
+    }
+    let learnt = learnt_from(&trained.card, history.spans(), &scored);
+    if learnt > 0 {
+        let (version, until) = (&trained.version, date(trained.card.train_until));
+        tracing::warn!(version, readings = learnt, until, "it learnt from a part of the range, and is flattered there");
+    }
     let measure = Measure::of_step(trained.card.layout.step_ms, settle_steps);
     let limits: Vec<f32> = trained.card.calibration.other_budgets.iter().map(|(_, limit)| *limit as f32).collect();
     let outcome = evaluation::outcome(&scored, &events, &limits, &measure);
@@ -114,7 +132,8 @@ fn evaluate(
     .map(|(name, value)| (name.to_owned(), value))
     .into();
     report.count("replayed_records", replayed.received);
-    report.count("scored_records", scored.iter().map(|one| one.times.len() as u64).sum());
+    report.count("scored_records", records);
+    report.count("learnt_from_records", learnt);
     report.count("vehicles", history.vehicles().len() as u64);
     report.count("events", events.iter().map(|own| own.len() as u64).sum());
     if !losses.is_empty() {
@@ -122,6 +141,18 @@ fn evaluate(
     }
     enter(&mut report, &outcome);
     Ok(report)
+}
+
+/// Readings among these that a model was fitted on, by the offsets and times that its card names.
+fn learnt_from(card: &Card, spans: &[Span], scored: &[Scored]) -> u64 {
+    let meets = |own: &Span| {
+        card.spans.iter().any(|span| span.partition == own.partition && span.from < own.to && own.from < span.to)
+    };
+    if !spans.iter().any(meets) {
+        return 0;
+    }
+    let fitted = card.from_time..card.train_until;
+    scored.iter().flat_map(|one| &one.times).filter(|time| fitted.contains(time)).count() as u64
 }
 
 /// The middle of numbers, or none.
@@ -201,7 +232,7 @@ fn kinds(budgets: &[AtBudget]) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use evaluation::{Labelled, Scored, events::Event};
+    use evaluation::{Labelled, events::Event};
 
     use super::*;
 

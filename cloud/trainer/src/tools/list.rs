@@ -6,9 +6,11 @@ use service::Error;
 use telemetry::event::{ModelVersion, Registry};
 
 use super::{date, figure, print, shown};
-use crate::{alias::aliases_of, registry};
+use crate::{alias::aliases_of, evidence::Evidence, registry};
 
 /// List the versions, the newest first.
+///
+/// Of each the alarms in 1,000 vehicle-hours that were held out, with what they may be (95 %).
 #[derive(Debug, Clone, clap::Args)]
 pub struct ListArgs {
     /// Kafka.
@@ -40,6 +42,8 @@ const BUDGET: &str = "/calibration/budget_per_1000_h";
 
 fn rows(registry: &Registry) -> Value {
     let row = |version: &ModelVersion| {
+        let evidence = Evidence::of_card(&version.card);
+        let realised = evidence.and_then(|evidence| evidence.realised());
         json!({
             "version": version.version,
             "detector": version.detector,
@@ -47,10 +51,21 @@ fn rows(registry: &Registry) -> Value {
             "time": version.time,
             "aliases": aliases_of(registry, &version.version),
             "realised_alarms_per_1000_h": figure(&version.card, REALISED),
+            "realised_low_alarms_per_1000_h": realised.map(|rate| rate.low),
+            "realised_high_alarms_per_1000_h": realised.map(|rate| rate.high),
             "budget_per_1000_h": figure(&version.card, BUDGET),
+            "promised_alarms": evidence.map(|evidence| evidence.promised()),
         })
     };
     newest_first(registry).into_iter().map(row).collect()
+}
+
+/// The realised rate, what it may be, and whether that says anything.
+fn realised(card: &Value) -> String {
+    let rate = shown(figure(card, REALISED));
+    let Some(evidence) = Evidence::of_card(card) else { return rate };
+    let may_be = evidence.realised().map_or_else(String::new, |rate| format!(" ({:.0} to {:.0})", rate.low, rate.high));
+    format!("{rate}{may_be}{}", if evidence.is_thin() { ", too few hours" } else { "" })
 }
 
 /// A table; the aliases come last, because there may be none.
@@ -61,7 +76,7 @@ fn lines(registry: &Registry) -> Vec<String> {
             version.version.clone(),
             version.detector.clone(),
             date(version.time),
-            shown(figure(&version.card, REALISED)),
+            realised(&version.card),
             shown(figure(&version.card, BUDGET)),
             aliases_of(registry, &version.version).join(" "),
         ]
@@ -94,6 +109,16 @@ mod tests {
         assert_eq!(rows[1]["aliases"], json!(["champion"]));
         assert_eq!(rows[0]["realised_alarms_per_1000_h"], json!(17.5));
         assert_eq!(rows[1]["realised_alarms_per_1000_h"], Value::Null, "a card that does not say it is listed too");
+    }
+
+    #[test]
+    fn a_rate_of_next_to_no_time_is_told_as_such() {
+        let card = |hours: f64| {
+            let of = json!({"realised_per_1000_h": 0.0, "held_out_alarms": 0, "held_out_hours": hours, "budget_per_1000_h": 20.0});
+            json!({"calibration": of})
+        };
+        assert_eq!(realised(&card(0.26)), "0 (0 to 14188), too few hours");
+        assert_eq!(realised(&card(100.0)), "0 (0 to 37)");
     }
 
     #[test]

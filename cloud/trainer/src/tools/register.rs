@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use cloud_log::{KafkaConfig, Producer};
-use detector::{Options, artifact};
+use detector::Options;
 use serde_json::json;
 use service::Error;
 use telemetry::{event::Registry, kafka_topic::MAX_MESSAGE_BYTES};
@@ -15,7 +15,9 @@ use super::{
 use crate::{
     Trained,
     challenge::{Challenge, Standing, advice, challenge},
-    checked, contest, publish, registry,
+    checked, contest,
+    due::Due,
+    registry,
     replay::{Range, Replayed, Spooling, replay},
 };
 
@@ -59,17 +61,6 @@ impl RegisterArgs {
     }
 }
 
-/// What is to be written for an artefact.
-#[derive(Debug, PartialEq, Eq)]
-enum Due {
-    /// Artefact and version.
-    All,
-    /// The version is there, but its artefact is gone.
-    Artefact,
-    /// Nothing.
-    Nothing,
-}
-
 /// Runs `models register`.
 ///
 /// # Errors
@@ -81,10 +72,7 @@ pub async fn run_register(args: RegisterArgs) -> Result<(), Error> {
     let trained = checked::load(&name, bytes).await?;
     check_size(&name, trained.artifact.len())?;
     let registry = registry::read(&args.kafka).await?;
-    let hash = artifact::hash(&trained.artifact);
-    let held = registry::find_artifact(&args.kafka, &hash).await?;
-    let due = due(&registry, &trained.version, &hash, held.as_deref() == Some(&trained.artifact[..]))
-        .map_err(Error::BadInput)?;
+    let due = Due::of(&args.kafka, &registry, &trained).await?;
     let standing = if args.promote {
         // Before anything is written: what is not to be promoted by its card is not registered either.
         let replayed = rehearse(&args, &registry, &trained).await?;
@@ -94,18 +82,10 @@ pub async fn run_register(args: RegisterArgs) -> Result<(), Error> {
         let how = Challenge { alias, reason, force, replayed, labels: None, threads };
         Some(challenge(&Producer::connect(&args.kafka).await?, &args.kafka, &trained, how).await?)
     } else {
+        due.write(&Producer::connect(&args.kafka).await?, &registry, &trained).await?;
         None
     };
-    if matches!(standing, None | Some(Standing::Unmoved)) {
-        match due {
-            Due::All => {
-                publish::publish_version(&Producer::connect(&args.kafka).await?, &trained).await?;
-            }
-            Due::Artefact => publish::publish_artifact(&Producer::connect(&args.kafka).await?, &trained).await?,
-            Due::Nothing => {}
-        }
-    }
-    tell(&args.moving, &trained, &due, standing.as_ref())
+    tell(&args.moving, &trained, due, standing.as_ref())
 }
 
 /// What the gate compares on; none where nobody is to be beaten. A card that does not keep its promise is refused here.
@@ -136,18 +116,6 @@ async fn rehearse(args: &RegisterArgs, registry: &Registry, trained: &Trained) -
     }
 }
 
-fn due(registry: &Registry, version: &str, hash: &str, is_held: bool) -> Result<Due, String> {
-    match registry.versions.get(version) {
-        None => Ok(Due::All),
-        // The name holds only the start of the hash.
-        Some(known) if known.artifact != hash => {
-            Err(format!("{version} is on models with another artefact, {}; nothing was registered", known.artifact))
-        }
-        Some(_) if is_held => Ok(Due::Nothing),
-        Some(_) => Ok(Due::Artefact),
-    }
-}
-
 fn check_size(name: &str, bytes: usize) -> Result<(), Error> {
     let most = MAX_MESSAGE_BYTES as usize - FOR_THE_REST;
     if bytes <= most {
@@ -160,7 +128,7 @@ fn check_size(name: &str, bytes: usize) -> Result<(), Error> {
 /// What a record holds beside the artefact: key, headers, the batch's frame.
 const FOR_THE_REST: usize = 4 * 1024;
 
-fn tell(moving: &Moving, trained: &Trained, due: &Due, standing: Option<&Standing>) -> Result<(), Error> {
+fn tell(moving: &Moving, trained: &Trained, due: Due, standing: Option<&Standing>) -> Result<(), Error> {
     let (Trained { version, .. }, alias) = (trained, &moving.alias);
     let (why, kept) = match standing {
         Some(Standing::Moved(why)) => (Some(why), None),
@@ -171,7 +139,7 @@ fn tell(moving: &Moving, trained: &Trained, due: &Due, standing: Option<&Standin
         print(
             &json!({
                 "version": version,
-                "registered": *due != Due::Nothing,
+                "registered": due != Due::Nothing,
                 "alias": standing.map(|_| alias),
                 "promoted": standing.is_some() && kept.is_none(),
                 "reason": why,
@@ -180,12 +148,7 @@ fn tell(moving: &Moving, trained: &Trained, due: &Due, standing: Option<&Standin
             .to_string(),
         )?;
     } else {
-        let said = match due {
-            Due::All => "registered",
-            Due::Artefact => "registered again: its artefact was gone",
-            Due::Nothing => "is registered already",
-        };
-        print(&format!("{version} {said}"))?;
+        print(&format!("{version} {}", due.said()))?;
         match standing {
             Some(Standing::Moved(why)) => print(&format!("{alias}: {version}: {why}"))?,
             Some(Standing::Unmoved) => print(&format!("{alias}: {version} already; nothing was moved"))?,
@@ -198,22 +161,6 @@ fn tell(moving: &Moving, trained: &Trained, due: &Due, standing: Option<&Standin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alias::tests::registry;
-
-    #[test]
-    fn a_new_artefact_is_due_a_known_one_is_not_and_a_lost_one_is_again() {
-        let registry = registry(&["pca-1"], &[]);
-        assert_eq!(due(&registry, "pca-2", "cd", false), Ok(Due::All));
-        assert_eq!(due(&registry, "pca-2", "cd", true), Ok(Due::All), "an artefact without its version");
-        assert_eq!(due(&registry, "pca-1", "ab", true), Ok(Due::Nothing));
-        assert_eq!(due(&registry, "pca-1", "ab", false), Ok(Due::Artefact));
-    }
-
-    #[test]
-    fn another_artefact_never_takes_a_versions_name() {
-        let error = due(&registry(&["pca-1"], &[]), "pca-1", "cd", false).unwrap_err();
-        assert!(error.contains("another artefact, ab"), "{error}");
-    }
 
     #[test]
     fn what_kafka_would_not_take_is_refused_before() {

@@ -1,27 +1,27 @@
 //! Flags of the tools that replay history, and of the labels beside it.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::BufReader,
     path::{Path, PathBuf},
 };
 
-use cloud_log::KafkaConfig;
+use cloud_log::{KafkaConfig, check_partitions, parse_moment, parse_offsets};
 use evaluation::labels::{self, Labels};
 use service::Error;
-use telemetry::UnixMillis;
+use telemetry::{UnixMillis, VehicleId, kafka_topic};
 
-use crate::replay::{Range, Replayed, Spooling, replay};
+use super::date;
+use crate::replay::{Range, Replayed, Spooling, replay, times};
 
 /// What to replay, and where to.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Replaying {
-    /// Event time to begin with, ms since the epoch.
-    #[arg(long, value_name = "MS", conflicts_with = "offsets")]
+    /// Event time to begin with: ms since the epoch, RFC 3339, or a date (its midnight, UTC).
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true, conflicts_with = "offsets")]
     pub from: Option<UnixMillis>,
-    /// Event time to end before, ms since the epoch.
-    #[arg(long, value_name = "MS", conflicts_with = "offsets")]
+    /// Event time to end before.
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, allow_hyphen_values = true, conflicts_with = "offsets")]
     pub to: Option<UnixMillis>,
     /// Exact offsets instead, `PARTITION:FROM-TO[,…]`; TO is exclusive.
     #[arg(long, value_name = "P:FROM-TO")]
@@ -43,31 +43,36 @@ impl Replaying {
 
     /// Replays.
     pub(super) async fn replay(&self, kafka: &KafkaConfig) -> Result<Replayed, Error> {
-        replay(kafka, &self.range()?, &Spooling { folder: self.spool.clone(), most: None }).await
+        let range = self.range()?;
+        if let Range::Offsets(offsets) = &range {
+            check_partitions(kafka, kafka_topic::TELEMETRY, offsets).await?;
+        }
+        replay(kafka, &range, &Spooling { folder: self.spool.clone(), most: None }).await
+    }
+
+    /// What an empty range is refused with.
+    pub(super) async fn empty(&self, kafka: &KafkaConfig) -> Error {
+        match times(kafka).await {
+            Ok(Some((from, to))) => Error::BadInput(format!(
+                "no reading in the range; telemetry holds event times {} to {}",
+                date(from),
+                date(to)
+            )),
+            Ok(None) => Error::BadInput("no reading in the range; telemetry holds none at all".into()),
+            Err(error) => error,
+        }
     }
 
     fn range(&self) -> Result<Range, Error> {
         let (from, to) = (self.from.unwrap_or(UnixMillis::MIN), self.to.unwrap_or(UnixMillis::MAX));
         match &self.offsets {
-            Some(text) => parse_offsets(text)
-                .map(Range::Offsets)
-                .ok_or_else(|| Error::Usage { flag: "offsets", detail: format!("{text:?} is not P:FROM-TO[,…]") }),
+            Some(text) => parse_offsets(text).map(Range::Offsets),
             None if from >= to => {
                 Err(Error::Usage { flag: "to", detail: format!("{to} is not later than --from {from}") })
             }
             None => Ok(Range::Time { from, to }),
         }
     }
-}
-
-fn parse_offsets(text: &str) -> Option<BTreeMap<i32, std::ops::Range<i64>>> {
-    let one = |part: &str| {
-        let (partition, range) = part.split_once(':')?;
-        let (from, to) = range.split_once('-')?;
-        let (from, to) = (from.parse::<i64>().ok()?, to.parse::<i64>().ok()?);
-        (from < to).then_some((partition.parse().ok()?, from..to))
-    };
-    text.split(',').map(one).collect()
 }
 
 /// Reads a file of labels; opens no socket.
@@ -81,17 +86,17 @@ pub(super) fn read_labels(path: &Path) -> Result<Labels, Error> {
     Ok(labels)
 }
 
+/// Refuses labels of other vehicles than those that were replayed: nothing could be found.
+pub(super) fn check_labels(labels: &Labels, vehicles: &[VehicleId]) -> Result<(), Error> {
+    if labels::events(labels, vehicles, (UnixMillis::MIN, UnixMillis::MAX)).iter().all(Vec::is_empty) {
+        return Err(Error::BadInput("no label is of a vehicle that was replayed: widen the range".into()));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn offsets_are_read_or_refused_whole() {
-        assert_eq!(parse_offsets("0:5-10,3:0-7"), Some(BTreeMap::from([(0, 5..10), (3, 0..7)])));
-        for bad in ["", "0", "0:5", "0:10-5", "x:1-2", "0:1-2,"] {
-            assert_eq!(parse_offsets(bad), None, "{bad:?}");
-        }
-    }
 
     #[test]
     fn a_range_that_ends_before_it_begins_is_a_usage_error() {

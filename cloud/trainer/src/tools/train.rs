@@ -6,25 +6,29 @@ use std::{
 };
 
 use cloud_log::{KafkaConfig, Producer};
+use detector::History;
 use serde_json::json;
 use service::Error;
 
 use super::{
     moving::check_reason,
     print,
-    replaying::{Replaying, read_labels},
+    replaying::{Replaying, check_labels, read_labels},
 };
 use crate::{
-    Fitting,
+    Choice, Fitting,
     challenge::{Challenge, Standing, advice, challenge},
-    contest, fit,
+    contest,
+    evidence::Evidence,
+    fit,
     replay::Replayed,
 };
 
 /// Train once on recorded history.
 ///
 /// With `--publish` the model is registered, and the alias moves to it if it beats whoever holds the alias on readings
-/// that were held out; the first one only has to pass its calibration. Exit code 1 where the champion stays.
+/// that were held out; the first one only has to pass its calibration. Exit code 1 where the champion stays. Without
+/// `--publish` it is only told how it does.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainArgs {
     /// Kafka.
@@ -37,6 +41,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub replaying: Replaying,
     /// Labels of `data import` or the simulator's truth: models are then compared by the labelled events that they find.
+    /// They keep no reading out of what is learnt from, and matter only where models are compared: with `--publish`, or
+    /// `--detector auto`.
     #[arg(long, value_name = "FILE")]
     pub labels: Option<PathBuf>,
     /// Write a model that failed its calibration to this file, to look at with `models evaluate FILE`. It is still refused;
@@ -64,7 +70,15 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
     check_reason(args.force.as_deref())?;
     args.replaying.validate()?;
     let labels = args.labels.as_deref().map(read_labels).transpose()?.map(Arc::new);
+    if labels.is_some() && !args.publish && args.fitting.detector != Choice::Auto {
+        tracing::warn!(
+            "--labels compare models, they keep nothing out of training: without --publish they change nothing"
+        );
+    }
     let replayed = Arc::new(args.replaying.replay(&args.kafka).await?);
+    if let Some(labels) = &labels {
+        check_labels(labels, replayed.history.vehicles())?;
+    }
     let records = replayed.history.records();
     let trained = match (fit(Arc::clone(&replayed), &args.fitting, labels.clone()).await, &args.refused_out) {
         (Err(Error::VerdictFailed(reason)), Some(path)) => {
@@ -92,7 +106,7 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
         Some(Standing::Kept { champion, reason }) => Some(advice(&trained.version, alias, champion, reason)),
         _ => None,
     };
-    let calibration = &trained.card.calibration;
+    let evidence = Evidence::from(&trained.card.calibration);
     if args.json {
         let why = match &standing {
             Some(Standing::Moved(reason) | Standing::Kept { reason, .. }) => Some(reason),
@@ -100,19 +114,17 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
         };
         print(
             &json!({"version": trained.version, "published": standing.is_some(), "champion": standing.is_some() && kept.is_none(),
-                "reason": why, "records": records, "card": trained.card})
+                "reason": why, "records": records, "promised_alarms": evidence.promised(), "card": trained.card})
             .to_string(),
         )?;
     } else {
         let said = match &standing {
-            None => "trained",
+            None => "trained, not kept (--publish keeps it)",
             Some(Standing::Kept { .. }) => "registered",
             Some(_) => "published",
         };
-        print(&format!(
-            "{} {said}: {records} records, {} alarms in {:.1} held-out vehicle-hours",
-            trained.version, calibration.held_out_alarms, calibration.held_out_hours
-        ))?;
+        print(&format!("{} {said}: {records} records, {}", trained.version, evidence.told()))?;
+        evidence.warning().iter().try_for_each(|line| print(line))?;
     }
     kept.map_or(Ok(()), |text| Err(Error::VerdictFailed(text)))
 }

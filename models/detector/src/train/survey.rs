@@ -92,7 +92,8 @@ impl Survey {
         let vehicles = self.vehicles.iter().filter(|thinned| thinned.readings > 0).count();
         if self.readings < options.min_readings || vehicles < options.min_vehicles {
             return Err(Error::TooLittle(format!(
-                "{} readings of {vehicles} vehicles; {} of {} are needed: record longer, or widen the range",
+                "{} readings of {vehicles} vehicles; at least {} readings of {} vehicles are needed: record longer, or \
+                 widen the range",
                 self.readings, options.min_readings, options.min_vehicles
             )));
         }
