@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use cloud_log::{KafkaConfig, Producer};
@@ -75,11 +76,14 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
             "--labels compare models, they keep nothing out of training: without --publish they change nothing"
         );
     }
+    let began = Instant::now();
     let replayed = Arc::new(args.replaying.replay(&args.kafka).await?);
+    let replay_s = began.elapsed().as_secs_f64();
     if let Some(labels) = &labels {
         check_labels(labels, replayed.history.vehicles())?;
     }
     let records = replayed.history.records();
+    let began = Instant::now();
     let trained = match (fit(Arc::clone(&replayed), &args.fitting, labels.clone()).await, &args.refused_out) {
         (Err(Error::VerdictFailed(reason)), Some(path)) => {
             write_refused(replayed, &args.fitting, path).await?;
@@ -87,6 +91,7 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
         }
         (trained, _) => trained?,
     };
+    let fit_s = began.elapsed().as_secs_f64();
     let alias = &args.fitting.alias;
     let standing = if args.publish {
         let producer = Producer::connect(&args.kafka).await?;
@@ -114,7 +119,8 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
         };
         print(
             &json!({"version": trained.version, "published": standing.is_some(), "champion": standing.is_some() && kept.is_none(),
-                "reason": why, "records": records, "promised_alarms": evidence.promised(), "card": trained.card})
+                "reason": why, "records": records, "replay_s": replay_s, "fit_s": fit_s,
+                "promised_alarms": evidence.promised(), "card": trained.card})
             .to_string(),
         )?;
     } else {
