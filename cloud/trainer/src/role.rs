@@ -146,7 +146,8 @@ impl Trainer {
                 let reading = replay::read(record).ok();
                 let new = reading.as_ref().filter(|reading| {
                     let telemetry::Record { vehicle, boot, seq, .. } = &reading.record;
-                    identities.note(vehicle, *boot, *seq)
+                    // Where enough are there, nobody counts on: what is remembered stays bounded.
+                    seen.readings() >= min_records || identities.note(vehicle, *boot, *seq)
                 });
                 seen.take(record.partition, record.offset, new.map(|reading| reading.time));
                 if let (Some(drift), Some(reading)) = (&mut self.drift, &reading) {

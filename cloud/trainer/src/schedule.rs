@@ -25,6 +25,11 @@ impl Seen {
         self.times = Some((from.min(time), to.max(time)));
     }
 
+    /// Readings that are there, as far as they were told apart.
+    pub(crate) fn readings(&self) -> u64 {
+        self.readings
+    }
+
     fn span_ms(&self) -> i64 {
         self.times.map_or(0, |(from, to)| to - from)
     }
