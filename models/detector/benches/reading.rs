@@ -1,4 +1,4 @@
-//! What a reading costs on its way to a judgement: window, network (in batches of 256) and judgement, one thread.
+//! What a reading costs on its way to a judgement: window, network (in batches of 256, and of a dozen) and judgement, one thread.
 //!
 //! `ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 cargo bench -p detector`
 
@@ -84,6 +84,13 @@ fn network(bencher: Bencher<'_, '_>, kind: Kind) {
     let Ready { queries, detector, .. } = ready(kind);
     let batch: Vec<&Query> = queries.iter().take(BATCH).collect();
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| black_box(detector.look(&batch)).is_ok());
+}
+
+#[divan::bench(args = [Kind::RobustZ, Kind::Pca, Kind::Autoencoder, Kind::LeaveOneOut])]
+fn network_of_a_dozen(bencher: Bencher<'_, '_>, kind: Kind) {
+    let Ready { queries, detector, .. } = ready(kind);
+    let batch: Vec<&Query> = queries.iter().take(12).collect();
+    bencher.counter(ItemsCount::new(batch.len())).bench_local(|| black_box(detector.look(&batch)).is_ok());
 }
 
 #[divan::bench]

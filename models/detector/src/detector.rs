@@ -62,8 +62,9 @@ impl Detector {
     pub fn load(bytes: &[u8]) -> Result<Self, Error> {
         let artifact = Artifact::read(bytes)?;
         let layout = Arc::new(Layout::read(&artifact.card.layout)?);
-        let (scaler, network) = read_eyes(&artifact, &layout)?;
+        let (scaler, mut network) = read_eyes(&artifact, &layout)?;
         check_golden(&artifact, &network)?;
+        network.try_few()?;
         let bench = Bench::new(read_judge(&artifact, scaler.len())?, &scaler);
         let version = artifact.version(bytes);
         let hash = artifact::hash(bytes);
@@ -185,7 +186,7 @@ fn golden_input(inputs: usize) -> (Vec<f32>, Vec<f32>) {
 
 /// The network's output for the golden input, in a batch as inference runs it.
 fn run_golden(network: &Network, inputs: usize, features: &[f32], known: &[f32]) -> Result<Vec<f32>, Error> {
-    let mut cells = Cells::new(inputs);
+    let mut cells = Cells::new(inputs, network::BATCH);
     for (at, (features, known)) in features.as_chunks::<FEATURES>().0.iter().zip(known).enumerate() {
         if *known != 0.0 {
             cells.put(at % GOLDEN, at / GOLDEN, features);

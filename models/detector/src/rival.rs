@@ -106,7 +106,7 @@ impl Sum {
         (kind, scaler, network): (Kind, &Scaler, &Network),
         asked: &[bool],
     ) -> Result<(), Error> {
-        let mut cells = Cells::new(scaler.len());
+        let mut cells = Cells::new(scaler.len(), BATCH);
         for (row, query) in queries.iter().enumerate() {
             scaler.scaled(query).for_each(|(_, input, scaled)| cells.put(row, input, &scaled));
         }

@@ -82,6 +82,9 @@ pub struct AtBudget {
     pub false_alarms: u64,
     /// The same per vehicle-week outside of events; none where there was no such time.
     pub realised: Option<Interval>,
+    /// Share of the readings outside of events at which an alarm was on; none where there were none. It tells an alarm
+    /// that never ends, which costs one and misses nothing.
+    pub alarmed: Option<f64>,
     /// By kind of event: found, and how many there were.
     pub kinds: BTreeMap<String, (u64, u64)>,
     /// What became of each event, vehicle by vehicle in their order.
@@ -130,7 +133,10 @@ pub fn limits(scored: &[Scored], measure: &Measure) -> Vec<f32> {
 pub fn outcome(scored: &[Scored], events: &[Vec<Labelled>], limits: &[f32], measure: &Measure) -> Outcome {
     let of_vehicle: Vec<Vec<Event>> =
         events.iter().map(|events| events.iter().map(|labelled| labelled.event).collect()).collect();
-    let weeks = healthy_ms(scored, &of_vehicle, measure) / WEEK_MS;
+    let healthy: Vec<Vec<bool>> =
+        scored.iter().zip(&of_vehicle).map(|(one, events)| healthy(one, events, measure)).collect();
+    let readings = healthy.iter().flatten().filter(|healthy| **healthy).count() as f64;
+    let weeks = readings * measure.step_ms as f64 / WEEK_MS;
     let budgets = BUDGETS.iter().zip(limits).map(|((name, _), limit)| {
         let (mut kinds, mut found, mut false_alarms) = (BTreeMap::<String, (u64, u64)>::new(), Vec::new(), 0);
         for ((one, events), labelled) in scored.iter().zip(&of_vehicle).zip(events) {
@@ -147,22 +153,21 @@ pub fn outcome(scored: &[Scored], events: &[Vec<Labelled>], limits: &[f32], meas
             }
             found.extend(own);
         }
-        AtBudget { name, false_alarms, realised: rate_interval(false_alarms, weeks), kinds, found }
+        let above = scored.iter().zip(&healthy).flat_map(|(one, healthy)| one.scores.iter().zip(healthy));
+        let above = above.filter(|(score, healthy)| **healthy && **score >= *limit).count() as f64;
+        let alarmed = (readings > 0.0).then(|| above / readings);
+        AtBudget { name, false_alarms, realised: rate_interval(false_alarms, weeks), alarmed, kinds, found }
     });
     let budgets = budgets.collect();
     let (vus_pr, auc_pr) = areas(scored, &of_vehicle, measure);
     Outcome { budgets, vus_pr, auc_pr }
 }
 
-/// Time of readings outside of all events and what follows them, ms.
-fn healthy_ms(scored: &[Scored], events: &[Vec<Event>], measure: &Measure) -> f64 {
-    let of_vehicle = |(one, events): (&Scored, &Vec<Event>)| {
-        let excused = |time: i64| {
-            events.iter().any(|event| (event.from..event.to.saturating_add(measure.settle_ms)).contains(&time))
-        };
-        one.times.iter().filter(|time| !excused(**time)).count() as f64 * measure.step_ms as f64
-    };
-    scored.iter().zip(events).map(of_vehicle).sum()
+/// Which readings of a vehicle lie outside of all events and what follows them.
+fn healthy(one: &Scored, events: &[Event], measure: &Measure) -> Vec<bool> {
+    let excused =
+        |time: i64| events.iter().any(|event| (event.from..event.to.saturating_add(measure.settle_ms)).contains(&time));
+    one.times.iter().map(|time| !excused(*time)).collect()
 }
 
 fn areas(scored: &[Scored], events: &[Vec<Event>], measure: &Measure) -> (Option<f64>, Option<f64>) {
@@ -207,6 +212,7 @@ mod tests {
         // Of 20 readings six are in events or follow them.
         let weeks = 14.0 * 10.0 / WEEK_MS;
         assert!((at.realised.unwrap().rate - 2.0 / weeks).abs() < 1.0);
+        assert_eq!(at.alarmed, Some(2.0 / 14.0));
         assert_eq!(outcome.budgets[1].recall(), Some(0.0));
         assert!(outcome.vus_pr.unwrap() > 0.0 && outcome.auc_pr.unwrap() > 0.0);
     }

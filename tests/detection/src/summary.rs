@@ -120,6 +120,7 @@ fn detectors(contestants: &[Contestant<'_>]) -> Table {
         "alarms_per_week",
         "alarms_low",
         "alarms_high",
+        "alarmed_percent",
         "delay_h",
         "lead_h",
         "training_s",
@@ -135,6 +136,7 @@ fn detectors(contestants: &[Contestant<'_>]) -> Table {
             all.sort_unstable_by(f64::total_cmp);
             share(all.get(all.len() / 2).copied())
         };
+        let alarmed = spread(contestant.at(Set::InSeason, None, 0).filter_map(|at| at.alarmed));
         let training = spread(contestant.attempts.iter().map(|attempt| attempt.training_s));
         vec![
             json!(contestant.name),
@@ -149,6 +151,7 @@ fn detectors(contestants: &[Contestant<'_>]) -> Table {
             share(realised.as_ref().map(|s| s.mean)),
             share(realised.as_ref().map(|s| s.least)),
             share(realised.as_ref().map(|s| s.most)),
+            share(alarmed.map(|s| s.mean * 100.0)),
             hours(|at| at.delays().collect()),
             hours(|at| at.leads().collect()),
             share(training.map(|s| s.mean)),

@@ -199,6 +199,7 @@ fn budgets(budgets: &[AtBudget]) -> Table {
         "realised_per_week",
         "low_per_week",
         "high_per_week",
+        "alarmed_percent",
     ];
     let rows = budgets.iter().zip(BUDGETS).map(|(at, (name, promised))| {
         let realised = |end: fn(&evaluation::Interval) -> f64| rounded(at.realised.as_ref().map(end));
@@ -212,6 +213,7 @@ fn budgets(budgets: &[AtBudget]) -> Table {
             realised(|i| i.rate),
             realised(|i| i.low),
             realised(|i| i.high),
+            rounded(at.alarmed.map(|share| share * 100.0)),
         ]
     });
     Table { columns: columns.map(str::to_owned).to_vec(), rows: rows.collect() }

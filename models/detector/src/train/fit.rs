@@ -67,7 +67,12 @@ struct Batch {
 impl Batch {
     fn new(inputs: usize) -> Self {
         let weights = || vec![0_f32; inputs * BATCH];
-        Self { inputs, all: Cells::new(inputs), seen: Cells::new(inputs), weights: [weights(), weights()] }
+        Self {
+            inputs,
+            all: Cells::new(inputs, BATCH),
+            seen: Cells::new(inputs, BATCH),
+            weights: [weights(), weights()],
+        }
     }
 
     fn clear(&mut self) {
