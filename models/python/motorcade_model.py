@@ -12,7 +12,8 @@ says, and 0 where nothing is known. Of the four output numbers two belong to hea
 spread) and two to head B, which also knows the signal's own past; 0 where a kind has no head B.
 
 Baselines, tails and limit are copied as they are: they were measured with the weights that the file had before. New
-weights that expect other values need a calibration of their own; register such a model without promoting it.
+weights that expect other values need a calibration of their own. The card says so, and such a model is not promoted:
+`motorcade models calibrate FILE --promote` measures it anew on recorded history, and then it has to win as any other.
 
 On a command line: `motorcade_model.py check FILE...` ends with 1 if a file computes something else here.
 """
@@ -154,6 +155,7 @@ class Model(torch.nn.Module):
         note = f"weights written by Python, torch {torch.__version__}"
         if note not in self.card["versions"]:
             self.card["versions"].append(note)
+        self.card["uncalibrated"] = True
         self.card["tensors_sha256"] = tensors_sha256(self.tensors)
         header, at = {"__metadata__": {"card": json.dumps(self.card, sort_keys=True, separators=(",", ":"))}}, 0
         for name, (kind, shape, blob) in self.tensors.items():

@@ -60,4 +60,7 @@ pub(crate) async fn goes_from_parquet_to_the_golden_vector(stack: &Stack) {
     // What Python has trained comes back: the golden vector is computed again when it is registered.
     let registered = stack.tool(["models", "register", trained.to_str().unwrap()]).await.unwrap();
     assert!(registered.contains("leave-one-out"), "{registered}");
+    let promote = ["models", "register", trained.to_str().unwrap(), "--promote"];
+    let (code, out, err) = stack.tool_result(promote).await.unwrap();
+    assert!(code == Some(1) && err.contains("models calibrate"), "{code:?} {err}{out}");
 }

@@ -76,8 +76,8 @@ pub(crate) struct Mark {
     pub(crate) scored: i64,
 }
 
-/// Where it is everybody's turn, so many bytes of states are written at once by a thread: a transaction has to be through
-/// before it times out, whatever the fleet.
+/// Of a partition at rest so many bytes of states are written at once by a thread: a transaction has to be through before
+/// it times out. Where states go with every commit (`--state-ms 0`), the fleet has to be one whose states fit into one.
 const MOST_STATE_BYTES: usize = 16 * 1024 * 1024;
 
 /// States to be written, and by partition how far it is once they and the scores before them are delivered.

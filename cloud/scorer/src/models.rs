@@ -37,6 +37,10 @@ pub(crate) struct Models {
     /// Of windows that no model is there for.
     layout: Arc<Layout>,
     refused: HashSet<String>,
+    /// Where artefacts that are no longer kept are read again.
+    kafka: KafkaConfig,
+    /// Versions whose artefact was looked for there in vain.
+    missed: HashSet<String>,
 }
 
 impl Models {
@@ -52,6 +56,8 @@ impl Models {
             loaded: HashMap::new(),
             layout: Arc::new(Layout::default()),
             refused: HashSet::new(),
+            kafka: kafka.clone(),
+            missed: HashSet::new(),
         };
         // Nothing may be scored before everything that was decided earlier is known.
         while !(this.models.caught_up() && this.events.caught_up()) {
@@ -92,12 +98,20 @@ impl Models {
         if self.loaded.contains_key(version) {
             return Ok(true);
         }
-        // The alias comes after the artefact, but on its own it says nothing: wait for it.
-        let Some(artifact) = self.registry.artifact(version) else { return Ok(false) };
-        if self.refused.contains(version) {
+        // The alias comes after version and artefact, but on its own it says nothing: wait for them.
+        if self.refused.contains(version) || !self.registry.knows(version) {
             return Ok(false);
         }
-        match crew.load(version, artifact).await {
+        if self.registry.artifact(version).is_none() && self.missed.contains(version) {
+            return Ok(false);
+        }
+        let Some(artifact) = self.registry.find_artifact(&self.kafka, version).await? else {
+            tracing::error!(version, "its artefact is not on models: `motorcade models register FILE` brings it back");
+            metrics::model_refused();
+            self.missed.insert(version.to_owned());
+            return Ok(false);
+        };
+        match crew.load(version, &artifact).await {
             Ok(layout) => {
                 tracing::info!(version, "model loaded");
                 self.loaded.insert(version.to_owned(), layout);

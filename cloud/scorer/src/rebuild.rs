@@ -180,7 +180,8 @@ pub async fn rebuild(args: &RebuildArgs, stop: &CancellationToken) -> Result<Sum
             .ok_or_else(|| Error::BadInput(format!("there is no alias {}: name a version with --model", args.alias)))?,
     };
     let artifact = registry
-        .artifact(&version)
+        .find_artifact(kafka, &version)
+        .await?
         .ok_or_else(|| Error::BadInput(format!("there is no model {version}: see `motorcade models list`")))?;
     let kafka_topic = args.name.kafka_topic();
     topics::create_beside(kafka, &kafka_topic, SCORES).await?;
@@ -188,7 +189,7 @@ pub async fn rebuild(args: &RebuildArgs, stop: &CancellationToken) -> Result<Sum
     let producer = Producer::connect(kafka).await?;
     let marks = History::watermarks(kafka, TELEMETRY).await?;
     let crew = Crew::start(workers(args.workers, marks.len()), args.lateness_ms, &kafka_topic)?;
-    crew.load(&version, artifact).await.with_context(|| version.clone())?;
+    crew.load(&version, &artifact).await.with_context(|| version.clone())?;
     let refused_by = refused_by(&kafka_topic);
     let mut rebuild = Rebuild { producer, crew, written, refused_by, tally: Tally::default(), queued: 0 };
     let timeline = Timeline::of_one(&version, marks.keys().copied());

@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use cloud_log::InRecord;
+use cloud_log::{History, InRecord, KafkaConfig};
+use service::Error;
 use telemetry::{
     UnixMillis,
     event::{self, ModelKey},
+    kafka_topic::MODELS,
 };
 
-/// Artefacts that are kept; of more, the one published first goes.
+/// Artefacts that are kept; of more, the one published first goes. It can be read again.
 const MOST_ARTIFACTS: usize = 32;
 
 /// What an alias asks for: a version, and the move that asked. After a rollback it is a version that has scored before,
@@ -59,8 +61,33 @@ impl Registry {
         Some(Wanted { version: alias.version.clone(), since: alias.time })
     }
 
-    /// The artefact of a version.
+    /// The artefact of a version, if it is kept.
     pub(crate) fn artifact(&self, version: &str) -> Option<&[u8]> {
         self.artifacts.get(&self.entries.versions.get(version)?.artifact).map(Vec::as_slice)
+    }
+
+    /// The artefact of a version: one that is kept, or from the log once more. None where there is no such version, or its
+    /// artefact is gone.
+    ///
+    /// # Errors
+    /// If Kafka can't be reached.
+    pub(crate) async fn find_artifact(&self, kafka: &KafkaConfig, version: &str) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(kept) = self.artifact(version) {
+            return Ok(Some(kept.to_vec()));
+        }
+        let Some(known) = self.entries.versions.get(version) else { return Ok(None) };
+        let key = ModelKey::Artifact(known.artifact.clone()).to_string();
+        let (mut log, mut found) = (History::everything(kafka, MODELS).await?, None);
+        while let Some(records) = log.next(64).await? {
+            for record in records.into_iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())) {
+                found = record.payload;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a version is registered.
+    pub(crate) fn knows(&self, version: &str) -> bool {
+        self.entries.versions.contains_key(version)
     }
 }

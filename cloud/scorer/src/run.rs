@@ -37,7 +37,7 @@ use crate::{
 const TAKE: usize = 2_048;
 /// How long a take waits.
 const TAKE_WAIT: Duration = Duration::from_millis(50);
-/// Fewer records than this are gathered for a moment: a network takes as long for one reading as for a whole micro-batch.
+/// Fewer records than this are gathered for a moment: a network takes as long for one reading as for 32.
 const ENOUGH: usize = 512;
 /// The moment.
 const GATHER: Duration = Duration::from_millis(5);

@@ -15,7 +15,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Who was not heard of for so long begins anew; longer than what any usual score reaches back.
 pub(crate) const FORGET_MS: i64 = 7 * DAY_MS;
 /// So much later it is removed. Stamps of a partition are not in order where several edges write it: what lies in an
-/// edge's spool keeps its first one. `telemetry` keeps no record that is older than this.
+/// edge's spool keeps its first one. An edge that delivers what it has spooled for longer than this is the condition under
+/// which a vehicle that was removed begins anew where one that is still there would go on.
 pub(crate) const SLACK_MS: i64 = 7 * DAY_MS;
 /// [`Vehicle::heard`] of a vehicle that was removed before.
 const NEVER: i64 = i64::MIN;

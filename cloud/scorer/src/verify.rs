@@ -124,8 +124,9 @@ async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>,
     let marks = History::watermarks(kafka, TELEMETRY).await?;
     let mut detectors = HashMap::new();
     for version in versions {
-        let artifact = registry.artifact(&version).with_context(|| format!("{version} is not on models"))?;
-        detectors.insert(version.clone(), load(&version, artifact).with_context(|| version.clone())?);
+        let artifact = registry.find_artifact(kafka, &version).await?;
+        let artifact = artifact.with_context(|| format!("{version} is not on models"))?;
+        detectors.insert(version.clone(), load(&version, &artifact).with_context(|| version.clone())?);
     }
     let parts = range::parts(&marks, &scored, args.partition, args.from, args.to.as_ref())?;
     let marks = marks.into_iter().filter(|(partition, _)| parts.contains_key(partition)).collect();
@@ -211,8 +212,8 @@ fn failure(args: &VerifyArgs, report: &Report) -> String {
 fn empty(name: Option<&Named>) -> String {
     match name {
         None => format!(
-            "`{SCORES}` is empty: no scorer has run (`motorcade run scorer`), or name a view with --as \
-             (`motorcade view rebuild scores` makes one)"
+            "`{SCORES}` is empty: no scorer has scored anything (`motorcade run scorer`; it needs a champion, and windows \
+             that are full), or name a view with --as (`motorcade view rebuild scores` makes one)"
         ),
         Some(name) => {
             let (scores, name) = (name.kafka_topic(), name.as_str());
@@ -237,7 +238,7 @@ mod tests {
             json: false,
         };
         let nothing = Report::default();
-        assert!(failure(&args(None), &nothing).contains("`scores` is empty: no scorer has run"));
+        assert!(failure(&args(None), &nothing).contains("`scores` is empty: no scorer has scored anything"));
         assert!(failure(&args(Some(1)), &nothing).contains("in the range"));
         assert!(empty("v2".parse().ok().as_ref()).contains("view rebuild scores --as v2"));
         let old = Report { unjudged: 5, ..Report::default() };

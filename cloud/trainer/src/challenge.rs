@@ -119,7 +119,9 @@ async fn champion(
 /// What to do where the champion stays, for people.
 pub(crate) fn advice(version: &str, alias: &str, champion: &str, reason: &str) -> String {
     let next = if reason.starts_with(SILENT) {
-        "promote it all the same with `--force REASON`, or let another `--alias` point to it".to_owned()
+        format!(
+            "`motorcade models promote {version}` promotes it all the same, `--alias NAME` lets another alias point to it"
+        )
     } else {
         format!("train on more or newer history, or `motorcade models promote {version}` if you know better")
     };

@@ -2,9 +2,9 @@
 
 use std::{io::Write, sync::Arc, time::Duration};
 
-use cloud_log::{KafkaConfig, Producer, Tail, TailFrom};
+use cloud_log::{History, KafkaConfig, Marks, Producer, Tail, TailFrom};
 use service::{Error, Tally};
-use telemetry::{UnixMillis, kafka_topic};
+use telemetry::{UnixMillis, kafka_topic::TELEMETRY};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -96,7 +96,7 @@ pub struct Trainer {
 /// [`Error::Usage`] or [`Error::Unavailable`].
 pub async fn connect(config: Config) -> Result<Trainer, Error> {
     config.validate()?;
-    let tail = Tail::open(&config.kafka, kafka_topic::TELEMETRY, TailFrom::Beginning).await?;
+    let tail = Tail::open(&config.kafka, TELEMETRY, TailFrom::Beginning).await?;
     let producer = Producer::connect(&config.kafka).await?;
     let drift = match config.drift_every_ms {
         0 => None,
@@ -104,6 +104,25 @@ pub async fn connect(config: Config) -> Result<Trainer, Error> {
     };
     let learnt_until = learnt_until(&config.kafka, &config.fitting.alias).await?;
     Ok(Trainer { config, tail, producer, drift, learnt_until })
+}
+
+/// Of a range, what Kafka still has: it deletes from the front while a role runs for weeks.
+fn still_there(range: Range, marks: &Marks) -> Range {
+    let Range::Offsets(mut ranges) = range else { return range };
+    for (partition, own) in &mut ranges {
+        let (low, _) = marks.get(partition).copied().unwrap_or_default();
+        if own.start < low {
+            tracing::warn!(
+                partition,
+                from = own.start,
+                low,
+                "readings are gone from telemetry; learning from the rest"
+            );
+            own.start = low;
+        }
+    }
+    ranges.retain(|_, own| own.start < own.end);
+    Range::Offsets(ranges)
 }
 
 /// Until when the model of an alias has learnt; none where it has none that scorers could use.
@@ -184,6 +203,7 @@ impl Trainer {
     }
 
     async fn train(&self, range: Range, tally: &mut Tally) -> Result<(), Error> {
+        let range = still_there(range, &History::watermarks(&self.config.kafka, TELEMETRY).await?);
         let most = Some(self.config.max_records);
         let replayed = replay::replay(&self.config.kafka, &range, &Spooling { folder: None, most }).await?;
         replayed.count_into(tally);
@@ -210,5 +230,19 @@ impl Trainer {
         // Whoever reads our output may have gone; the model is published all the same.
         writeln!(std::io::stdout().lock(), "{line}").ok();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kafka_has_deleted_is_not_asked_for() {
+        let range = Range::Offsets([(0, 5..100), (1, 5..100), (2, 5..10)].into());
+        let there = still_there(range, &[(0, (0, 100)), (1, (40, 120)), (2, (30, 30))].into());
+        assert_eq!(there, Range::Offsets([(0, 5..100), (1, 40..100)].into()));
+        let times = Range::Time { from: 1, to: 2 };
+        assert_eq!(still_there(times.clone(), &Marks::default()), times);
     }
 }

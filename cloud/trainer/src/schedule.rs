@@ -115,14 +115,18 @@ impl Schedule {
         self.go_on_from(seen.latest());
     }
 
-    /// A model was refused: a quarter more may do.
+    /// A model was refused: a quarter more may do, and never more than a first model needs.
     pub(crate) fn refused(&mut self, seen: &Seen) {
         self.next = match self.next {
             Next::Drift { onset, .. } => {
                 let gone = seen.latest().saturating_sub(onset);
                 Next::Drift { onset, until: seen.latest().saturating_add(gone / 4) }
             }
-            _ => Next::History(seen.span_ms() + seen.span_ms() / 4, seen.readings + seen.readings / 4),
+            _ => {
+                let (span, readings) = (seen.span_ms(), seen.readings);
+                let more = (readings / 4).min(self.min_readings);
+                Next::History(span + (span / 4).min(self.history_ms), readings + more)
+            }
         };
     }
 }

@@ -134,4 +134,13 @@ pub struct Card {
     /// not reach. Older artefacts have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensors_sha256: Option<String>,
+    /// Whether baselines, tails, limit and the figures of what was held out belong to other weights than these:
+    /// `models/python` writes weights, and `models calibrate` measures anew.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub uncalibrated: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(is: &bool) -> bool {
+    !*is
 }

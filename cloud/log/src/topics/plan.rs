@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 use service::Error;
-use telemetry::kafka_topic::{Cleanup, KafkaTopic, MAX_MESSAGE_BYTES, Partitions};
+use telemetry::kafka_topic::{Cleanup, KafkaTopic, MAX_MESSAGE_BYTES, Partitions, TABLE};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -106,7 +106,11 @@ impl Plan {
             if has < wanted {
                 few = "; --grow adds what is missing";
             } else {
-                many = "; none is ever taken away: --partitions says how many there are to be";
+                many = if is_fleets(kafka_topic) {
+                    "; none is ever taken away: --partitions says how many there are to be"
+                } else {
+                    "; none is ever taken away: a topic that is to have one has to be made anew"
+                };
             }
         }
         if names.is_empty() {
@@ -114,6 +118,11 @@ impl Plan {
         }
         Err(Error::VerdictFailed(format!("topics with another number of partitions: {}{few}{many}", names.join(", "))))
     }
+}
+
+/// Whether a topic has as many partitions as `--partitions` says.
+fn is_fleets(name: &str) -> bool {
+    TABLE.iter().any(|topic| topic.name == name && topic.partitions == Partitions::Fleet)
 }
 
 fn action(topic: &KafkaTopic, fleet_partitions: u32, grow: bool, seen: &Seen) -> Action {
@@ -263,6 +272,8 @@ mod tests {
         assert!(matches!(of(&Plan::compare(TABLE, 9, true, &seen), TELEMETRY), Action::Grow { from: 6, to: 9, .. }));
         seen.topics.get_mut(ALERTS).unwrap().partitions = 2;
         assert!(matches!(of(&Plan::compare(TABLE, 6, true, &seen), ALERTS), Action::Refuse { .. }));
+        let refused = Plan::compare(TABLE, 6, true, &seen).verdict().unwrap_err().to_string();
+        assert!(refused.contains("made anew") && !refused.contains("--partitions"), "{refused}");
     }
 
     #[test]

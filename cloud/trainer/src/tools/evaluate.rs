@@ -97,10 +97,6 @@ fn evaluate(
     (settle_steps, threads): (i64, usize),
 ) -> Result<Report, Error> {
     let (history, all) = (&replayed.history, (i64::MIN, i64::MAX));
-    let events = match labels {
-        Some(labels) => labels::events(labels, history.vehicles(), all),
-        None => vec![Vec::new(); history.vehicles().len()],
-    };
     if let Some(labels) = labels {
         check_labels(labels, history.vehicles())?;
     }
@@ -112,10 +108,23 @@ fn evaluate(
         let (version, all) = (&trained.version, history.records());
         return Err(Error::BadInput(format!("{version} can score none of the {all} readings: {why}")));
     }
+    // What lies outside of what was replayed could not be found by anybody.
+    let events = match (labels, span(&scored)) {
+        (Some(labels), Some(span)) => labels::events(labels, history.vehicles(), span),
+        _ => vec![Vec::new(); history.vehicles().len()],
+    };
+    if labels.is_some() && events.iter().all(Vec::is_empty) {
+        return Err(Error::BadInput("no label lies in the time that was replayed: widen the range".into()));
+    }
     let learnt = learnt_from(&trained.card, history.spans(), &scored);
     if learnt > 0 {
-        let (version, until) = (&trained.version, date(trained.card.train_until));
-        tracing::warn!(version, readings = learnt, until, "it learnt from a part of the range, and is flattered there");
+        let (version, until) = (&trained.version, date(trained.card.limit_until));
+        tracing::warn!(
+            version,
+            readings = learnt,
+            until,
+            "it learnt from a part of the range or set its limit on it, and is flattered there"
+        );
     }
     let measure = Measure::of_step(trained.card.layout.step_ms, settle_steps);
     let limits: Vec<f32> = trained.card.calibration.other_budgets.iter().map(|(_, limit)| *limit as f32).collect();
@@ -143,7 +152,15 @@ fn evaluate(
     Ok(report)
 }
 
-/// Readings among these that a model was fitted on, by the offsets and times that its card names.
+/// From the first reading to behind the last one, event time, ms; none where there are none.
+fn span(scored: &[Scored]) -> Option<(i64, i64)> {
+    let first = scored.iter().filter_map(|one| one.times.first()).min()?;
+    let last = scored.iter().filter_map(|one| one.times.last()).max()?;
+    Some((*first, last.saturating_add(1)))
+}
+
+/// Scored readings among these that a model was fitted on, or that its limit was set on, by the offsets and times that its
+/// card names. A model that was calibrated anew names only what that saw.
 fn learnt_from(card: &Card, spans: &[Span], scored: &[Scored]) -> u64 {
     let meets = |own: &Span| {
         card.spans.iter().any(|span| span.partition == own.partition && span.from < own.to && own.from < span.to)
@@ -151,8 +168,9 @@ fn learnt_from(card: &Card, spans: &[Span], scored: &[Scored]) -> u64 {
     if !spans.iter().any(meets) {
         return 0;
     }
-    let fitted = card.from_time..card.train_until;
-    scored.iter().flat_map(|one| &one.times).filter(|time| fitted.contains(time)).count() as u64
+    let learnt = card.from_time..card.limit_until;
+    let readings = scored.iter().flat_map(|one| one.times.iter().zip(&one.scores));
+    readings.filter(|(time, score)| !score.is_nan() && learnt.contains(time)).count() as u64
 }
 
 /// The middle of numbers, or none.

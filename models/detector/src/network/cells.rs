@@ -122,4 +122,18 @@ mod tests {
         cells.hide(1);
         assert!(cells.numbers.iter().all(|number| *number == 0.0));
     }
+
+    #[test]
+    fn rows_of_a_small_batch_are_held_against_those_of_a_large_one_bit_by_bit() {
+        let answers = |rows: usize, number: &dyn Fn(usize, usize) -> f32| Answers {
+            rows,
+            numbers: (0..2 * OUTPUT).flat_map(|at| (0..rows).map(move |row| number(at, row))).collect(),
+        };
+        let number = |at: usize, row: usize| (at * 100 + row) as f32;
+        let large = answers(8, &number);
+        let small = |number: &dyn Fn(usize, usize) -> f32| answers(4, &|at, row| number(at, row + 4));
+        assert!(small(&number).is_at(4, &large, 2) && !small(&number).is_at(0, &large, 2));
+        let off = small(&|at, row| if (at, row) == (7, 7) { number(at, row).next_up() } else { number(at, row) });
+        assert!(!off.is_at(4, &large, 2), "one bit of the last number");
+    }
 }

@@ -80,6 +80,8 @@ fn pytorch_computes_the_same_and_what_it_saves_loads_here() {
         );
         assert!(learnt.card().versions.last().unwrap().contains("Python"), "{:?}", learnt.card().versions);
         assert_eq!(learnt.card().calibration, detector.card().calibration);
+        let refused = crate::keeps_its_promise(learnt.card()).unwrap_err().to_string();
+        assert!(refused.contains("models calibrate"), "{refused}");
         let read = Artifact::read(&bytes).unwrap();
         assert_eq!(read.f32(&name, &shape).unwrap(), weight, "{kind}");
         for (name, tensor) in &Artifact::read(&detector.save()).unwrap().tensors {

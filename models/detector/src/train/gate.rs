@@ -13,6 +13,10 @@ const LEAST_GAIN: f64 = 0.2;
 /// [`Error::Refused`], with the figures.
 pub fn keeps_its_promise(card: &Card) -> Result<(), Error> {
     let calibration = &card.calibration;
+    if card.uncalibrated {
+        let text = "its weights are newer than its calibration: `motorcade models calibrate` measures it anew";
+        return Err(Error::Refused(text.into()));
+    }
     if calibration.held_out_hours == 0.0 {
         return Err(Error::Refused("too few readings to hold any out".into()));
     }

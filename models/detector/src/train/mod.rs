@@ -161,6 +161,7 @@ pub(crate) fn finish(
         cpu_capability: cpu_capability(),
         versions: vec![format!("detector {}", env!("CARGO_PKG_VERSION")), "tch 0.26".into(), "libtorch 2.13".into()],
         tensors_sha256: None,
+        uncalibrated: false,
     };
     let mut artifact = Artifact::new(card);
     write_eyes(&mut artifact, scaler, network)?;

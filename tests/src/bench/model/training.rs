@@ -6,11 +6,12 @@ use anyhow::{Context, Result, ensure};
 use telemetry::Encoding;
 
 use super::{Measured, Settings, ground::Ground};
-use crate::process::Ended;
+use crate::{poll, process::Ended};
 
 /// Between two looks at its memory, whose peak the kernel keeps.
 const PAUSE: Duration = Duration::from_millis(200);
 const WITHIN: Duration = Duration::from_secs(3_600);
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(ground: &mut Ground, settings: &Settings) -> Result<Measured> {
     ground.topic.forget().await?;
@@ -23,10 +24,13 @@ pub(super) async fn run(ground: &mut Ground, settings: &Settings) -> Result<Meas
         ensure!(began.elapsed() < WITHIN, "training takes longer than {} s", WITHIN.as_secs());
         tokio::time::sleep(PAUSE).await;
     }
-    let (told, log) = (running.events(), running.log_tail());
+    // Whoever reads what it printed may still be at the last line.
+    let told = || running.events().into_iter().find(|event| event.get("fit_s").is_some());
+    let told = poll::until("training tells its times", TOLD_WITHIN, async || Ok(told())).await.ok();
+    let log = running.log_tail();
     let Ended { code, .. } = running.ended(WITHIN).await?;
     ensure!(code == Some(0), "training ended with {code:?}\n{log}");
-    let told = told.into_iter().find(|event| event.get("fit_s").is_some()).context("training told no times")?;
+    let told = told.context("training told no times")?;
     let seconds = |name: &str| told[name].as_f64().with_context(|| format!("training told no {name}"));
     let (replay, fit) = (seconds("replay_s")?, seconds("fit_s")?);
     ensure!(told["records"].as_u64() == Some(settings.training), "{} of the records were learnt from", told["records"]);
