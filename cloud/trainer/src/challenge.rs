@@ -137,6 +137,9 @@ mod tests {
         let said = |reason: &str| advice("pca-2", "champion", "pca-1", reason);
         assert!(said("its loss is lower by 0.001").contains("more or newer history"));
         let silent = said(&format!("{SILENT}: steps of 1h"));
-        assert!(silent.contains("--force") && silent.contains("--alias") && !silent.contains("history"), "{silent}");
+        assert!(
+            silent.contains("models promote pca-2") && silent.contains("--alias") && !silent.contains("history"),
+            "{silent}"
+        );
     }
 }

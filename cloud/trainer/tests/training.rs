@@ -334,7 +334,7 @@ async fn a_champion_that_judges_nothing_is_told_as_such(kafka: &KafkaConfig, fil
     let challenge =
         TrainArgs { fitting: Fitting { alias: "foreign".into(), ..challenge.fitting.clone() }, ..challenge };
     let (code, text) = refusal(run_train(challenge).await);
-    assert!(code == 1 && text.contains("judged none") && text.contains("--force"), "{text}");
+    assert!(code == 1 && text.contains("judged none") && text.contains("models promote"), "{text}");
 }
 
 /// The role starts on a log that holds history, in several partitions.
