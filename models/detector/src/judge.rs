@@ -1,6 +1,9 @@
 //! From deviations to a judgement: baselines, tails, limit, hysteresis, contributions. Pure.
 
-use telemetry::event::{Contribution, Verdict};
+use telemetry::{
+    UnixMillis,
+    event::{Contribution, Verdict},
+};
 
 use crate::{
     baseline::{Baseline, Baselines},
@@ -119,11 +122,7 @@ impl Bench {
         let first = top[0]?;
         let score = f64::from(self.score(first.level));
         let hold_ms = HOLD_STEPS * layout.step_ms();
-        if score >= 1.0 {
-            track.alarmed = Some(query.time);
-        }
-        let held = track.alarmed.is_some_and(|alarmed| query.time - alarmed <= hold_ms);
-        let anomalous = score >= 1.0 || (held && score >= HOLD);
+        let anomalous = is_anomalous(score, query.time, &mut track.alarmed, hold_ms);
         let contributions = top.iter().flatten().map(|worst| {
             let (n, input, heads) = residual.signals[worst.at];
             let (signal, input) = (&query.signals[usize::from(n)], usize::from(input));
@@ -167,6 +166,15 @@ impl Bench {
     }
 }
 
+/// Whether a score is anomalous: from 1 on, and for a while after it last was that, as long as it stays above [`HOLD`].
+/// `alarmed`: when it last was; ms, as `hold_ms`.
+fn is_anomalous(score: f64, time: UnixMillis, alarmed: &mut Option<UnixMillis>, hold_ms: i64) -> bool {
+    if score >= 1.0 {
+        *alarmed = Some(time);
+    }
+    score >= 1.0 || score >= HOLD && alarmed.is_some_and(|alarmed| time - alarmed <= hold_ms)
+}
+
 /// Whether a place is judged.
 pub(crate) fn is_judged(layout: &Layout, at: u16) -> bool {
     layout.places().get(usize::from(at)).is_some_and(|place| place.role == Role::Judged)
@@ -185,6 +193,17 @@ fn round(value: f32, parts: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_holds_for_a_while_and_down_to_a_share_of_the_limit() {
+        let mut alarmed = None;
+        let mut at = |time: i64, score: f64| is_anomalous(score, time, &mut alarmed, 100);
+        assert!(!at(0, 0.9), "nothing to hold yet");
+        assert!(at(10, 1.0) && at(20, 0.7) && !at(30, 0.69));
+        assert!(at(40, 0.8), "a dip does not end the hold");
+        assert!(at(110, 0.99) && !at(111, 0.99), "what is held begins no hold of its own");
+        assert!(at(120, 1.2) && at(220, 0.7));
+    }
 
     #[test]
     fn numbers_are_rounded_to_a_thousandth_of_a_spread() {

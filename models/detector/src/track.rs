@@ -336,3 +336,28 @@ impl Track {
         self.time = time;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The CUSUM of these means of slow blocks, oldest first, in spreads.
+    fn cusum(means: &[f32]) -> f32 {
+        let mut channels = Channels::new(1);
+        for (place, mean) in means.iter().enumerate() {
+            channels.slow.at_mut(place)[0] = Slow { sum: mean * f32::from(LEAST_IN_SLOW), count: LEAST_IN_SLOW };
+        }
+        // The current block is the one behind the last.
+        channels.cusum(0, means.len(), &Baseline::PLAIN)
+    }
+
+    #[test]
+    fn a_cusum_sums_what_shifts_for_hours_and_nothing_that_is_usual() {
+        assert!(cusum(&[1.0; LEAST_SLOW - 1]).is_nan(), "too few hours");
+        assert_eq!(cusum(&[SLACK; 20]), 0.0);
+        assert_eq!(cusum(&[1.0; 20]), 20.0 * (1.0 - SLACK));
+        assert_eq!(cusum(&[-1.0; 20]), 20.0 * (1.0 - SLACK), "downwards as well");
+        assert_eq!(cusum(&[0.0, 0.0, 0.0, 0.0, 0.0, 1e6]), MOST_IN_SLOW - SLACK, "one hour is no drift");
+        assert_eq!(cusum(&[1.0, 1.0, 1.0, -9.0, 0.0, 0.0]), MOST_IN_SLOW - 3.0 * SLACK, "what turns back is forgotten");
+    }
+}
