@@ -67,6 +67,20 @@ impl History {
         Self::open(kafka, kafka_topic, ranges).await
     }
 
+    /// The newest payload under a key, or none: all of the topic is read for it.
+    ///
+    /// # Errors
+    /// As [`History::everything`].
+    pub async fn newest(kafka: &KafkaConfig, kafka_topic: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        let (mut log, mut found) = (Self::everything(kafka, kafka_topic).await?, None);
+        while let Some(records) = log.next(64).await? {
+            for record in records.into_iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())) {
+                found = record.payload;
+            }
+        }
+        Ok(found)
+    }
+
     /// Up to `max` records, at least one; none when every range is through. Cancel-safe.
     ///
     /// # Errors

@@ -77,13 +77,7 @@ impl Registry {
         }
         let Some(known) = self.entries.versions.get(version) else { return Ok(None) };
         let key = ModelKey::Artifact(known.artifact.clone()).to_string();
-        let (mut log, mut found) = (History::everything(kafka, MODELS).await?, None);
-        while let Some(records) = log.next(64).await? {
-            for record in records.into_iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())) {
-                found = record.payload;
-            }
-        }
-        Ok(found)
+        History::newest(kafka, MODELS, &key).await
     }
 
     /// Whether a version is registered.

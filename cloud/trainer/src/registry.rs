@@ -32,16 +32,7 @@ pub async fn read(kafka: &KafkaConfig) -> Result<Registry, Error> {
 /// If Kafka can't be reached.
 pub async fn find_artifact(kafka: &KafkaConfig, hash: &str) -> Result<Option<Vec<u8>>, Error> {
     let key = ModelKey::Artifact(hash.to_owned()).to_string();
-    let mut found = None;
-    let mut log = History::everything(kafka, kafka_topic::MODELS).await?;
-    while let Some(records) = log.next(64).await? {
-        for record in records {
-            if record.key.as_deref() == Some(key.as_bytes()) {
-                found = record.payload;
-            }
-        }
-    }
-    Ok(found)
+    History::newest(kafka, kafka_topic::MODELS, &key).await
 }
 
 /// The artefact of a version, checked against its hash.

@@ -257,6 +257,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_replayed_reaches_from_the_first_reading_to_the_last() {
+        let of = |times: &[i64]| Scored { times: times.to_vec(), scores: vec![0.0; times.len()] };
+        assert_eq!(span(&[of(&[20, 30]), of(&[]), of(&[10, 25])]), Some((10, 31)));
+        assert_eq!(span(&[of(&[])]), None);
+    }
+
+    #[test]
     fn the_report_says_what_was_found_by_kind_and_leaves_out_what_was_not_measured() {
         let scores = [0.0, 0.0, 5.0, 5.0, 0.0, 0.0];
         let scored = Scored { times: (0..6).map(|n| n * 10).collect(), scores: scores.to_vec() };
