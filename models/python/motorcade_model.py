@@ -27,7 +27,7 @@ import sys
 
 import torch
 
-FORM = 2
+FORM = 3
 VALUES = 4  # single values among the features of a signal: the current one and the three before
 TOLERANCE = 1e-5  # as in models/detector/src/detector.rs
 

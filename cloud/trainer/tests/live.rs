@@ -61,11 +61,12 @@ fn moving(reason: Option<&str>, json: bool) -> Moving {
 
 fn register(kafka: &KafkaConfig, file: &Path) -> RegisterArgs {
     let file = file.to_owned();
-    RegisterArgs { kafka: kafka.clone(), file, promote: false, force: None, moving: moving(None, false) }
+    RegisterArgs { kafka: kafka.clone(), file, promote: false, force: None, labels: None, moving: moving(None, false) }
 }
 
 fn promote(kafka: &KafkaConfig, version: &str) -> PromoteArgs {
-    PromoteArgs { kafka: kafka.clone(), version: version.into(), moving: moving(Some("the test"), true) }
+    let moving = moving(Some("the test"), true);
+    PromoteArgs { kafka: kafka.clone(), version: version.into(), force: None, moving }
 }
 
 async fn rollback(kafka: &KafkaConfig) -> Result<(), Error> {

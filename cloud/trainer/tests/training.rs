@@ -246,6 +246,7 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
         alarm_budget: 100.0,
         min_vehicles: 5,
         promote: false,
+        labels: None,
         moving: Moving { alias: CHAMPION.into(), reason: None, json: true },
     };
     run_calibrate(calibrate.clone()).await.unwrap();
@@ -261,8 +262,10 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
 /// What Python has trained comes as a file: it is promoted if it wins, and only then.
 async fn files_go_through_the_same_gate(kafka: &KafkaConfig, first: &str, files: &Path) {
     let moving = || Moving { alias: CHAMPION.into(), reason: Some("a file".into()), json: false };
-    let register =
-        |file: PathBuf| RegisterArgs { kafka: kafka.clone(), file, promote: true, force: None, moving: moving() };
+    let register = |file: PathBuf| {
+        let (kafka, moving) = (kafka.clone(), moving());
+        RegisterArgs { kafka, file, promote: true, force: None, labels: None, moving }
+    };
     let (before, pca) = registered(kafka).await;
     for version in [first, &pca] {
         let out = files.join(version);
@@ -288,12 +291,30 @@ async fn files_go_through_the_same_gate(kafka: &KafkaConfig, first: &str, files:
     assert_eq!(found, Some(std::fs::read(files.join(first)).unwrap()));
     assert_eq!(registered(kafka).await.0.versions, before.versions, "the version keeps its date");
 
-    run_promote(PromoteArgs { kafka: kafka.clone(), version: first.into(), moving: moving() }).await.unwrap();
+    let promote = PromoteArgs { kafka: kafka.clone(), version: first.into(), force: None, moving: moving() };
+    run_promote(promote.clone()).await.unwrap();
     run_register(register(files.join(&pca))).await.unwrap();
     let (registry, champion) = registered(kafka).await;
     assert_eq!(champion, pca);
     let reason = &registry.aliases[CHAMPION].reason;
     assert!(reason.starts_with("a file: ") && reason.contains("loss is lower"), "{reason}");
+
+    // Registered it may be, to be looked at. To promote it takes a reason.
+    run_register(RegisterArgs { promote: false, moving: plain(CHAMPION), ..register(files.join("refused")) })
+        .await
+        .unwrap();
+    let after = registered(kafka).await.0;
+    let refused = after.versions.keys().find(|version| !registry.versions.contains_key(*version)).unwrap();
+    let promote = PromoteArgs { version: refused.clone(), moving: plain("looked-at"), ..promote };
+    let (code, text) = refusal(run_promote(promote.clone()).await);
+    assert!(code == 1 && text.contains("looked-at stays") && text.contains("--force"), "{text}");
+    assert!(!registered(kafka).await.0.aliases.contains_key("looked-at"));
+    run_promote(PromoteArgs { force: Some("to see what it does".into()), ..promote }).await.unwrap();
+    assert_eq!(registered(kafka).await.0.aliases["looked-at"].reason, "to see what it does");
+}
+
+fn plain(alias: &str) -> Moving {
+    Moving { alias: alias.into(), reason: None, json: false }
 }
 
 /// A model that knows other signals than those that come.

@@ -10,7 +10,7 @@ use telemetry::PayloadHash;
 use crate::{Card, Error, layout::Layout, track, window};
 
 /// Form of the artefact that this code writes and reads.
-pub const FORM: u32 = 2;
+pub const FORM: u32 = 3;
 const CARD: &str = "card";
 
 /// What every card says, whatever its form.

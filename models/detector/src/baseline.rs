@@ -63,7 +63,9 @@ impl Baseline {
         let center = self.center.map(|center| (center * CENTER_PARTS).round().clamp(-32_767.0, 32_767.0) as i16);
         let mut spread = [0_u8; 2 * MEANS];
         for (to, from) in spread.iter_mut().zip(self.spread.iter().flatten()) {
-            *to = ((from.max(SPREAD_LEAST) / SPREAD_LEAST).ln() / SPREAD_BASE.ln()).ceil().clamp(0.0, 255.0) as u8;
+            // What was read is written as it was, whatever a logarithm makes of its last bit.
+            let power = (from.max(SPREAD_LEAST) / SPREAD_LEAST).ln() / SPREAD_BASE.ln();
+            *to = (power - 0.01).ceil().clamp(0.0, 255.0) as u8;
         }
         (center, spread)
     }
@@ -92,9 +94,22 @@ pub(crate) fn key(vehicle: &VehicleId) -> u64 {
     PayloadHash::of(vehicle.as_str().as_bytes()).0
 }
 
+/// Whether a model knows a vehicle. What is usual in a vehicle that it does not know it can only take from the fleet, so
+/// more is usual there: tails and limit are others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has a baseline of its own.
+    Known,
+    /// It is held against the fleet's.
+    Stranger,
+}
+
 impl Baselines {
-    pub(crate) fn of(&self, key: u64) -> &[Baseline] {
-        self.vehicles.get(&key).unwrap_or(&self.fleet)
+    pub(crate) fn of(&self, key: u64) -> (Standing, &[Baseline]) {
+        match self.vehicles.get(&key) {
+            Some(own) => (Standing::Known, own),
+            None => (Standing::Stranger, &self.fleet),
+        }
     }
 }
 
@@ -126,47 +141,87 @@ pub(crate) fn own(columns: &mut [Vec<f32>; MEANS]) -> Own {
     Own { center, spread, blocks }
 }
 
-/// The fleet's baseline of a signal, and each vehicle's, from what each vehicle's own blocks say (per head).
-pub(crate) fn shrink(owns: &[[Own; 2]]) -> (Baseline, Vec<Baseline>) {
-    let mut fleet = Baseline::PLAIN;
-    let mut vehicles = vec![Baseline::PLAIN; owns.len()];
-    for head in 0..2 {
-        let known = |value: &dyn Fn(&Own) -> f32| -> Vec<f32> {
-            owns.iter().map(|own| value(&own[head])).filter(|value| !value.is_nan()).collect()
-        };
-        let mut centers = known(&|own| own.center);
-        if centers.is_empty() {
-            continue;
-        }
-        let center = median(&mut centers);
-        centers.iter_mut().for_each(|value| *value = (*value - center).abs());
-        let between = median(&mut centers) * 1.4826;
-        fleet.center[head] = center;
-        for (length, least) in LEAST_SPREAD.into_iter().enumerate() {
-            let mut spreads = known(&|own| own.spread[length]);
-            let found = if spreads.is_empty() { f32::NAN } else { median(&mut spreads) };
-            let within = found.max(least);
-            fleet.spread[head][length] = (between * between + within * within).sqrt();
-            for (own, vehicle) in owns.iter().zip(&mut vehicles) {
-                let own = &own[head];
-                if own.center.is_nan() {
-                    vehicle.center[head] = center;
-                    vehicle.spread[head][length] = fleet.spread[head][length];
-                    continue;
-                }
+/// What is known of a signal in the fleet, from what each vehicle's own blocks say, per head: where centres lie, how far
+/// they differ between vehicles, and how far means spread within one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Fleet {
+    /// None where no vehicle says anything.
+    heads: [Option<OfHead>; 2],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct OfHead {
+    center: f32,
+    between: f32,
+    within: [f32; MEANS],
+}
+
+impl Fleet {
+    pub(crate) fn of(owns: &[&[Own; 2]]) -> Self {
+        let heads = [0, 1].map(|head: usize| {
+            let known = |value: &dyn Fn(&Own) -> f32| -> Vec<f32> {
+                owns.iter().map(|own| value(&own[head])).filter(|value| !value.is_nan()).collect()
+            };
+            let mut centers = known(&|own| own.center);
+            if centers.is_empty() {
+                return None;
+            }
+            let center = median(&mut centers);
+            centers.iter_mut().for_each(|value| *value = (*value - center).abs());
+            let between = median(&mut centers) * 1.4826;
+            let within = std::array::from_fn(|length| {
+                let mut spreads = known(&|own| own.spread[length]);
+                let found = if spreads.is_empty() { f32::NAN } else { median(&mut spreads) };
+                found.max(LEAST_SPREAD[length])
+            });
+            Some(OfHead { center, between, within })
+        });
+        Self { heads }
+    }
+
+    /// The baseline of a vehicle that nothing is known of.
+    pub(crate) fn stranger(&self) -> Baseline {
+        self.baseline(|of, _| {
+            let spread = of.within.map(|within| (of.between * of.between + within * within).sqrt());
+            (of.center, spread)
+        })
+    }
+
+    /// A vehicle's baseline: what its own blocks say, the less of them there are the closer to the fleet's.
+    pub(crate) fn vehicle(&self, own: &[Own; 2]) -> Baseline {
+        let stranger = self.stranger();
+        self.baseline(|of, head| {
+            let own = &own[head];
+            if own.center.is_nan() {
+                return (stranger.center[head], stranger.spread[head]);
+            }
+            let mut center = of.center;
+            let spread = std::array::from_fn(|length| {
+                let within = of.within[length];
                 // The centre of a vehicle is known up to its spread over the root of its blocks.
                 let doubt = within * within / own.blocks.max(1.0);
-                let trust = between * between / (between * between + doubt).max(1e-12);
-                vehicle.center[head] = center + trust * (own.center - center);
+                let trust = of.between * of.between / (of.between * of.between + doubt).max(1e-12);
+                center = of.center + trust * (own.center - of.center);
                 let weight = OWN_SHARE * own.blocks / (own.blocks + PRIOR_BLOCKS);
                 let spread = if own.spread[length].is_nan() { within } else { own.spread[length] };
                 let variance = weight * spread * spread + (1.0 - weight) * within * within + doubt;
-                vehicle.spread[head][length] = variance.sqrt().max(least);
+                variance.sqrt().max(LEAST_SPREAD[length])
+            });
+            (center, spread)
+        })
+    }
+
+    /// As it will be read: what judges must be what was calibrated.
+    fn baseline(&self, of_head: impl Fn(&OfHead, usize) -> (f32, [f32; MEANS])) -> Baseline {
+        let mut found = Baseline::PLAIN;
+        for (head, of) in self.heads.iter().enumerate() {
+            if let Some(of) = of {
+                (found.center[head], found.spread[head]) = of_head(of, head);
             }
         }
+        let (center, spread) = found.write();
+        Baseline::read(center, spread)
     }
-    let ready = |baseline: Baseline| Baseline::of(baseline.center, baseline.spread);
-    (ready(fleet), vehicles.into_iter().map(ready).collect())
 }
 
 #[cfg(test)]
@@ -182,7 +237,14 @@ mod tests {
             assert!((read.center[0] - value).abs() < 1e-3 && (read.center[1] + value).abs() < 1e-3);
             let ratio = read.spread[1][2] / value;
             assert!((0.999..1.031).contains(&ratio), "{ratio}");
-            assert_eq!(Baseline::read(read.write().0, read.write().1).center, read.center);
+        }
+    }
+
+    #[test]
+    fn what_was_read_is_written_as_it_was() {
+        for power in 0..=255 {
+            let (center, spread) = ([i16::from(power) * 7, -i16::from(power)], [power; 2 * MEANS]);
+            assert_eq!(Baseline::read(center, spread).write(), (center, spread));
         }
     }
 
@@ -191,10 +253,12 @@ mod tests {
         let of = |center: f32, blocks: f32| [Own { center, spread: [0.3, 0.2, 0.1], blocks }; 2];
         let mut owns: Vec<[Own; 2]> = [-1.0_f32, -0.5, 0.0, 0.5, 1.0].map(|c| of(c, 500.0)).to_vec();
         owns.push([Own { center: f32::NAN, spread: [f32::NAN; MEANS], blocks: 0.0 }; 2]);
-        let (fleet, vehicles) = shrink(&owns);
-        assert_eq!(fleet.center[0], 0.0);
-        assert!((vehicles[4].center[0] - 1.0).abs() < 0.01, "{:?}", vehicles[4]);
-        assert_eq!(vehicles[5], fleet);
-        assert!(fleet.spread[0][1] > 3.0 * vehicles[4].spread[0][1]);
+        let fleet = Fleet::of(&owns.iter().collect::<Vec<_>>());
+        let (stranger, last) = (fleet.stranger(), fleet.vehicle(&owns[4]));
+        assert_eq!(stranger.center[0], 0.0);
+        assert!((last.center[0] - 1.0).abs() < 0.01, "{last:?}");
+        assert_eq!(fleet.vehicle(&owns[5]), stranger);
+        assert!(stranger.spread[0][1] > 3.0 * last.spread[0][1]);
+        assert_eq!(Fleet::of(&[]).stranger(), Baseline::read(Baseline::PLAIN.write().0, Baseline::PLAIN.write().1));
     }
 }

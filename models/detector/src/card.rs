@@ -79,6 +79,33 @@ pub struct Calibration {
     /// drift is measured against. Small ones are not told apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Bins>,
+    /// The same for vehicles that have no baseline of their own.
+    pub strangers: Strangers,
+}
+
+/// How the limit of vehicles without a baseline of their own was set, and how it held: by vehicles that have one, each held
+/// against the baseline of a fleet without it. The budget is the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Strangers {
+    /// −log₁₀ of the probability that is a score of 1.
+    pub limit: f64,
+    /// Alarms in the hours that set it.
+    pub limit_alarms: u64,
+    /// Alarms in the held-out hours.
+    pub held_out_alarms: u64,
+    /// The rate of the held-out hours.
+    pub realised_per_1000_h: f64,
+}
+
+impl From<&Calibration> for Strangers {
+    fn from(of: &Calibration) -> Self {
+        Self {
+            limit: of.limit,
+            limit_alarms: of.limit_alarms,
+            held_out_alarms: of.held_out_alarms,
+            realised_per_1000_h: of.realised_per_1000_h,
+        }
+    }
 }
 
 /// The card.

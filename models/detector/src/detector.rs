@@ -8,7 +8,7 @@ use crate::{
     Card, Error, Kind,
     artifact::{self, Artifact},
     baseline::{self, Baseline, Baselines, key},
-    judge::{Bench, Judge, Judgement},
+    judge::{Bench, Judge, Judgement, Measure},
     layout::Layout,
     network::{self, Cells, Network, OUTPUT, Weights},
     residual::Residual,
@@ -20,6 +20,10 @@ use crate::{
 
 /// Rows of the golden vector.
 pub(crate) const GOLDEN: usize = 8;
+/// What is usual in vehicles with a baseline of their own, and in all others: tensors of these names with `.tails` and
+/// `.limit`.
+const KNOWN: &str = "judge";
+const STRANGERS: &str = "judge.strangers";
 /// Largest difference of the golden vector.
 const TOLERANCE: f32 = 1e-5;
 
@@ -109,10 +113,10 @@ impl Detector {
     /// known.
     pub fn judge(&self, question: Question<'_>, residual: &Residual) -> Option<Judgement> {
         let Question { vehicle, track, query } = question;
-        let baselines = self.bench.baselines(key(vehicle));
+        let (standing, baselines) = self.bench.baselines(key(vehicle));
         let raw = &mut *self.raw.borrow_mut();
         track.advance((self.tag, self.layout.step_ms()), baselines, (query, residual), raw);
-        self.bench.judge((&self.layout, &self.scaler), baselines, track, (query, residual, raw))
+        self.bench.judge((&self.layout, &self.scaler), (standing, baselines), track, (query, residual, raw))
     }
 
     /// Judges readings, each vehicle's in their order.
@@ -212,10 +216,12 @@ fn check_golden(artifact: &Artifact, network: &Network) -> Result<(), Error> {
 
 /// Writes what is known about health.
 pub(crate) fn write_judge(artifact: &mut Artifact, judge: &Judge) {
-    let inputs = judge.tails.len();
-    let tails = judge.tails.iter().flatten().flat_map(|tail| [tail.from, tail.share, tail.scale, tail.shape]);
-    artifact.put_f32("judge.tails", &[inputs, STATISTICS, 4], &tails.collect::<Vec<_>>());
-    artifact.put_f32("judge.limit", &[1], &[judge.limit]);
+    let inputs = judge.known.tails.len();
+    for (name, measure) in [(KNOWN, &judge.known), (STRANGERS, &judge.strangers)] {
+        let tails = measure.tails.iter().flatten().flat_map(|tail| [tail.from, tail.share, tail.scale, tail.shape]);
+        artifact.put_f32(&format!("{name}.tails"), &[inputs, STATISTICS, 4], &tails.collect::<Vec<_>>());
+        artifact.put_f32(&format!("{name}.limit"), &[1], &[measure.limit]);
+    }
     let Baselines { fleet, vehicles } = &judge.baselines;
     let mut keys: Vec<u64> = vehicles.keys().copied().collect();
     keys.sort_unstable();
@@ -231,17 +237,6 @@ pub(crate) fn write_judge(artifact: &mut Artifact, judge: &Judge) {
 }
 
 fn read_judge(artifact: &Artifact, inputs: usize) -> Result<Judge, Error> {
-    let numbers = artifact.f32("judge.tails", &[inputs, STATISTICS, 4])?;
-    let tail = |n: &[f32]| Tail { from: n[0], share: n[1], scale: n[2], shape: n[3] };
-    let tails = numbers.chunks_exact(STATISTICS * 4);
-    let tails: Vec<[Tail; STATISTICS]> = tails.map(|row| std::array::from_fn(|at| tail(&row[at * 4..]))).collect();
-    if let Some(tail) = tails.iter().flatten().find(|tail| !tail.is_sound()) {
-        return Err(Error::Malformed(format!("judge.tails has {tail:?}")));
-    }
-    let limit = artifact.f32("judge.limit", &[1])?[0];
-    if !(limit.is_finite() && limit > 0.0) {
-        return Err(Error::Malformed(format!("judge.limit is {limit}")));
-    }
     let keys = artifact.u64("baselines.key")?;
     let centers = artifact.i16("baselines.center", &[keys.len() + 1, inputs, 2])?;
     let spreads = artifact.u8("baselines.spread", &[keys.len() + 1, inputs, 2 * MEANS])?;
@@ -249,7 +244,24 @@ fn read_judge(artifact: &Artifact, inputs: usize) -> Result<Judge, Error> {
     let rows: Vec<Baseline> = centers.iter().zip(spreads).map(|(c, s)| baseline::Baseline::read(*c, *s)).collect();
     let mut rows = rows.chunks_exact(inputs).map(<[Baseline]>::to_vec);
     let fleet = rows.next().unwrap_or_default();
-    Ok(Judge { baselines: Baselines { fleet, vehicles: keys.into_iter().zip(rows).collect() }, tails, limit })
+    let baselines = Baselines { fleet, vehicles: keys.into_iter().zip(rows).collect() };
+    let (known, strangers) = (read_measure(artifact, KNOWN, inputs)?, read_measure(artifact, STRANGERS, inputs)?);
+    Ok(Judge { baselines, known, strangers })
+}
+
+fn read_measure(artifact: &Artifact, name: &str, inputs: usize) -> Result<Measure, Error> {
+    let numbers = artifact.f32(&format!("{name}.tails"), &[inputs, STATISTICS, 4])?;
+    let tail = |n: &[f32]| Tail { from: n[0], share: n[1], scale: n[2], shape: n[3] };
+    let tails = numbers.chunks_exact(STATISTICS * 4);
+    let tails: Vec<[Tail; STATISTICS]> = tails.map(|row| std::array::from_fn(|at| tail(&row[at * 4..]))).collect();
+    if let Some(tail) = tails.iter().flatten().find(|tail| !tail.is_sound()) {
+        return Err(Error::Malformed(format!("{name}.tails has {tail:?}")));
+    }
+    let limit = artifact.f32(&format!("{name}.limit"), &[1])?[0];
+    if !(limit.is_finite() && limit > 0.0) {
+        return Err(Error::Malformed(format!("{name}.limit is {limit}")));
+    }
+    Ok(Measure { tails, limit })
 }
 
 /// For people: the shape of a kind's network.

@@ -6,7 +6,7 @@ use telemetry::{
 };
 
 use crate::{
-    baseline::{Baseline, Baselines},
+    baseline::{Baseline, Baselines, Standing},
     family,
     layout::{Layout, Role},
     residual::Residual,
@@ -42,6 +42,15 @@ pub struct Judgement {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Judge {
     pub(crate) baselines: Baselines,
+    /// For vehicles with a baseline of their own.
+    pub(crate) known: Measure,
+    /// For all others.
+    pub(crate) strangers: Measure,
+}
+
+/// What is usual, and what is too much.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Measure {
     /// By input of the model; of signals that are context only, all unknown.
     pub(crate) tails: Vec<[Tail; STATISTICS]>,
     /// The level that is a score of 1.
@@ -51,35 +60,28 @@ pub(crate) struct Judge {
 /// A judge made ready to judge often.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bench {
-    judge: Judge,
-    /// By input; none for context.
-    levels: Vec<Option<[Level; STATISTICS]>>,
+    baselines: Baselines,
+    known: Ready,
+    strangers: Ready,
     /// By input: in so many parts of a unit numbers are told.
     parts: Vec<f64>,
 }
 
-/// The most improbable statistic of a signal.
-#[derive(Debug, Clone, Copy)]
-struct Worst {
-    /// Index among the residual's signals.
-    at: usize,
-    statistic: usize,
-    level: f32,
+/// A measure made ready.
+#[derive(Debug, Clone, PartialEq)]
+struct Ready {
+    /// By input; none for context.
+    levels: Vec<Option<[Level; STATISTICS]>>,
+    limit: f32,
 }
 
-impl Bench {
-    pub(crate) fn new(judge: Judge, scaler: &Scaler) -> Self {
+impl Ready {
+    fn new(measure: &Measure) -> Self {
         let of = |tails: &[Tail; STATISTICS]| {
             let known = tails.iter().any(|tail| !tail.from.is_nan());
             known.then(|| std::array::from_fn(|at| Level::of(&tails[at])))
         };
-        let levels = judge.tails.iter().map(of).collect();
-        let parts = scaler.spread.iter().map(|spread| parts(*spread)).collect();
-        Self { judge, levels, parts }
-    }
-
-    pub(crate) fn baselines(&self, key: u64) -> &[Baseline] {
-        self.judge.baselines.of(key)
+        Self { levels: measure.tails.iter().map(of).collect(), limit: measure.limit }
     }
 
     fn worst<'a>(
@@ -103,16 +105,45 @@ impl Bench {
         })
     }
 
+    fn score(&self, level: f32) -> f32 {
+        level / self.limit
+    }
+}
+
+/// The most improbable statistic of a signal.
+#[derive(Debug, Clone, Copy)]
+struct Worst {
+    /// Index among the residual's signals.
+    at: usize,
+    statistic: usize,
+    level: f32,
+}
+
+impl Bench {
+    pub(crate) fn new(judge: Judge, scaler: &Scaler) -> Self {
+        let (known, strangers) = (Ready::new(&judge.known), Ready::new(&judge.strangers));
+        let parts = scaler.spread.iter().map(|spread| parts(*spread)).collect();
+        Self { baselines: judge.baselines, known, strangers, parts }
+    }
+
+    pub(crate) fn baselines(&self, key: u64) -> (Standing, &[Baseline]) {
+        self.baselines.of(key)
+    }
+
     /// Judges a reading whose residual the track has just taken in. None where too little is known.
     pub(crate) fn judge(
         &self,
         (layout, scaler): (&Layout, &Scaler),
-        baselines: &[Baseline],
+        (standing, baselines): (Standing, &[Baseline]),
         track: &mut Track,
         (query, residual, raw): (&Query, &Residual, &[Raw]),
     ) -> Option<Judgement> {
+        let measure = match standing {
+            Standing::Known => &self.known,
+            Standing::Stranger => &self.strangers,
+        };
         let mut top: [Option<Worst>; CONTRIBUTIONS] = [None; CONTRIBUTIONS];
-        for worst in self.worst(baselines, residual, raw) {
+        for worst in measure.worst(baselines, residual, raw) {
             let place = top.iter().position(|held| held.is_none_or(|held| held.level < worst.level));
             if let Some(place) = place {
                 top[place..].rotate_right(1);
@@ -120,7 +151,7 @@ impl Bench {
             }
         }
         let first = top[0]?;
-        let score = f64::from(self.score(first.level));
+        let score = f64::from(measure.score(first.level));
         let hold_ms = HOLD_STEPS * layout.step_ms();
         let anomalous = is_anomalous(score, query.time, &mut track.alarmed, hold_ms);
         let contributions = top.iter().flatten().map(|worst| {
@@ -146,7 +177,7 @@ impl Bench {
             let off = off.filter(|off| !off.is_nan()).unwrap_or_default() * heads[head].spread * scaler.spread[input];
             Contribution {
                 signal: layout.places()[usize::from(signal.at)].path.clone(),
-                score: self.score(worst.level),
+                score: measure.score(worst.level),
                 // Every bit: it tells of a change anywhere in the reading, which the score may not show.
                 expected: observed - off,
                 observed: round(observed, self.parts[input]),
@@ -159,10 +190,6 @@ impl Bench {
         });
         let verdict = if anomalous { Verdict::Anomalous } else { Verdict::Normal };
         Some(Judgement { score, verdict, contributions, family, statistic: NAMES[first.statistic] })
-    }
-
-    fn score(&self, level: f32) -> f32 {
-        level / self.judge.limit
     }
 }
 

@@ -1,11 +1,11 @@
 //! The tail of a statistic: how improbable a large value is in a healthy vehicle (peaks over a threshold). Pure.
 
-/// Values above this share of all make the tail, where there are enough of them.
-const SHARE: f64 = 0.02;
+/// The largest values make the tail: this share of all, where there are enough of them.
+pub(crate) const SHARE: f64 = 0.02;
 /// So many values make a tail; of few, a larger share of them.
 const ENOUGH: f64 = 30.0;
 /// The tail is never more than this share.
-const MOST_SHARE: f64 = 0.1;
+pub(crate) const MOST_SHARE: f64 = 0.1;
 /// No tail is steeper than this, in spreads: of values that differ by the last bit nothing can be said about one that
 /// differs by a twentieth of a spread.
 const LEAST_SCALE: f64 = 0.05;
@@ -27,14 +27,15 @@ impl Tail {
     /// Nothing is known: no value is improbable.
     pub(crate) const NONE: Self = Self { from: f32::NAN, share: 1.0, scale: 1.0, shape: 0.0 };
 
-    /// Fits the largest of `count` values, of which these are all that lie above some bound.
+    /// Fits the largest of `count` values, of which these are all that lie above some bound; at least `share` of all make
+    /// the tail.
     ///
     /// Moments, with the shape held within 0 to 0.5: heavier tails than exponential, never a bounded one.
-    pub(crate) fn fit(count: u64, largest: &mut [f32]) -> Self {
+    pub(crate) fn fit(count: u64, largest: &mut [f32], share: f64) -> Self {
         if count < LEAST_VALUES || largest.is_empty() {
             return Self::NONE;
         }
-        let share = (ENOUGH / count as f64).clamp(SHARE, MOST_SHARE);
+        let share = (ENOUGH / count as f64).clamp(share, MOST_SHARE);
         largest.sort_unstable_by(|a, b| b.total_cmp(a));
         let wanted = ((share * count as f64) as usize).clamp(1, largest.len());
         let from = largest[wanted - 1];
@@ -113,7 +114,7 @@ mod tests {
     fn an_exponential_tail_is_extended() {
         // Quantiles of the exponential distribution with mean 1: P(X > x) = exp(-x).
         let mut values: Vec<f32> = (0..10_000_u16).map(|n| -((f32::from(n) + 0.5) / 10_000.0).ln()).collect();
-        let tail = Tail::fit(10_000, &mut values);
+        let tail = Tail::fit(10_000, &mut values, SHARE);
         for x in [4.5_f32, 6.0, 9.0, 12.0] {
             let (found, exact) = (tail.level(x), x * std::f32::consts::LOG10_E);
             assert!((found - exact).abs() < 0.4, "{x}: {found} for {exact}");
@@ -129,7 +130,7 @@ mod tests {
             (0..200).map(|n| f32::from_bits(2.0_f32.to_bits() + bits[n % bits.len()])).collect()
         };
         for bits in [[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 2, 3]] {
-            let tail = Tail::fit(200, &mut alike(bits));
+            let tail = Tail::fit(200, &mut alike(bits), SHARE);
             let (little, much) = (tail.level(2.1), tail.level(4.0));
             assert!(little < 3.0 && (5.0..30.0).contains(&much), "{tail:?}: {little} and {much}");
         }
@@ -139,15 +140,15 @@ mod tests {
     fn the_largest_values_are_enough() {
         let mut all: Vec<f32> = (0..5_000_u16).map(|n| (f32::from(n) * 0.7548).fract().powi(3)).collect();
         let mut largest: Vec<f32> = all.iter().copied().filter(|v| *v > 0.5).collect();
-        assert_eq!(Tail::fit(5_000, &mut all), Tail::fit(5_000, &mut largest));
+        assert_eq!(Tail::fit(5_000, &mut all, SHARE), Tail::fit(5_000, &mut largest, SHARE));
     }
 
     #[test]
     fn too_few_values_or_none_know_nothing_and_equal_ones_are_no_trouble() {
-        assert!(Tail::fit(LEAST_VALUES - 1, &mut [1.0; 119]).from.is_nan());
-        assert!(Tail::fit(1_000, &mut []).from.is_nan());
+        assert!(Tail::fit(LEAST_VALUES - 1, &mut [1.0; 119], SHARE).from.is_nan());
+        assert!(Tail::fit(1_000, &mut [], SHARE).from.is_nan());
         assert!(Tail::NONE.level(5.0).is_nan());
-        let tail = Tail::fit(1_000, &mut [2.0; 900]);
+        let tail = Tail::fit(1_000, &mut [2.0; 900], SHARE);
         assert!(tail.level(2.0).is_finite() && tail.level(3.0) > 4.0, "{tail:?}");
     }
 

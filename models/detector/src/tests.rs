@@ -152,6 +152,27 @@ fn a_broken_relation_is_found_and_named_and_health_is_left_alone() {
 }
 
 #[test]
+fn a_vehicle_that_no_training_saw_is_judged_by_a_measure_of_its_own() {
+    let detector = Detector::load(artifact()).unwrap();
+    let mut doubled = Artifact::read(artifact()).unwrap();
+    let limit = doubled.f32("judge.strangers.limit", &[1]).unwrap()[0];
+    assert_eq!(detector.card().calibration.strangers.limit, f64::from(limit));
+    assert_ne!(doubled.f32("judge.limit", &[1]).unwrap()[0], limit);
+    doubled.put_f32("judge.strangers.limit", &[1], &[2.0 * limit]);
+    let doubled = Detector::load(&doubled.to_bytes().unwrap()).unwrap();
+    let scores = |detector: &Detector, index| -> Vec<f64> {
+        judged(detector, &records(index, 0.12, 60), 60).iter().flatten().map(|judgement| judgement.score).collect()
+    };
+    assert_eq!(scores(&doubled, 3), scores(&detector, 3), "one that it knows");
+    let (half, whole) = (scores(&doubled, VEHICLES + 1), scores(&detector, VEHICLES + 1));
+    assert!(whole.iter().any(|score| *score > 1.0));
+    assert!(
+        half.iter().zip(&whole).all(|(half, whole)| (2.0 * half - whole).abs() < 1e-6 * whole),
+        "{half:?} {whole:?}"
+    );
+}
+
+#[test]
 fn with_shuffled_weights_the_detection_vanishes() {
     let detector = Detector::load(artifact()).unwrap();
     let shuffled = control::shuffled(&detector, healthy(), &options(), 7).unwrap();
@@ -228,7 +249,7 @@ fn a_damaged_artefact_is_refused() {
     assert!(error.contains("0123456789abcdef") && error.contains(&original.schema), "{error}");
     artifact.card = original;
     artifact.card.form += 1;
-    assert!(matches!(Detector::load(&artifact.to_bytes().unwrap()), Err(Error::Form { program: 2, artefact: 3 })));
+    assert!(matches!(Detector::load(&artifact.to_bytes().unwrap()), Err(Error::Form { program: 3, artefact: 4 })));
     artifact.card.form -= 1;
     let shape = [artifact.card.signals.len(), 1, 4];
     let mut bias = artifact.f32("network.heads.bias", &shape).unwrap();
@@ -249,8 +270,15 @@ fn a_damaged_byte_that_the_golden_vector_does_not_reach_is_noticed() {
         let tensors = safetensors::SafeTensors::deserialize(artifact()).unwrap();
         tensors.tensor(name).unwrap().data().as_ptr().addr() - artifact().as_ptr().addr()
     };
-    for name in ["baselines.key", "baselines.center", "baselines.spread", "judge.tails", "judge.limit", "scaler.center"]
-    {
+    for name in [
+        "baselines.key",
+        "baselines.center",
+        "baselines.spread",
+        "judge.tails",
+        "judge.limit",
+        "judge.strangers.limit",
+        "scaler.center",
+    ] {
         let mut bytes = artifact().to_vec();
         bytes[place(name)] ^= 1;
         let error = Detector::load(&bytes).unwrap_err().to_string();

@@ -1,13 +1,18 @@
 //! `motorcade models calibrate`: baselines, tails and limit set anew, for weights that are there.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use cloud_log::{KafkaConfig, Producer};
 use detector::{Detector, History, Options};
 use serde_json::json;
 use service::Error;
 
-use super::{model, moving::Moving, print, replaying::Replaying};
+use super::{
+    model,
+    moving::Moving,
+    print,
+    replaying::{Replaying, check_labels, read_labels},
+};
 use crate::{
     Trained,
     challenge::{Challenge, Standing, advice, challenge},
@@ -42,6 +47,9 @@ pub struct CalibrateArgs {
     /// Challenge whoever holds the alias, which moves if the new version wins.
     #[arg(long)]
     pub promote: bool,
+    /// Labels of `data import` or the simulator's truth: the two are then compared by the labelled events that they find.
+    #[arg(long, value_name = "FILE", requires = "promote")]
+    pub labels: Option<PathBuf>,
     /// The alias, and why it moves.
     #[command(flatten)]
     pub moving: Moving,
@@ -59,8 +67,12 @@ pub async fn run_calibrate(args: CalibrateArgs) -> Result<(), Error> {
         return Err(Error::Usage { flag: "alarm-budget", detail: "must be above 0".into() });
     }
     model::check(&args.model)?;
+    let labels = args.labels.as_deref().map(read_labels).transpose()?.map(Arc::new);
     let known = model::load(&args.kafka, &args.model).await?;
     let replayed = Arc::new(args.replaying.replay(&args.kafka).await?);
+    if let Some(labels) = &labels {
+        check_labels(labels, replayed.history.vehicles())?;
+    }
     let options =
         Options { budget_per_1000_h: args.alarm_budget, min_vehicles: args.min_vehicles.max(1), ..Options::default() };
     let threads = options.threads;
@@ -73,7 +85,7 @@ pub async fn run_calibrate(args: CalibrateArgs) -> Result<(), Error> {
     let due = Due::of(&args.kafka, &registry, &calibrated).await?;
     let standing = if args.promote {
         let reason = args.moving.reason.as_deref().unwrap_or("models calibrate");
-        let how = Challenge { alias, reason, force: None, replayed: Some(replayed), labels: None, threads };
+        let how = Challenge { alias, reason, force: None, replayed: Some(replayed), labels, threads };
         Some(challenge(&producer, &args.kafka, &calibrated, how).await?)
     } else {
         due.write(&producer, &registry, &calibrated).await?;

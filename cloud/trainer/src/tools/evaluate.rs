@@ -8,7 +8,7 @@ use evaluation::{
     AtBudget, BUDGETS, Measure, Outcome, Scored,
     labels::{self, Labels},
 };
-use report::{Report, Table};
+use report::{Report, Series, Table, page};
 use serde_json::{Value, json};
 use service::Error;
 
@@ -45,7 +45,7 @@ pub struct EvaluateArgs {
     /// Threads.
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     pub threads: usize,
-    /// Where to write the report.
+    /// Where to write the report, as JSON; a page for people is written beside it (`.html`).
     #[arg(long, value_name = "PATH")]
     pub report: Option<PathBuf>,
     /// Print JSON.
@@ -66,6 +66,9 @@ pub async fn run_evaluate(args: EvaluateArgs) -> Result<(), Error> {
     if args.threads == 0 {
         return Err(Error::Usage { flag: "threads", detail: "must be at least 1".into() });
     }
+    if args.report.as_ref().is_some_and(|path| path.extension().is_some_and(|extension| extension == "html")) {
+        return Err(Error::Usage { flag: "report", detail: "is JSON: the page is written beside it".into() });
+    }
     model::check(&args.model)?;
     let labels = args.labels.as_deref().map(read_labels).transpose()?;
     let started = Instant::now();
@@ -79,7 +82,9 @@ pub async fn run_evaluate(args: EvaluateArgs) -> Result<(), Error> {
     let mut report = evaluated.await.map_err(anyhow::Error::from)??;
     report.duration_s = started.elapsed().as_secs_f64();
     if let Some(path) = &args.report {
-        report.write(path).map_err(|error| Error::Internal(anyhow::Error::new(error)))?;
+        let failed = |error| Error::BadInput(format!("{}: {error}", path.display()));
+        report.write(path).map_err(failed)?;
+        page::write(&report, &path.with_extension("html")).map_err(failed)?;
     }
     if args.json {
         return print(&serde_json::to_string(&report).map_err(anyhow::Error::from)?);
@@ -200,6 +205,16 @@ fn enter(report: &mut Report, outcome: &Outcome) {
     if outcome.budgets.iter().any(|at| !at.kinds.is_empty()) {
         report.tables.insert("kinds".into(), kinds(&outcome.budgets));
     }
+    let mut by_budget = Series::new("alarms_per_week", BUDGETS.iter().map(|(_, a_week)| *a_week).collect());
+    let mut line = |title: &str, unit: &str, of: &dyn Fn(&AtBudget) -> Option<f64>| {
+        let values: Vec<Option<f64>> = outcome.budgets.iter().map(of).collect();
+        if values.iter().any(Option::is_some) {
+            by_budget.line(title, unit, "model", values);
+        }
+    };
+    line("Events found, by promised alarms in a vehicle-week", "", &AtBudget::recall);
+    line("Realised alarms in a vehicle-week, by promised ones", "/week", &|at| at.realised.as_ref().map(|i| i.rate));
+    report.series.push(by_budget);
 }
 
 fn rounded(value: Option<f64>) -> Value {
@@ -279,6 +294,8 @@ mod tests {
         assert_eq!(report.figures["recall_at_10_a_day_ratio"], 0.0);
         assert!(!report.figures.contains_key("delay_at_10_a_day_h"));
         assert_eq!(report.tables["kinds"].rows, [[json!("hot"), json!(1), json!(1), json!(1), json!(0)]]);
+        let page = page::html(&report);
+        assert!(page.contains("Events found") && page.contains("hot") && page.contains("<svg"), "{page}");
         let mut without = Report::new("evaluation");
         enter(&mut without, &evaluation::outcome(&[scored], &[vec![]], &[1.0; 3], &measure));
         assert!(!without.figures.contains_key("vus_pr_ratio") && !without.tables.contains_key("kinds"));

@@ -1,6 +1,7 @@
 //! What promotion and rollback share: their flags, and a move that is only made to a version that loads here.
 
 use cloud_log::{KafkaConfig, Producer};
+use detector::Card;
 use serde_json::json;
 use service::Error;
 use telemetry::event::Registry;
@@ -54,11 +55,21 @@ pub(super) fn check_reason(reason: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// Makes a move to a version that loads here: a scorer would refuse any other, and go on with what it has.
-pub(super) async fn make(kafka: &KafkaConfig, registry: &Registry, moved: &Move) -> Result<(), Error> {
+/// Makes a move to a version that loads here, for a scorer would refuse any other and go on with what it has; and whose
+/// card passes this check.
+pub(super) async fn make(
+    kafka: &KafkaConfig,
+    registry: &Registry,
+    moved: &Move,
+    check: impl Fn(&Card) -> Result<(), detector::Error>,
+) -> Result<(), Error> {
     let version = resolve(registry, &moved.entry.version).map_err(Error::BadInput)?;
     let bytes = registry::artifact_of(kafka, version).await?;
-    checked::load(&version.version, bytes).await?;
+    let trained = checked::load(&version.version, bytes).await?;
+    check(&trained.card).map_err(|refusal| {
+        let (version, alias) = (&version.version, &moved.alias);
+        Error::VerdictFailed(format!("{version}: {refusal}; {alias} stays (--force REASON moves it all the same)"))
+    })?;
     publish::move_alias(&Producer::connect(kafka).await?, moved).await
 }
 

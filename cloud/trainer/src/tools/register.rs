@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use cloud_log::{KafkaConfig, Producer};
-use detector::Options;
+use detector::{History, Options};
 use serde_json::json;
 use service::Error;
 use telemetry::{event::Registry, kafka_topic::MAX_MESSAGE_BYTES};
@@ -11,6 +11,7 @@ use telemetry::{event::Registry, kafka_topic::MAX_MESSAGE_BYTES};
 use super::{
     moving::{CHAMPION, Moving, check_reason},
     print,
+    replaying::{check_labels, read_labels},
 };
 use crate::{
     Trained,
@@ -39,6 +40,9 @@ pub struct RegisterArgs {
     /// Move the alias whether it wins or not; the reason is kept with the alias.
     #[arg(long, value_name = "REASON", requires = "promote")]
     pub force: Option<String>,
+    /// Labels of `data import` or the simulator's truth: the two are then compared by the labelled events that they find.
+    #[arg(long, value_name = "FILE", requires = "promote")]
+    pub labels: Option<PathBuf>,
     /// The alias that `--promote` moves, and why.
     #[command(flatten)]
     pub moving: Moving,
@@ -67,6 +71,7 @@ impl RegisterArgs {
 /// [`Error::BadInput`] if the file can't be read or does not load here; nothing is then written.
 pub async fn run_register(args: RegisterArgs) -> Result<(), Error> {
     args.validate()?;
+    let labels = args.labels.as_deref().map(read_labels).transpose()?.map(Arc::new);
     let name = args.file.display().to_string();
     let bytes = std::fs::read(&args.file).map_err(|error| Error::BadInput(format!("{name}: {error}")))?;
     let trained = checked::load(&name, bytes).await?;
@@ -76,10 +81,13 @@ pub async fn run_register(args: RegisterArgs) -> Result<(), Error> {
     let standing = if args.promote {
         // Before anything is written: what is not to be promoted by its card is not registered either.
         let replayed = rehearse(&args, &registry, &trained).await?;
+        if let (Some(labels), Some(replayed)) = (&labels, &replayed) {
+            check_labels(labels, replayed.history.vehicles())?;
+        }
         let reason = args.moving.reason.as_deref().unwrap_or("models register");
         let (alias, force) = (args.moving.alias.as_str(), args.force.as_deref());
         let threads = Options::default().threads;
-        let how = Challenge { alias, reason, force, replayed, labels: None, threads };
+        let how = Challenge { alias, reason, force, replayed, labels, threads };
         Some(challenge(&Producer::connect(&args.kafka).await?, &args.kafka, &trained, how).await?)
     } else {
         due.write(&Producer::connect(&args.kafka).await?, &registry, &trained).await?;

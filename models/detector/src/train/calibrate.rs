@@ -1,30 +1,36 @@
 //! Calibration: baselines from the training part, tails and limit from what came after it, and how they hold.
+//!
+//! A limit is set the way it will be used. Models are calibrated anew again and again, so a vehicle's baseline never lies
+//! far behind what it is held against: in the part that sets the limit baselines are brought up to date, too. And for vehicles that no training saw there is a measure of its own, from the same vehicles, each held against the
+//! baseline of a fleet without it.
+
+use telemetry::UnixMillis;
 
 use super::{
     Options,
+    acquaintance::{self, Acquaintance, Selected, Selection},
+    expectation::{self, Expectation},
+    folds,
     survey::{Parts, Survey},
-    tails::{self, Blocks},
-    walk,
+    tails::{self, Blocks, Seen},
+    walk::{self, Walk},
 };
 use crate::{
     Error, History,
-    baseline::{self, Baseline, Baselines, MAX_VEHICLES, Own, key},
+    baseline::{Baseline, Standing},
     card::Calibration,
     history,
     judge::{Judge, is_judged},
     network::{Network, Weights},
     residual::Residual,
     scaler::{Scaler, quantiles},
-    tail::Tail,
-    track::{CUSUM, MEANS, Raw, STATISTICS},
+    track::{CUSUM, STATISTICS},
     window::Query,
 };
 
 /// Blocks of the training part that are looked at, over all vehicles.
 const BLOCKS: usize = 150_000;
-/// What is above this quantile in the training part may belong to a tail.
-const CANDIDATE: f64 = 0.95;
-/// The same for a CUSUM, which the training part does not show.
+/// A CUSUM from this on may belong to a tail: the training part does not show it.
 const CANDIDATE_CUSUM: f32 = 4.0;
 
 /// All that a judgement needs, and how it holds.
@@ -36,8 +42,8 @@ pub(super) struct Calibrated {
     pub(super) explained: Vec<f64>,
 }
 
-/// Raw statistics of some blocks of a vehicle: input and statistics of each signal.
-type Selected = Vec<Vec<(u16, Raw)>>;
+/// Of each input and statistic, the value from which on it may belong to a tail.
+type Candidates = Vec<[f32; STATISTICS]>;
 
 /// Calibrates a network.
 pub(super) fn calibrate(
@@ -48,142 +54,140 @@ pub(super) fn calibrate(
     options: &Options,
 ) -> Result<Calibrated, Error> {
     let inputs = scaler.len();
-    let context = || Network::of(options.kind, inputs, weights);
+    let network = || Network::of(options.kind, inputs, weights);
     let vehicles = history.vehicles().len();
     let most = (BLOCKS / vehicles.max(1)).clamp(24, 4_000);
-    let mut selected = history::each(vehicles, options.threads, context, |network, vehicle| {
-        select(history, vehicle, (scaler, network), parts, most)
-    })?;
-    let baselines = baselines(history, &selected, inputs);
-    let candidates = candidates(history, &baselines, &selected, scaler);
+    let mut selected = acquaintance::select(history, (scaler, &network), parts, most, options)?;
+    let known = Acquaintance::of(&selected, inputs);
+    let candidates = [
+        candidates(&selected, inputs, folds::candidates(Standing::Known), |vehicle| known.known(vehicle)),
+        candidates(&selected, inputs, folds::candidates(Standing::Stranger), |vehicle| Some(known.stranger(vehicle))),
+    ];
     let judged: Vec<bool> = scaler.inputs.iter().map(|at| is_judged(history.layout(), *at)).collect();
-    let block_ms = crate::block_ms(history.layout());
-    let setting = history::each(vehicles, options.threads, context, |network, vehicle| {
-        let own = baselines.of(key(&history.vehicles()[vehicle]));
-        let mut blocks = Blocks::new(vehicle as u32, (own, &candidates, &judged));
-        let mut later = Selection::new(block_ms, most);
+    let setting = history::each(vehicles, options.threads, network, |network, vehicle| {
+        let context = Context { history, scaler, judged: &judged, candidates: &candidates };
+        let mut look = Look::new(&context, vehicle, &known, parts.train);
+        let mut later = Selection::new(crate::block_ms(history.layout()), most);
         let span = (parts.train, parts.limit);
-        walk::look_through(history, vehicle, (scaler, network, own), span, &mut |query, residual, raw| {
-            blocks.take(query.time().div_euclid(block_ms), query, residual, raw, scaler);
-            later.take(query, residual, raw);
+        walk::look_through(history, vehicle, (scaler, network), span, &mut |query, residual| {
+            look.take(query, residual, Some(&mut later));
         })?;
-        Ok((blocks.finish(), later.blocks))
+        Ok((look.finish(), later.blocks))
     })?;
     let (setting, later): (Vec<_>, Vec<_>) = setting.into_iter().unzip();
     // The limits are set as the model is used: on what came after the vehicles were got to know. Only then is what is
     // known of them brought up to date, and what is held out is judged with that, as everything to come will be.
     selected.iter_mut().zip(later).for_each(|(known, later)| known.extend(later));
-    let baselines = self::baselines(history, &selected, inputs);
-    let held_out = history::each(vehicles, options.threads, context, |network, vehicle| {
-        let own = baselines.of(key(&history.vehicles()[vehicle]));
-        let mut blocks = Blocks::new(vehicle as u32, (own, &candidates, &judged));
-        let span = (parts.limit, i64::MAX);
-        walk::look_through(history, vehicle, (scaler, network, own), span, &mut |query, residual, raw| {
-            blocks.take(query.time().div_euclid(block_ms), query, residual, raw, scaler);
+    let known = Acquaintance::of(&selected, inputs);
+    drop(selected);
+    let held_out = history::each(vehicles, options.threads, network, |network, vehicle| {
+        let context = Context { history, scaler, judged: &judged, candidates: &candidates };
+        let mut look = Look::new(&context, vehicle, &known, parts.limit);
+        let span = (parts.limit, UnixMillis::MAX);
+        walk::look_through(history, vehicle, (scaler, network), span, &mut |query, residual| {
+            look.take(query, residual, None);
         })?;
-        Ok(blocks.finish())
+        Ok(look.finish())
     })?;
-    let tails = tails::fit(&setting, inputs);
-    let explained = (0..inputs).map(|input| tails::explained(setting.iter().chain(&held_out), input)).collect();
-    let mut judge = Judge { baselines, tails, limit: 1.0 };
+    let ([setting, setting_strangers], expected) = unzip(setting);
+    let ([held_out, held_out_strangers], expected_held_out) = unzip(held_out);
+    let explained = |input| expectation::explained(expected.iter().chain(&expected_held_out), input);
+    let explained = (0..inputs).map(explained).collect();
     let steps = (survey.gap_ms(), history.layout().step_ms());
-    let calibration = tails::limit((&setting, &held_out), &mut judge, steps, options)?;
+    let losses = expectation::losses(&expected_held_out);
+    let (measure, mut calibration) =
+        tails::limit((&setting, &held_out), inputs, Standing::Known, steps, losses, options)?;
+    let (strangers, others) =
+        tails::limit((&setting_strangers, &held_out_strangers), inputs, Standing::Stranger, steps, losses, options)?;
+    calibration.strangers = (&others).into();
+    let judge = Judge { baselines: known.baselines(history), known: measure, strangers };
     Ok(Calibrated { judge, calibration, explained })
 }
 
-/// Collects statistics of some blocks, evenly spread.
-struct Selection {
-    blocks: Selected,
-    length_ms: i64,
-    most: usize,
-    stride: u64,
-    seen: u64,
-    last: Option<i64>,
+/// What was seen of each vehicle: as a known one, as a stranger; and what was expected of it.
+type AllSeen = ([Vec<Seen>; 2], Vec<Expectation>);
+
+fn unzip(looks: Vec<([Seen; 2], Expectation)>) -> AllSeen {
+    let (mut all, mut expectations) = ([Vec::new(), Vec::new()], Vec::new());
+    for ([known, stranger], expectation) in looks {
+        all[0].push(known);
+        all[1].push(stranger);
+        expectations.push(expectation);
+    }
+    (all, expectations)
 }
 
-impl Selection {
-    fn new(length_ms: i64, most: usize) -> Self {
-        Self { blocks: Vec::new(), length_ms, most, stride: 1, seen: 0, last: None }
+/// What all looks at vehicles share.
+struct Context<'a> {
+    history: &'a dyn History,
+    scaler: &'a Scaler,
+    judged: &'a [bool],
+    candidates: &'a [Candidates; 2],
+}
+
+/// A look at a vehicle, as at one that is known and as at a stranger.
+struct Look<'a> {
+    context: &'a Context<'a>,
+    block_ms: i64,
+    from: UnixMillis,
+    /// None while nothing is known of it.
+    own: Option<Vec<Baseline>>,
+    stranger: Vec<Baseline>,
+    walks: [Walk; 2],
+    blocks: [Blocks<'a>; 2],
+    expectation: Expectation,
+}
+
+impl<'a> Look<'a> {
+    fn new(context: &'a Context<'a>, vehicle: usize, known: &Acquaintance, from: UnixMillis) -> Self {
+        let layout = context.history.layout();
+        let blocks = |at: usize| Blocks::new(vehicle as u32, (&context.candidates[at], context.judged));
+        Self {
+            context,
+            block_ms: crate::block_ms(layout),
+            from,
+            own: known.known(vehicle),
+            stranger: known.stranger(vehicle),
+            walks: [Walk::new(layout.step_ms(), from), Walk::new(layout.step_ms(), from)],
+            blocks: [blocks(0), blocks(1)],
+            expectation: Expectation::new(context.scaler.len()),
+        }
     }
 
-    fn take(&mut self, query: &Query, residual: &Residual, raw: &[Raw]) {
-        let block = query.time().div_euclid(self.length_ms);
-        if self.last.replace(block) == Some(block) {
-            return;
-        }
-        if self.seen.is_multiple_of(self.stride) {
-            let signals = residual.signals.iter().zip(raw);
-            self.blocks.push(signals.map(|((_, input, _), raw)| (*input, *raw)).collect());
-            if self.blocks.len() > self.most {
-                // Every other one goes, and from now on only half as many come.
-                let mut keep = false;
-                self.blocks.retain(|_| {
-                    keep = !keep;
-                    keep
-                });
-                self.stride *= 2;
+    fn take(&mut self, query: &Query, residual: &Residual, later: Option<&mut Selection>) {
+        let block = query.time().div_euclid(self.block_ms);
+        let [known, stranger] = &mut self.walks;
+        if let Some(raw) = known.follow(self.own.as_ref().unwrap_or(&self.stranger), query, residual) {
+            if let Some(later) = later {
+                later.take(query, residual, raw);
+            }
+            if let Some(own) = &self.own {
+                self.blocks[0].take(block, own, query, residual, raw);
             }
         }
-        self.seen += 1;
+        if let Some(raw) = stranger.follow(&self.stranger, query, residual) {
+            self.blocks[1].take(block, &self.stranger, query, residual, raw);
+        }
+        if query.time() >= self.from {
+            self.expectation.take(query, residual, self.context.judged, self.context.scaler);
+        }
+    }
+
+    fn finish(self) -> ([Seen; 2], Expectation) {
+        (self.blocks.map(Blocks::finish), self.expectation)
     }
 }
 
-/// Statistics of some blocks of the training part.
-fn select(
-    history: &dyn History,
-    vehicle: usize,
-    (scaler, network): (&Scaler, &Network),
-    parts: Parts,
-    most: usize,
-) -> Result<Selected, Error> {
-    let mut selection = Selection::new(crate::block_ms(history.layout()), most);
-    let plain = vec![Baseline::PLAIN; scaler.len()];
-    let eyes = (scaler, network, &plain[..]);
-    walk::look_through(history, vehicle, eyes, (i64::MIN, parts.train), &mut |query, residual, raw| {
-        selection.take(query, residual, raw);
-    })?;
-    Ok(selection.blocks)
-}
-
-fn baselines(history: &dyn History, selected: &[Selected], inputs: usize) -> Baselines {
-    let mut fleet = Vec::with_capacity(inputs);
-    let mut own: Vec<Vec<Baseline>> = vec![Vec::with_capacity(inputs); selected.len()];
-    for input in 0..inputs {
-        let owns: Vec<[Own; 2]> = selected
-            .iter()
-            .map(|blocks| {
-                [0, 1].map(|head: usize| {
-                    let mut columns: [Vec<f32>; MEANS] = Default::default();
-                    for (_, raw) in blocks.iter().flatten().filter(|(at, _)| usize::from(*at) == input) {
-                        for (column, mean) in columns.iter_mut().zip(raw.means[head]).filter(|(_, m)| !m.is_nan()) {
-                            column.push(mean);
-                        }
-                    }
-                    baseline::own(&mut columns)
-                })
-            })
-            .collect();
-        let (of_fleet, of_vehicles) = baseline::shrink(&owns);
-        fleet.push(of_fleet);
-        own.iter_mut().zip(of_vehicles).for_each(|(own, baseline)| own.push(baseline));
-    }
-    // As it will be read: what judges must be what was calibrated.
-    let read = |row: Vec<Baseline>| row.iter().map(Baseline::write).map(|(c, s)| Baseline::read(c, s)).collect();
-    let own = own.into_iter().zip(selected).zip(history.vehicles());
-    let known = own.filter(|((_, blocks), _)| !blocks.is_empty()).take(MAX_VEHICLES);
-    Baselines { fleet: read(fleet), vehicles: known.map(|((row, _), id)| (key(id), read(row))).collect() }
-}
-
-/// Of each input and statistic, the value from which on it may belong to a tail.
+/// From which value on a statistic may belong to a tail: by blocks of the training part, held against these baselines.
 fn candidates(
-    history: &dyn History,
-    baselines: &Baselines,
     selected: &[Selected],
-    scaler: &Scaler,
-) -> Vec<[f32; STATISTICS]> {
-    let mut columns: Vec<[Vec<f32>; STATISTICS]> = (0..scaler.len()).map(|_| Default::default()).collect();
-    for (blocks, id) in selected.iter().zip(history.vehicles()) {
-        let own = baselines.of(key(id));
+    inputs: usize,
+    quantile: f64,
+    baselines: impl Fn(usize) -> Option<Vec<Baseline>>,
+) -> Candidates {
+    let mut columns: Vec<[Vec<f32>; STATISTICS]> = (0..inputs).map(|_| Default::default()).collect();
+    for (vehicle, blocks) in selected.iter().enumerate() {
+        let Some(own) = baselines(vehicle) else { continue };
         for (input, raw) in blocks.iter().flatten() {
             let input = usize::from(*input);
             for (column, value) in columns[input].iter_mut().zip(own[input].compare(raw)).filter(|(_, v)| !v.is_nan()) {
@@ -193,7 +197,7 @@ fn candidates(
     }
     let bound = |(at, column): (usize, &mut Vec<f32>)| match at {
         CUSUM => CANDIDATE_CUSUM,
-        _ => quantiles(column, [CANDIDATE])[0],
+        _ => quantiles(column, [quantile])[0],
     };
     let of = |mut row: [Vec<f32>; STATISTICS]| {
         let mut bounds = row.iter_mut().enumerate().map(bound);
@@ -201,6 +205,3 @@ fn candidates(
     };
     columns.into_iter().map(of).collect()
 }
-
-/// Tails of signals that are not judged.
-pub(super) const UNKNOWN: [Tail; STATISTICS] = [Tail::NONE; STATISTICS];

@@ -1,7 +1,10 @@
 //! Training: what the history holds, a sample of it, the network, baselines, tails, limit, and the gate.
 
+mod acquaintance;
 mod calibrate;
+mod expectation;
 mod fit;
+mod folds;
 mod gate;
 mod sample;
 mod survey;

@@ -3,14 +3,18 @@
 use evaluation::{Bins, Peak, heights, limit_for};
 use telemetry::UnixMillis;
 
-use super::{Options, calibrate::UNKNOWN};
+use super::{
+    Options,
+    folds::{self, FOLDS},
+};
 use crate::{
     Error,
-    baseline::Baseline,
-    card::Calibration,
-    judge::Judge,
-    residual::{Residual, student},
-    scaler::{Scaler, quantiles},
+    baseline::{Baseline, Standing},
+    card::{Calibration, Strangers},
+    history,
+    judge::Measure,
+    residual::Residual,
+    scaler::quantiles,
     tail::{LEAST_VALUES, Tail},
     track::{BLOCKS_ALIKE, Raw, STATISTICS},
     window::{COARSE, FINE, Query},
@@ -20,8 +24,6 @@ use crate::{
 const LEAST_LIMIT: f32 = 2.0;
 /// Budgets that a card tells of beside its own: an alarm in a vehicle-week, one and ten in a vehicle-day.
 const OTHER_BUDGETS: [f64; 3] = [1_000.0 / 168.0, 1_000.0 / 24.0, 10_000.0 / 24.0];
-/// Half a fleet of fewer vehicles says too little about the other half.
-const LEAST_VEHICLES: usize = 2;
 /// Levels below this one are not told apart: what can't belong to a tail was left out (one in twenty).
 const LEAST_TOLD: f32 = 1.3;
 /// The share of blocks whose levels are the upper twentieth.
@@ -36,17 +38,6 @@ struct Candidate {
     value: f32,
 }
 
-/// What was seen of an input in a part.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sums {
-    count: f64,
-    sum: f64,
-    squares: f64,
-    left: f64,
-    loss: f64,
-    trivial: f64,
-}
-
 /// The blocks of one vehicle in the part that sets the limit, or in the held-out part.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -57,13 +48,10 @@ pub(super) struct Seen {
     candidates: Vec<Candidate>,
     /// Blocks in which each statistic was known.
     known: Vec<[u32; STATISTICS]>,
-    /// By input.
-    sums: Vec<Sums>,
 }
 
 /// Collects the blocks of a vehicle.
 pub(super) struct Blocks<'a> {
-    own: &'a [Baseline],
     candidates: &'a [[f32; STATISTICS]],
     judged: &'a [bool],
     current: Option<i64>,
@@ -72,48 +60,30 @@ pub(super) struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    pub(super) fn new(
-        vehicle: u32,
-        (own, candidates, judged): (&'a [Baseline], &'a [[f32; STATISTICS]], &'a [bool]),
-    ) -> Self {
+    pub(super) fn new(vehicle: u32, (candidates, judged): (&'a [[f32; STATISTICS]], &'a [bool])) -> Self {
         let inputs = candidates.len();
-        let seen = Seen {
-            vehicle,
-            blocks: Vec::new(),
-            readings: 0,
-            candidates: Vec::new(),
-            known: vec![[0; STATISTICS]; inputs],
-            sums: vec![Sums::default(); inputs],
-        };
+        let known = vec![[0; STATISTICS]; inputs];
+        let seen = Seen { vehicle, blocks: Vec::new(), readings: 0, candidates: Vec::new(), known };
         let largest = vec![[f32::NAN; STATISTICS]; inputs];
-        Self { own, candidates, judged, current: None, largest, seen }
+        Self { candidates, judged, current: None, largest, seen }
     }
 
-    pub(super) fn take(&mut self, block: i64, query: &Query, residual: &Residual, raw: &[Raw], scaler: &Scaler) {
+    /// Takes a reading's statistics, held against these baselines; `block` is its block.
+    pub(super) fn take(&mut self, block: i64, own: &[Baseline], query: &Query, residual: &Residual, raw: &[Raw]) {
         if self.current != Some(block) {
             self.close();
             self.current = Some(block);
             self.seen.blocks.push(query.time());
         }
         self.seen.readings += 1;
-        for ((n, input, heads), raw) in residual.signals.iter().zip(raw) {
+        for ((_, input, _), raw) in residual.signals.iter().zip(raw) {
             let input = usize::from(*input);
             if !self.judged[input] {
                 continue;
             }
-            for (most, found) in self.largest[input].iter_mut().zip(self.own[input].compare(raw)) {
+            for (most, found) in self.largest[input].iter_mut().zip(own[input].compare(raw)) {
                 *most = most.max(found);
             }
-            let observed = query.signals[usize::from(*n)].features[0];
-            let scaled = f64::from(scaler.scale(input, observed));
-            let (expected, spread) = (f64::from(heads[0].expected), f64::from(heads[0].spread));
-            let sums = &mut self.seen.sums[input];
-            sums.count += 1.0;
-            sums.sum += scaled;
-            sums.squares += scaled * scaled;
-            sums.left += (scaled - expected).powi(2);
-            sums.loss += student((scaled - expected) / spread) + spread.ln();
-            sums.trivial += student(scaled);
         }
     }
 
@@ -137,43 +107,30 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// A tail for every statistic of every input, from the part that sets the limit.
-pub(super) fn fit(seen: &[Seen], inputs: usize) -> Vec<[Tail; STATISTICS]> {
-    fit_to(&seen.iter().collect::<Vec<_>>(), inputs)
-}
-
-fn fit_to(seen: &[&Seen], inputs: usize) -> Vec<[Tail; STATISTICS]> {
+/// A tail for every statistic of every input, from all folds or all but one.
+fn fit(seen: &[Seen], inputs: usize, standing: Standing, without: Option<usize>) -> Vec<[Tail; STATISTICS]> {
     let mut columns: Vec<[Vec<f32>; STATISTICS]> = (0..inputs).map(|_| Default::default()).collect();
-    for vehicle in seen {
+    let mut known = vec![[0_u64; STATISTICS]; inputs];
+    for vehicle in seen.iter().filter(|one| Some(folds::of_vehicle(one.vehicle as usize)) != without) {
         for candidate in &vehicle.candidates {
             columns[usize::from(candidate.input)][usize::from(candidate.statistic)].push(candidate.value);
         }
+        for (sum, count) in known.iter_mut().flatten().zip(vehicle.known.iter().flatten()) {
+            *sum += u64::from(*count);
+        }
     }
-    let of = |(input, mut row): (usize, [Vec<f32>; STATISTICS])| {
-        let mut tails = UNKNOWN;
+    let share = folds::tail_share(standing);
+    let of = |(mut row, known): ([Vec<f32>; STATISTICS], [u64; STATISTICS])| {
+        let mut tails = [Tail::NONE; STATISTICS];
         for (statistic, (tail, column)) in tails.iter_mut().zip(&mut row).enumerate() {
-            let known: u64 = seen.iter().map(|vehicle| u64::from(vehicle.known[input][statistic])).sum();
             // Means over an hour of two minutes that follow each other are the same mean.
-            if known / BLOCKS_ALIKE[statistic] >= LEAST_VALUES {
-                *tail = Tail::fit(known, column);
+            if known[statistic] / BLOCKS_ALIKE[statistic] >= LEAST_VALUES {
+                *tail = Tail::fit(known[statistic], column, share);
             }
         }
         tails
     };
-    columns.into_iter().enumerate().map(of).collect()
-}
-
-/// Share of the variance that head A explains behind the training part.
-pub(super) fn explained<'a>(seen: impl Iterator<Item = &'a Seen>, input: usize) -> f64 {
-    let mut sums = Sums::default();
-    for part in seen.map(|vehicle| &vehicle.sums[input]) {
-        sums.count += part.count;
-        sums.sum += part.sum;
-        sums.squares += part.squares;
-        sums.left += part.left;
-    }
-    let total = sums.squares - sums.sum * sums.sum / sums.count.max(1.0);
-    if total > 0.0 { 1.0 - sums.left / total } else { 0.0 }
+    columns.into_iter().zip(known).map(of).collect()
 }
 
 /// The level of each block of a vehicle, by its place in time.
@@ -189,31 +146,33 @@ fn levels<'a>(vehicle: &'a Seen, tails: &[[Tail; STATISTICS]]) -> impl Iterator<
     vehicle.blocks.iter().zip(levels).map(|(time, score)| Peak { vehicle: vehicle.vehicle, time: *time, score })
 }
 
-/// Sets the limit to the budget, and counts what is held out; `gap_ms`: event time that a reading stands for.
+/// Fits the tails and sets the limit to the budget, and counts what is held out; `gap_ms`: event time that a reading
+/// stands for; `losses`: of what is held out.
 pub(super) fn limit(
     (setting, held_out): (&[Seen], &[Seen]),
-    judge: &mut Judge,
+    inputs: usize,
+    standing: Standing,
     (gap_ms, step_ms): (f64, i64),
+    (held_out_loss, trivial_loss): (f64, f64),
     options: &Options,
-) -> Result<Calibration, Error> {
-    // A tail that was fitted to a vehicle finds nothing improbable in it, least where there is little to fit to. So the
-    // limit is set on levels of vehicles that had no part in their tails: each half by the other.
-    let half =
-        |odd: u32| fit_to(&setting.iter().filter(|one| one.vehicle % 2 == odd).collect::<Vec<_>>(), judge.tails.len());
-    let halves = if setting.len() >= 2 * LEAST_VEHICLES { Some([half(1), half(0)]) } else { None };
-    let tails_for = |vehicle: &Seen| match &halves {
-        Some(halves) => &halves[vehicle.vehicle as usize % 2],
-        None => &judge.tails,
+) -> Result<(Measure, Calibration), Error> {
+    let tails = fit(setting, inputs, standing, None);
+    let numbers: Vec<usize> = (0..FOLDS.min(setting.len())).collect();
+    let without = history::each(
+        numbers.len(),
+        options.threads,
+        || Ok(()),
+        |(): &mut (), fold| Ok::<_, Error>(fit(setting, inputs, standing, Some(fold))),
+    )?;
+    // Beside a single vehicle there is no other.
+    let tails_for = |vehicle: &Seen| match setting.len() {
+        0 | 1 => &tails,
+        _ => &without[folds::of_vehicle(vehicle.vehicle as usize)],
     };
     let readings = |seen: &[Seen]| seen.iter().map(|vehicle| vehicle.readings).sum::<u64>() as f64;
     let hours = [setting, held_out].map(|seen| readings(seen) * gap_ms / 3_600_000.0);
-    let loss = |of: fn(&Sums) -> f64| {
-        let sums = || held_out.iter().flat_map(|vehicle| &vehicle.sums);
-        sums().map(of).sum::<f64>() / sums().map(|sums| sums.count).sum::<f64>().max(1.0)
-    };
-    let (held_out_loss, trivial_loss) = (loss(|sums| sums.loss), loss(|sums| sums.trivial));
     let setting: Vec<Peak> = setting.iter().flat_map(|vehicle| levels(vehicle, tails_for(vehicle))).collect();
-    let held_out: Vec<Peak> = held_out.iter().flat_map(|vehicle| levels(vehicle, &judge.tails)).collect();
+    let held_out: Vec<Peak> = held_out.iter().flat_map(|vehicle| levels(vehicle, &tails)).collect();
     if (setting.len() as u64) < LEAST_VALUES {
         return Err(Error::TooLittle(format!(
             "{} blocks of {FINE} steps behind the training part are too few to set a limit: record longer",
@@ -222,16 +181,16 @@ pub(super) fn limit(
     }
     let (budget, merge_ms) = (options.budget_per_1000_h, options.merge_steps * step_ms);
     let wanted = budget * hours[0] / 1_000.0;
-    judge.limit = limit_for(&setting, wanted, merge_ms).map_or(1.0, |limit| limit.max(LEAST_LIMIT));
+    let limit = limit_for(&setting, wanted, merge_ms).map_or(1.0, |limit| limit.max(LEAST_LIMIT));
     let other = |budget: f64| {
-        let limit = limit_for(&setting, budget * hours[0] / 1_000.0, merge_ms);
-        f64::from(limit.unwrap_or(judge.limit) / judge.limit)
+        let other = limit_for(&setting, budget * hours[0] / 1_000.0, merge_ms);
+        f64::from(other.unwrap_or(limit) / limit)
     };
-    let limit_alarms = heights(&setting, judge.limit, merge_ms).len() as u64;
-    let held_out_alarms = heights(&held_out, judge.limit, merge_ms).len() as u64;
+    let limit_alarms = heights(&setting, limit, merge_ms).len() as u64;
+    let held_out_alarms = heights(&held_out, limit, merge_ms).len() as u64;
     let mut upper: Vec<f32> = setting.iter().map(|peak| peak.score).collect();
     let [twentieth] = quantiles(&mut upper, [1.0 - TWENTIETH]);
-    let mut scores: Vec<f32> = held_out.iter().map(|peak| peak.score.max(LEAST_TOLD) / judge.limit).collect();
+    let mut scores: Vec<f32> = held_out.iter().map(|peak| peak.score.max(LEAST_TOLD) / limit).collect();
     let tail_blocks = held_out.iter().filter(|peak| peak.score > twentieth).count() as u64;
     let expected = budget * hours[1] / 1_000.0;
     let expected_tail = held_out.len() as f64 * TWENTIETH;
@@ -239,12 +198,12 @@ pub(super) fn limit(
     let runs = heights(&setting, twentieth.next_up(), COARSE * step_ms).len().max(1) as f64;
     let run = (setting.iter().filter(|peak| peak.score > twentieth).count() as f64 / runs).max(1.0);
     let by_chance = (poisson_quantile(expected_tail / run, 0.99) as f64 * run) as u64;
-    Ok(Calibration {
+    let calibration = Calibration {
         budget_per_1000_h: budget,
         merge_ms,
         limit_hours: hours[0],
         limit_alarms,
-        limit: f64::from(judge.limit),
+        limit: f64::from(limit),
         other_budgets: OTHER_BUDGETS.map(|budget| (budget, other(budget))).to_vec(),
         held_out_hours: hours[1],
         held_out_alarms,
@@ -255,7 +214,9 @@ pub(super) fn limit(
         held_out_loss,
         trivial_loss,
         scores: Bins::of(&mut scores),
-    })
+        strangers: Strangers::default(),
+    };
+    Ok((Measure { tails, limit }, calibration))
 }
 
 /// The least count that a Poisson number of this mean stays at or below with this probability.

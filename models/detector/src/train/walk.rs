@@ -1,4 +1,4 @@
-//! Going through a vehicle's history: its readings through window, network and track.
+//! Going through a vehicle's history: its readings through window and network, and from there through a track.
 
 use std::sync::Arc;
 
@@ -14,29 +14,23 @@ use crate::{
     window::Query,
 };
 
-/// Readings of a vehicle from `from` on, as the network and a track see them. Before that, over the horizon of a
-/// track, they are looked at too, so that nothing begins cold; readings from `to` on are left out.
+/// Readings of a vehicle from `from` on, as the network sees them. Before that, over the horizon of a track, they are
+/// shown too, so that no track begins cold; readings from `to` on are left out.
 pub(super) fn look_through(
     history: &dyn History,
     vehicle: usize,
-    (scaler, network, baselines): (&Scaler, &Network, &[Baseline]),
+    (scaler, network): (&Scaler, &Network),
     (from, to): (UnixMillis, UnixMillis),
-    visit: &mut dyn FnMut(&Query, &Residual, &[Raw]),
+    visit: &mut dyn FnMut(&Query, &Residual),
 ) -> Result<(), Error> {
     let layout = history.layout();
-    let step = layout.step_ms();
-    let warm = from.saturating_sub(track::HORIZON * step);
+    let warm = from.saturating_sub(track::HORIZON * layout.step_ms());
     let mut window = Window::new(Arc::clone(layout));
-    let mut track = Track::new();
-    let mut raw = Vec::new();
     let mut waiting: Vec<Query> = Vec::with_capacity(BATCH);
     let mut flush = |waiting: &mut Vec<Query>| {
         let residuals = network.look(scaler, &waiting.iter().collect::<Vec<_>>())?;
         for (query, residual) in waiting.iter().zip(&residuals) {
-            track.advance((1, step), baselines, (query, residual), &mut raw);
-            if query.time() >= from {
-                visit(query, residual, &raw);
-            }
+            visit(query, residual);
         }
         waiting.clear();
         Ok::<_, Error>(())
@@ -52,4 +46,25 @@ pub(super) fn look_through(
         if waiting.len() == BATCH { flush(&mut waiting) } else { Ok(()) }
     })?;
     flush(&mut waiting)
+}
+
+/// A vehicle's track through what is shown of its history.
+pub(super) struct Walk {
+    step_ms: i64,
+    from: UnixMillis,
+    track: Track,
+    raw: Vec<Raw>,
+}
+
+impl Walk {
+    /// Statistics are told of readings from `from` on; those before warm up the track.
+    pub(super) fn new(step_ms: i64, from: UnixMillis) -> Self {
+        Self { step_ms, from, track: Track::new(), raw: Vec::new() }
+    }
+
+    /// Takes the next reading; its statistics, in the order of the residual.
+    pub(super) fn follow(&mut self, baselines: &[Baseline], query: &Query, residual: &Residual) -> Option<&[Raw]> {
+        self.track.advance((1, self.step_ms), baselines, (query, residual), &mut self.raw);
+        (query.time() >= self.from).then_some(&self.raw[..])
+    }
 }
