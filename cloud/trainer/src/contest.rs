@@ -162,3 +162,94 @@ pub(crate) fn failed(error: detector::Error) -> Error {
         _ => Error::Internal(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use detector::{Kind, Layout, Options, Reading, Recorded, control};
+    use telemetry::VehicleId;
+
+    use super::*;
+    use crate::gate::{Decision, decide};
+
+    const STEP: i64 = 10_000;
+    const READINGS: i64 = 700;
+    const VEHICLES: u64 = 12;
+    /// From here on, within the held-out part, the vehicles below [`FAULTY`] are not what they were.
+    const FAULT: i64 = 660;
+    const FAULTY: u64 = 8;
+
+    fn draw(vehicle: u64, seq: i64, n: u64) -> f32 {
+        let mut state = (vehicle << 40) ^ ((seq as u64) << 8) ^ n;
+        state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((state ^ (state >> 31)) >> 40) as f32 / (1_u32 << 24) as f32
+    }
+
+    /// All signals follow from one quantity; in a faulty vehicle one of them follows from another. Each by itself stays
+    /// what it is.
+    fn fleet() -> Recorded {
+        let paths = (0..4).map(|n| format!("pump.signal{n}"));
+        let layout = Layout::new(paths, STEP).unwrap();
+        let first = layout.len() as u16 - 4;
+        let mut history = Recorded::new(Arc::new(layout));
+        for (vehicle, seq) in (0..VEHICLES).flat_map(|vehicle| (1..=READINGS).map(move |seq| (vehicle, seq))) {
+            let value = |n: u64| {
+                let other = n == 2 && vehicle < FAULTY && seq >= FAULT;
+                draw(vehicle, seq, if other { 101 } else { 100 }) + 0.05 * draw(vehicle, seq, n)
+            };
+            let (at, numbers) = ([0, 1, 2, 3].map(|n| first + n), [0, 1, 2, 3].map(value));
+            let (time, kind) = (seq * STEP, telemetry::Kind::Full);
+            let id = VehicleId::parse(&format!("veh-{vehicle:02}")).unwrap();
+            let reading = Reading { boot: 1, seq: seq as u64, time, kind, at: &at, numbers: &numbers };
+            history.push_reading(&id, &reading);
+        }
+        history
+    }
+
+    fn labels(vehicles: std::ops::Range<u64>) -> Labels {
+        let line = |vehicle| {
+            let (from, to) = (FAULT * STEP, (READINGS + 1) * STEP);
+            format!("{{\"vehicle\":\"veh-{vehicle:02}\",\"kind\":\"leak\",\"from\":{from},\"to\":{to}}}\n")
+        };
+        labels::read(vehicles.map(line).collect::<String>().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn with_labels_the_model_that_finds_the_faults_wins_and_of_equals_the_simpler() {
+        let history = fleet();
+        // The gate of a calibration counts faults in the held-out part as alarms: it does not see labels.
+        let train = |kind| {
+            let options = Options { kind, budget_per_1000_h: 50.0, sample: 4_000, ..Options::default() };
+            Trained::from(&control::ungated(&history, &options).unwrap())
+        };
+        let (simple, pca) = (train(Kind::RobustZ), train(Kind::Pca));
+        let both = [simple.clone(), pca.clone()];
+        let (faults, health) = (labels(0..FAULTY), labels(FAULTY..VEHICLES));
+        assert_eq!(choose(&history, &both, Some(&faults), 2).unwrap(), 1);
+        assert_eq!(choose(&history, &both, Some(&health), 2).unwrap(), 0, "neither finds what is not there");
+
+        let contest = |challenger: &Trained, champion: &Trained, labels: &Labels| {
+            decide(&hold(&history, challenger, champion, Some(labels), 2).unwrap(), None)
+        };
+        let Decision::Promote(told) = contest(&pca, &simple, &faults) else { panic!("it finds all") };
+        assert!(told.starts_with("8 events found by it alone, 0 by the champion alone"), "{told}");
+        let Decision::Keep(told) = contest(&simple, &pca, &faults) else { panic!("it finds none") };
+        assert!(told.contains("0 events found by it alone, 8 by the champion alone"), "{told}");
+        // The same alarms, and nothing was wrong: more than the budget and chance allow.
+        let Decision::Keep(told) = contest(&pca, &simple, &health) else { panic!("it alarms about health") };
+        assert!(told.contains("alarms in the held-out part"), "{told}");
+    }
+
+    #[test]
+    fn labels_that_lie_elsewhere_decide_nothing() {
+        let history = fleet();
+        let simple =
+            Trained::from(&control::ungated(&history, &Options { kind: Kind::RobustZ, ..Options::default() }).unwrap());
+        let early = b"{\"vehicle\":\"veh-00\",\"kind\":\"leak\",\"from\":10000,\"to\":20000}\n";
+        let early = labels::read(&early[..]).unwrap();
+        let error = hold(&history, &simple, &simple, Some(&early), 2).unwrap_err();
+        assert!(error.exit_code() == 65 && error.to_string().contains("widen"), "{error}");
+    }
+}
