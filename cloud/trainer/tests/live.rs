@@ -219,7 +219,7 @@ async fn a_wrong_file_is_refused_and_the_champion_stays(kafka: &KafkaConfig, pca
     let cases = [
         (b"nothing".to_vec(), "models/python"),
         (pca.artifact[..pca.artifact.len() - 4].to_vec(), "models/python"),
-        (with("\\\"form\\\":2", "\\\"form\\\":9"), "form 9"),
+        (with(&format!("\\\"form\\\":{}", pca.card.form), "\\\"form\\\":9"), "form 9"),
         (with(&schema, &format!("\\\"schema\\\":\\\"{}\\\"", "0".repeat(16))), "train again"),
         (weight, "tensors"),
         (unhashed, "golden"),
