@@ -1,6 +1,6 @@
 //! What the held-out part of a calibration shows of the promised alarms: in so few hours, often nothing.
 
-use detector::card::Calibration;
+use detector::Card;
 use evaluation::{Interval, rate_interval};
 use serde_json::Value;
 
@@ -13,11 +13,22 @@ pub(crate) struct Evidence {
     alarms: u64,
     hours: f64,
     budget: f64,
+    /// Alarms if the model had known none of the vehicles; cards of older forms do not say.
+    as_strangers: Option<u64>,
+    /// Vehicles that were learnt from, and how many of them have no baseline of their own.
+    vehicles: [u64; 2],
 }
 
-impl From<&Calibration> for Evidence {
-    fn from(of: &Calibration) -> Self {
-        Self { alarms: of.held_out_alarms, hours: of.held_out_hours, budget: of.budget_per_1000_h }
+impl From<&Card> for Evidence {
+    fn from(card: &Card) -> Self {
+        let of = &card.calibration;
+        Self {
+            alarms: of.held_out_alarms,
+            hours: of.held_out_hours,
+            budget: of.budget_per_1000_h,
+            as_strangers: Some(of.strangers.held_out_alarms),
+            vehicles: [card.vehicles, card.vehicles.saturating_sub(card.baselines)],
+        }
     }
 }
 
@@ -26,7 +37,16 @@ impl Evidence {
     pub(crate) fn of_card(card: &Value) -> Option<Self> {
         let of = card.get("calibration")?;
         let (alarms, hours) = (of.get("held_out_alarms")?.as_u64()?, of.get("held_out_hours")?.as_f64()?);
-        Some(Self { alarms, hours, budget: of.get("budget_per_1000_h")?.as_f64()? })
+        let number = |of: &Value, pointer: &str| of.pointer(pointer).and_then(Value::as_u64);
+        let vehicles = number(card, "/vehicles").unwrap_or_default();
+        let known = number(card, "/baselines").unwrap_or(vehicles);
+        Some(Self {
+            alarms,
+            hours,
+            budget: of.get("budget_per_1000_h")?.as_f64()?,
+            as_strangers: number(of, "/strangers/held_out_alarms"),
+            vehicles: [vehicles, vehicles.saturating_sub(known)],
+        })
     }
 
     /// Alarms in 1,000 vehicle-hours, with what they may be (95 %).
@@ -46,15 +66,29 @@ impl Evidence {
 
     /// For people, in one line.
     pub(crate) fn told(&self) -> String {
-        let Self { alarms, hours, budget } = self;
+        let Self { alarms, hours, budget, as_strangers, .. } = self;
         let may_be = self.realised().map_or_else(String::new, |rate| {
             format!(": {:.0} to {:.0} in 1,000 h (95 %), {budget} promised", rate.low, rate.high)
         });
-        format!("{alarms} alarms in {} held-out vehicle-hours{may_be}", short(*hours))
+        let strangers =
+            as_strangers.map_or_else(String::new, |alarms| format!("; {alarms} if all were strangers to it"));
+        format!("{alarms} alarms in {} held-out vehicle-hours{may_be}{strangers}", short(*hours))
+    }
+
+    /// What to know beside the figures, for people.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        let [vehicles, unknown] = self.vehicles;
+        let strangers = (unknown > 0).then(|| {
+            format!(
+                "{unknown} of {vehicles} vehicles have no baseline of their own: they are held against the fleet's, as \
+                 vehicles are that no training saw, and less is found in them"
+            )
+        });
+        self.warning().into_iter().chain(strangers)
     }
 
     /// Says that it shows nothing; none where it does.
-    pub(crate) fn warning(&self) -> Option<String> {
+    fn warning(&self) -> Option<String> {
         self.is_thin().then(|| {
             format!(
                 "too few hours were held out to show that the budget is kept: it promises {} alarms in them; more vehicles \
@@ -80,22 +114,35 @@ mod tests {
 
     use super::*;
 
+    fn evidence(alarms: u64, hours: f64) -> Evidence {
+        Evidence { alarms, hours, budget: 20.0, as_strangers: None, vehicles: [9, 0] }
+    }
+
     #[test]
     fn no_alarm_in_no_time_is_said_to_show_nothing() {
-        let calibration = Calibration { budget_per_1000_h: 20.0, held_out_hours: 0.26, ..Calibration::default() };
-        let thin = Evidence::from(&calibration);
+        let thin = evidence(0, 0.26);
         assert_eq!(thin.told(), "0 alarms in 0.26 held-out vehicle-hours: 0 to 14188 in 1,000 h (95 %), 20 promised");
         assert!(thin.warning().unwrap().contains("promises 0.0052 alarms"), "{:?}", thin.warning());
-        let enough = Evidence { hours: 50.0, alarms: 1, ..thin };
-        assert_eq!(enough.warning(), None);
+        let enough = evidence(1, 50.0);
+        assert_eq!(enough.warnings().count(), 0);
         assert!(enough.told().starts_with("1 alarms in 50.0 "), "{}", enough.told());
     }
 
     #[test]
-    fn a_card_of_another_form_says_nothing() {
-        let card = json!({"calibration": {"held_out_alarms": 2, "held_out_hours": 10.0, "budget_per_1000_h": 20.0}});
-        assert_eq!(Evidence::of_card(&card), Some(Evidence { alarms: 2, hours: 10.0, budget: 20.0 }));
+    fn a_card_of_another_form_says_nothing_and_an_older_one_less() {
+        let calibration = json!({"held_out_alarms": 2, "held_out_hours": 10.0, "budget_per_1000_h": 20.0});
+        let mut card = json!({"calibration": calibration});
+        let old = Evidence::of_card(&card).unwrap();
+        assert_eq!(old, Evidence { vehicles: [0, 0], ..evidence(2, 10.0) });
+        assert!(!old.told().contains("strangers"));
         assert_eq!(Evidence::of_card(&Value::Null), None);
-        assert_eq!(Evidence { alarms: 0, hours: 0.0, budget: 20.0 }.realised(), None);
+        assert_eq!(evidence(0, 0.0).realised(), None);
+        card["calibration"]["strangers"] = json!({"held_out_alarms": 5});
+        card["vehicles"] = json!(5_000);
+        card["baselines"] = json!(2_000);
+        let new = Evidence::of_card(&card).unwrap();
+        assert!(new.told().ends_with("; 5 if all were strangers to it"), "{}", new.told());
+        let warned: Vec<String> = new.warnings().collect();
+        assert!(warned.iter().any(|line| line.starts_with("3000 of 5000 vehicles have no baseline")), "{warned:?}");
     }
 }

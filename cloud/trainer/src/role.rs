@@ -209,7 +209,7 @@ impl Trainer {
         replayed.count_into(tally);
         let (replayed, fitting) = (Arc::new(replayed), &self.config.fitting);
         let trained = fit(Arc::clone(&replayed), fitting, None).await?;
-        if let Some(warning) = Evidence::from(&trained.card.calibration).warning() {
+        for warning in Evidence::from(&trained.card).warnings() {
             tracing::warn!(version = trained.version, "{warning}");
         }
         let challenged = Challenge {

@@ -7,11 +7,12 @@ use rand_chacha::ChaCha8Rng;
 use telemetry::{Record, Signals, Value, VehicleId, event::Verdict, signal};
 
 use crate::{
-    Detector, Error, History, Judgement, Kind, Layout, Options, Query, Question, Reading, Recorded, Span, Track,
+    Detector, Error, History, Judgement, Kind, Layout, Options, Query, Question, Reading, Recorded, Span, Split, Track,
     Values, Window, artifact::Artifact, control, layout::Role, track::STATISTICS, train,
 };
 
 mod drift;
+mod frozen;
 mod kinds;
 mod promise;
 mod python;

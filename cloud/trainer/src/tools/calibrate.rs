@@ -91,7 +91,7 @@ pub async fn run_calibrate(args: CalibrateArgs) -> Result<(), Error> {
         due.write(&producer, &registry, &calibrated).await?;
         None
     };
-    let evidence = Evidence::from(&calibrated.card.calibration);
+    let evidence = Evidence::from(&calibrated.card);
     if json {
         let promoted = matches!(standing, Some(Standing::Moved(_) | Standing::Unmoved));
         print(
@@ -101,7 +101,7 @@ pub async fn run_calibrate(args: CalibrateArgs) -> Result<(), Error> {
         )?;
     } else {
         print(&format!("{} {}; {}", calibrated.version, due.said(), evidence.told()))?;
-        evidence.warning().iter().try_for_each(|line| print(line))?;
+        evidence.warnings().try_for_each(|line| print(&line))?;
     }
     match standing {
         Some(Standing::Kept { champion, reason }) => {

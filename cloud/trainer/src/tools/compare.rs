@@ -46,7 +46,7 @@ pub async fn run_compare(args: CompareArgs) -> Result<(), Error> {
 }
 
 /// Figures of a card: name, and place in it.
-const FIGURES: [(&str, &str); 17] = [
+const FIGURES: [(&str, &str); 18] = [
     ("records", "/records"),
     ("vehicles", "/vehicles"),
     ("vehicles_with_baseline", "/baselines"),
@@ -59,6 +59,7 @@ const FIGURES: [(&str, &str); 17] = [
     ("limit_alarms", "/calibration/limit_alarms"),
     ("held_out_hours", "/calibration/held_out_hours"),
     ("held_out_alarms", "/calibration/held_out_alarms"),
+    ("held_out_alarms_as_strangers", "/calibration/strangers/held_out_alarms"),
     ("allowed_alarms", "/calibration/allowed_alarms"),
     ("realised_per_1000_h", "/calibration/realised_per_1000_h"),
     ("held_out_loss", "/calibration/held_out_loss"),

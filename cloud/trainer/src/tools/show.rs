@@ -34,5 +34,5 @@ pub async fn run_show(args: ShowArgs) -> Result<(), Error> {
     summary(&registry, version).iter().try_for_each(|line| print(line))?;
     let Some(evidence) = Evidence::of_card(&version.card) else { return Ok(()) };
     print(&evidence.told())?;
-    evidence.warning().iter().try_for_each(|line| print(line))
+    evidence.warnings().try_for_each(|line| print(&line))
 }

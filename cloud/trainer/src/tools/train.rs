@@ -111,7 +111,7 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
         Some(Standing::Kept { champion, reason }) => Some(advice(&trained.version, alias, champion, reason)),
         _ => None,
     };
-    let evidence = Evidence::from(&trained.card.calibration);
+    let evidence = Evidence::from(&trained.card);
     if args.json {
         let why = match &standing {
             Some(Standing::Moved(reason) | Standing::Kept { reason, .. }) => Some(reason),
@@ -130,7 +130,7 @@ pub async fn run_train(args: TrainArgs) -> Result<(), Error> {
             Some(_) => "published",
         };
         print(&format!("{} {said}: {records} records, {}", trained.version, evidence.told()))?;
-        evidence.warning().iter().try_for_each(|line| print(line))?;
+        evidence.warnings().try_for_each(|line| print(&line))?;
     }
     kept.map_or(Ok(()), |text| Err(Error::VerdictFailed(text)))
 }
