@@ -234,6 +234,34 @@ fn poisson_quantile(mean: f64, probability: f64) -> u64 {
 mod tests {
     use super::*;
 
+    /// A vehicle whose only statistic lies around this value.
+    fn seen(vehicle: u32, around: f32) -> Seen {
+        let value = |block: u32| around + (block as f32 * 0.618).fract();
+        let candidates = (0..200).map(|block| Candidate { block, input: 0, statistic: 0, value: value(block) });
+        let blocks = (0..200).map(|block| i64::from(block) * 60_000).collect();
+        Seen { vehicle, blocks, readings: 1_200, candidates: candidates.collect(), known: vec![[200; STATISTICS]] }
+    }
+
+    #[test]
+    fn a_vehicle_is_judged_by_tails_that_it_had_no_part_in() {
+        let around = |vehicle: u32| if folds::of_vehicle(vehicle as usize) == 0 { 50.0 } else { 1.0 };
+        let fleet: Vec<Seen> = (0..2 * FOLDS as u32).map(|vehicle| seen(vehicle, around(vehicle))).collect();
+        let from = |without| fit(&fleet, 1, Standing::Known, without)[0][0].from;
+        assert!(from(None) > 50.0 && from(Some(1)) > 50.0 && from(Some(0)) < 2.0);
+        let options = Options { budget_per_1000_h: 1.0, threads: 1, ..Options::default() };
+        let set = |fleet: &[Seen]| {
+            let (measure, calibration) =
+                limit((fleet, &[]), 1, Standing::Known, (10_000.0, 10_000), (0.0, 0.0), &options).unwrap();
+            (measure.limit, measure.tails[0][0].level(50.0), calibration.limit_hours)
+        };
+        let (limit, level, hours) = set(&fleet);
+        assert!((hours - 53.3).abs() < 0.1, "{hours}");
+        assert!(limit > 10.0 * level, "two of sixteen are new to the others: {limit}, {level} to those that know them");
+        let (alike, _, _) = set(&(0..16).map(|vehicle| seen(vehicle, 1.0)).collect::<Vec<_>>());
+        assert!(alike < 8.0, "{alike}");
+        assert!(set(&fleet[..1]).0.is_finite(), "beside a single vehicle there is no other");
+    }
+
     #[test]
     fn chance_alone_explains_few_alarms() {
         assert_eq!(poisson_quantile(0.0, 0.99), 0);
