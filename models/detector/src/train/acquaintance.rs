@@ -19,12 +19,16 @@ use crate::{
     window::Query,
 };
 
-/// Raw statistics of some blocks of a vehicle: input and statistics of each signal.
-pub(super) type Selected = Vec<Vec<(u16, Raw)>>;
+/// Of some blocks of a vehicle: input of each signal, and what is kept of its statistics.
+pub(super) type Selected<T> = Vec<Vec<(u16, T)>>;
+
+/// What baselines are made of: of a fleet's many blocks nothing else is kept for long.
+pub(super) type Means = [[f32; MEANS]; 2];
 
 /// Collects statistics of some blocks, evenly spread.
-pub(super) struct Selection {
-    pub(super) blocks: Selected,
+pub(super) struct Selection<T> {
+    pub(super) blocks: Selected<T>,
+    keep: fn(&Raw) -> T,
     length_ms: i64,
     most: usize,
     stride: u64,
@@ -32,9 +36,9 @@ pub(super) struct Selection {
     last: Option<i64>,
 }
 
-impl Selection {
-    pub(super) fn new(length_ms: i64, most: usize) -> Self {
-        Self { blocks: Vec::new(), length_ms, most, stride: 1, seen: 0, last: None }
+impl<T> Selection<T> {
+    pub(super) fn new(length_ms: i64, most: usize, keep: fn(&Raw) -> T) -> Self {
+        Self { blocks: Vec::new(), keep, length_ms, most, stride: 1, seen: 0, last: None }
     }
 
     pub(super) fn take(&mut self, query: &Query, residual: &Residual, raw: &[Raw]) {
@@ -44,7 +48,7 @@ impl Selection {
         }
         if self.seen.is_multiple_of(self.stride) {
             let signals = residual.signals.iter().zip(raw);
-            self.blocks.push(signals.map(|((_, input, _), raw)| (*input, *raw)).collect());
+            self.blocks.push(signals.map(|((_, input, _), raw)| (*input, (self.keep)(raw))).collect());
             if self.blocks.len() > self.most {
                 // Every other one goes, and from now on only half as many come.
                 let mut keep = false;
@@ -66,11 +70,11 @@ pub(super) fn select(
     parts: Parts,
     most: usize,
     options: &Options,
-) -> Result<Vec<Selected>, Error> {
+) -> Result<Vec<Selected<Raw>>, Error> {
     let plain = vec![Baseline::PLAIN; scaler.len()];
     let step_ms = history.layout().step_ms();
     history::each(history.vehicles().len(), options.threads, network, |network, vehicle| {
-        let mut selection = Selection::new(crate::block_ms(history.layout()), most);
+        let mut selection = Selection::new(crate::block_ms(history.layout()), most, |raw| *raw);
         let mut walk = Walk::new(step_ms, UnixMillis::MIN);
         let span = (UnixMillis::MIN, parts.train);
         walk::look_through(history, vehicle, (scaler, network), span, &mut |query, residual| {
@@ -82,12 +86,18 @@ pub(super) fn select(
     })
 }
 
+/// The means of each vehicle's blocks.
+pub(super) fn means(selected: &[Selected<Raw>]) -> Vec<Selected<Means>> {
+    let of_block = |block: &Vec<(u16, Raw)>| block.iter().map(|(input, raw)| (*input, raw.means)).collect();
+    selected.iter().map(|blocks| blocks.iter().map(of_block).collect()).collect()
+}
+
 /// What blocks of one vehicle say, by input and head.
-fn own<'a>(blocks: impl Iterator<Item = &'a Vec<(u16, Raw)>>, inputs: usize) -> Vec<[Own; 2]> {
+fn own<'a>(blocks: impl Iterator<Item = &'a Vec<(u16, Means)>>, inputs: usize) -> Vec<[Own; 2]> {
     let mut columns: Vec<[[Vec<f32>; MEANS]; 2]> = (0..inputs).map(|_| Default::default()).collect();
-    for (input, raw) in blocks.flatten() {
-        for (columns, means) in columns[usize::from(*input)].iter_mut().zip(raw.means) {
-            for (column, mean) in columns.iter_mut().zip(means).filter(|(_, mean)| !mean.is_nan()) {
+    for (input, means) in blocks.flatten() {
+        for (columns, means) in columns[usize::from(*input)].iter_mut().zip(means) {
+            for (column, mean) in columns.iter_mut().zip(*means).filter(|(_, mean)| !mean.is_nan()) {
                 column.push(mean);
             }
         }
@@ -106,7 +116,7 @@ pub(super) struct Acquaintance {
 }
 
 impl Acquaintance {
-    pub(super) fn of(selected: &[Selected], inputs: usize) -> Self {
+    pub(super) fn of(selected: &[Selected<Means>], inputs: usize) -> Self {
         let owns: Vec<Vec<[Own; 2]>> = selected.iter().map(|blocks| own(blocks.iter(), inputs)).collect();
         let fleet = |fold: Option<usize>| -> Vec<Fleet> {
             let others = owns.iter().enumerate().filter(|(vehicle, _)| fold != Some(folds::of_vehicle(*vehicle)));
@@ -144,18 +154,15 @@ mod tests {
     use super::*;
 
     /// Blocks of a vehicle whose only input lies around this centre.
-    fn blocks(center: f32) -> Selected {
-        let raw = |n: usize| {
-            let mean = center + 0.2 * ((n as f32 * 0.618).fract() - 0.5);
-            Raw { largest: [mean.abs(); 2], means: [[mean; MEANS]; 2], cusum: 0.0, run: 0 }
-        };
-        (0..400).map(|n| vec![(0, raw(n))]).collect()
+    fn blocks(center: f32) -> Selected<Means> {
+        let mean = |n: usize| center + 0.2 * ((n as f32 * 0.618).fract() - 0.5);
+        (0..400).map(|n| vec![(0, [[mean(n); MEANS]; 2])]).collect()
     }
 
     #[test]
     fn a_vehicle_has_no_part_in_what_it_is_held_against_as_a_stranger() {
         let center = |vehicle: usize| if folds::of_vehicle(vehicle) == 0 { 5.0 } else { 0.1 * (vehicle % 3) as f32 };
-        let mut selected: Vec<Selected> = (0..2 * FOLDS).map(|vehicle| blocks(center(vehicle))).collect();
+        let mut selected: Vec<Selected<Means>> = (0..2 * FOLDS).map(|vehicle| blocks(center(vehicle))).collect();
         selected.push(Vec::new());
         let known = Acquaintance::of(&selected, 1);
         let own = known.known(0).unwrap();

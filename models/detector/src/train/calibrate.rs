@@ -8,7 +8,7 @@ use telemetry::UnixMillis;
 
 use super::{
     Options,
-    acquaintance::{self, Acquaintance, Selected, Selection},
+    acquaintance::{self, Acquaintance, Means, Selected, Selection},
     expectation::{self, Expectation},
     folds,
     survey::{Parts, Survey},
@@ -24,7 +24,7 @@ use crate::{
     network::{Network, Weights},
     residual::Residual,
     scaler::{Scaler, quantiles},
-    track::{CUSUM, STATISTICS},
+    track::{CUSUM, Raw, STATISTICS},
     window::Query,
 };
 
@@ -57,17 +57,19 @@ pub(super) fn calibrate(
     let network = || Network::of(options.kind, inputs, weights);
     let vehicles = history.vehicles().len();
     let most = (BLOCKS / vehicles.max(1)).clamp(24, 4_000);
-    let mut selected = acquaintance::select(history, (scaler, &network), parts, most, options)?;
+    let raw = acquaintance::select(history, (scaler, &network), parts, most, options)?;
+    let mut selected = acquaintance::means(&raw);
     let known = Acquaintance::of(&selected, inputs);
     let candidates = [
-        candidates(&selected, inputs, folds::candidates(Standing::Known), |vehicle| known.known(vehicle)),
-        candidates(&selected, inputs, folds::candidates(Standing::Stranger), |vehicle| Some(known.stranger(vehicle))),
+        candidates(&raw, inputs, folds::candidates(Standing::Known), |vehicle| known.known(vehicle)),
+        candidates(&raw, inputs, folds::candidates(Standing::Stranger), |vehicle| Some(known.stranger(vehicle))),
     ];
+    drop(raw);
     let judged: Vec<bool> = scaler.inputs.iter().map(|at| is_judged(history.layout(), *at)).collect();
     let setting = history::each(vehicles, options.threads, network, |network, vehicle| {
         let context = Context { history, scaler, judged: &judged, candidates: &candidates };
         let mut look = Look::new(&context, vehicle, &known, parts.train);
-        let mut later = Selection::new(crate::block_ms(history.layout()), most);
+        let mut later = Selection::new(crate::block_ms(history.layout()), most, |raw| raw.means);
         let span = (parts.train, parts.limit);
         walk::look_through(history, vehicle, (scaler, network), span, &mut |query, residual| {
             look.take(query, residual, Some(&mut later));
@@ -97,6 +99,7 @@ pub(super) fn calibrate(
     let losses = expectation::losses(&expected_held_out);
     let (measure, mut calibration) =
         tails::limit((&setting, &held_out), inputs, Standing::Known, steps, losses, options)?;
+    drop((setting, held_out));
     let (strangers, others) =
         tails::limit((&setting_strangers, &held_out_strangers), inputs, Standing::Stranger, steps, losses, options)?;
     calibration.strangers = (&others).into();
@@ -154,7 +157,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn take(&mut self, query: &Query, residual: &Residual, later: Option<&mut Selection>) {
+    fn take(&mut self, query: &Query, residual: &Residual, later: Option<&mut Selection<Means>>) {
         let block = query.time().div_euclid(self.block_ms);
         let [known, stranger] = &mut self.walks;
         if let Some(raw) = known.follow(self.own.as_ref().unwrap_or(&self.stranger), query, residual) {
@@ -180,7 +183,7 @@ impl<'a> Look<'a> {
 
 /// From which value on a statistic may belong to a tail: by blocks of the training part, held against these baselines.
 fn candidates(
-    selected: &[Selected],
+    selected: &[Selected<Raw>],
     inputs: usize,
     quantile: f64,
     baselines: impl Fn(usize) -> Option<Vec<Baseline>>,

@@ -103,6 +103,9 @@ impl<'a> Blocks<'a> {
 
     pub(super) fn finish(mut self) -> Seen {
         self.close();
+        // Of many vehicles: room to grow would take as much again.
+        self.seen.candidates.shrink_to_fit();
+        self.seen.blocks.shrink_to_fit();
         self.seen
     }
 }
