@@ -179,6 +179,11 @@ impl Fleet {
         Self { heads }
     }
 
+    /// Whether any vehicle says anything.
+    pub(crate) fn is_known(&self) -> bool {
+        self.heads.iter().any(Option::is_some)
+    }
+
     /// The baseline of a vehicle that nothing is known of.
     pub(crate) fn stranger(&self) -> Baseline {
         self.baseline(|of, _| {

@@ -79,12 +79,13 @@ pub struct Calibration {
     /// drift is measured against. Small ones are not told apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Bins>,
-    /// The same for vehicles that have no baseline of their own.
+    /// The same for vehicles that have no baseline of their own. Cards of older forms do not have it.
+    #[serde(default)]
     pub strangers: Strangers,
 }
 
-/// How the limit of vehicles without a baseline of their own was set, and how it held: by vehicles that have one, each held
-/// against the baseline of a fleet without it. The budget is the same.
+/// How the limit of vehicles without a baseline of their own was set, and how it held: by all vehicles, each held against
+/// the baseline of a fleet without its fold. The budget is the same; the hours are those of all vehicles, too.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Strangers {
     /// −log₁₀ of the probability that is a score of 1.

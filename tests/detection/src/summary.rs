@@ -274,11 +274,12 @@ fn verdicts(report: &mut Report, contestants: &[Contestant<'_>]) {
         let (rate, low, high) = realised.map_or((0.0, 0.0, 0.0), |s| (s.mean, s.least, s.most));
         let told = format!("{rate:.2} ({low:.2} to {high:.2}) in a vehicle-week, {} promised", BUDGETS[0].1);
         add("promised_alarms", (low..=high).contains(&BUDGETS[0].1), shipped.attempts.len() as u64, vec![told]);
-        // Of a few vehicles each is a large share: what must not be is clearly more than was promised.
+        // Of a few vehicles each is a large share: what must not be is clearly more than was promised, or twice as much.
         if let Some(unseen) = shipped.realised(Set::Unseen, 0) {
             let Spread { mean, least, most } = unseen;
             let told = format!("{mean:.2} ({least:.2} to {most:.2}) in a vehicle-week, {} promised", BUDGETS[0].1);
-            add("promised_alarms_unseen_vehicles", least <= BUDGETS[0].1, shipped.attempts.len() as u64, vec![told]);
+            let ok = least <= BUDGETS[0].1 && mean <= 2.0 * BUDGETS[0].1;
+            add("promised_alarms_unseen_vehicles", ok, shipped.attempts.len() as u64, vec![told]);
         }
         if let Some(Spread { least, most, .. }) = shipped.losses() {
             let told = format!("losses of the seeds lie {:.4} apart, the gate wants {SEED_SPREAD}", most - least);

@@ -130,13 +130,16 @@ impl Acquaintance {
     /// A vehicle's baseline; none of one that nothing is known of.
     pub(super) fn known(&self, vehicle: usize) -> Option<Vec<Baseline>> {
         let own = &self.owns[vehicle];
-        let some = own.iter().flatten().any(|own| own.blocks > 0.0);
+        // Of a few minutes no centre is known: it would be the fleet's baseline under another name.
+        let some = own.iter().flatten().any(|own| !own.center.is_nan());
         some.then(|| self.fleet.iter().zip(own).map(|(fleet, own)| fleet.vehicle(own)).collect())
     }
 
     /// What a vehicle would be held against if nothing were known of it and those of its fold.
     pub(super) fn stranger(&self, vehicle: usize) -> Vec<Baseline> {
-        self.without[folds::of_vehicle(vehicle)].iter().map(Fleet::stranger).collect()
+        let others = self.without[folds::of_vehicle(vehicle)].iter().zip(&self.fleet);
+        // What only vehicles of its fold have can be held against nothing else.
+        others.map(|(others, all)| if others.is_known() { others.stranger() } else { all.stranger() }).collect()
     }
 
     /// What the artefact will know.
@@ -170,7 +173,10 @@ mod tests {
         // Without its fold no vehicle lies that far off.
         let stranger = known.stranger(0);
         assert!(stranger[0].center[0] < 0.2 && stranger[0].spread[0][0] < 0.5, "{stranger:?}");
-        assert_eq!(known.stranger(FOLDS), stranger);
         assert_eq!(known.known(2 * FOLDS), None, "nothing was seen of it");
+        selected[2 * FOLDS] = blocks(5.0)[..11].to_vec();
+        assert_eq!(Acquaintance::of(&selected, 1).known(2 * FOLDS), None, "too little was seen of it");
+        let alone = Acquaintance::of(&selected[..1], 1);
+        assert!((alone.stranger(0)[0].center[0] - 5.0).abs() < 0.1, "there is no other");
     }
 }

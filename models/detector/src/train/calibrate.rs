@@ -1,8 +1,7 @@
 //! Calibration: baselines from the training part, tails and limit from what came after it, and how they hold.
 //!
-//! A limit is set the way it will be used. Models are calibrated anew again and again, so a vehicle's baseline never lies
-//! far behind what it is held against: in the part that sets the limit baselines are brought up to date, too. And for vehicles that no training saw there is a measure of its own, from the same vehicles, each held against the
-//! baseline of a fleet without it.
+//! For vehicles that no training saw there is a measure of its own, from the same vehicles, each held against the baseline
+//! of a fleet without its fold.
 
 use telemetry::UnixMillis;
 

@@ -11,7 +11,6 @@ use crate::{
     Error,
     baseline::{Baseline, Standing},
     card::{Calibration, Strangers},
-    history,
     judge::Measure,
     residual::Residual,
     scaler::quantiles,
@@ -160,18 +159,19 @@ pub(super) fn limit(
     options: &Options,
 ) -> Result<(Measure, Calibration), Error> {
     let tails = fit(setting, inputs, standing, None);
-    let numbers: Vec<usize> = (0..FOLDS.min(setting.len())).collect();
-    let without = history::each(
-        numbers.len(),
-        options.threads,
-        || Ok(()),
-        |(): &mut (), fold| Ok::<_, Error>(fit(setting, inputs, standing, Some(fold))),
-    )?;
-    // Beside a single vehicle there is no other.
-    let tails_for = |vehicle: &Seen| match setting.len() {
-        0 | 1 => &tails,
-        _ => &without[folds::of_vehicle(vehicle.vehicle as usize)],
+    let without = |fold| {
+        let mut others = fit(setting, inputs, standing, Some(fold));
+        // Where the others say too little, as beside a single vehicle, there are only the tails of all.
+        for (others, all) in others.iter_mut().flatten().zip(tails.iter().flatten()) {
+            if others.from.is_nan() {
+                *others = *all;
+            }
+        }
+        others
     };
+    // One after the other: each takes a copy of all that may belong to a tail.
+    let without: Vec<_> = (0..FOLDS.min(setting.len())).map(without).collect();
+    let tails_for = |vehicle: &Seen| &without[folds::of_vehicle(vehicle.vehicle as usize)];
     let readings = |seen: &[Seen]| seen.iter().map(|vehicle| vehicle.readings).sum::<u64>() as f64;
     let hours = [setting, held_out].map(|seen| readings(seen) * gap_ms / 3_600_000.0);
     let setting: Vec<Peak> = setting.iter().flat_map(|vehicle| levels(vehicle, tails_for(vehicle))).collect();
@@ -262,7 +262,16 @@ mod tests {
         assert!(limit > 10.0 * level, "two of sixteen are new to the others: {limit}, {level} to those that know them");
         let (alike, _, _) = set(&(0..16).map(|vehicle| seen(vehicle, 1.0)).collect::<Vec<_>>());
         assert!(alike < 8.0, "{alike}");
-        assert!(set(&fleet[..1]).0.is_finite(), "beside a single vehicle there is no other");
+        // Two of 100 blocks each, and a single one: without a fold there are too few for a tail.
+        let short = |vehicle| {
+            let mut seen = seen(vehicle, 1.0);
+            seen.blocks.truncate(100);
+            seen.candidates.truncate(100);
+            Seen { known: vec![[100; STATISTICS]], ..seen }
+        };
+        for few in [set(&[short(0), short(1)]).0, set(&[seen(0, 1.0)]).0] {
+            assert!(few > LEAST_LIMIT, "{few}");
+        }
     }
 
     #[test]
