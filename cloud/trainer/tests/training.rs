@@ -247,7 +247,7 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
         min_vehicles: 5,
         promote: false,
         labels: None,
-        moving: Moving { alias: CHAMPION.into(), reason: None, json: true },
+        moving: plain(CHAMPION),
     };
     run_calibrate(calibrate.clone()).await.unwrap();
     let (after, stood) = registered(kafka).await;
@@ -261,7 +261,7 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
 
 /// What Python has trained comes as a file: it is promoted if it wins, and only then.
 async fn files_go_through_the_same_gate(kafka: &KafkaConfig, first: &str, files: &Path) {
-    let moving = || Moving { alias: CHAMPION.into(), reason: Some("a file".into()), json: false };
+    let moving = || Moving { reason: Some("a file".into()), ..plain(CHAMPION) };
     let register = |file: PathBuf| {
         let (kafka, moving) = (kafka.clone(), moving());
         RegisterArgs { kafka, file, promote: true, force: None, labels: None, moving }

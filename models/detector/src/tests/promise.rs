@@ -93,6 +93,25 @@ fn too_little_history_and_an_untrained_network_are_refused() {
 }
 
 #[test]
+fn many_vehicles_with_a_few_minutes_each_are_judged_by_the_fleets_measure() {
+    let mut history = Recorded::new(layout());
+    for index in 1..=80 {
+        let mut vehicle = Synthetic::new(index);
+        for seq in 1..=90 {
+            let record = vehicle.read(seq, 0.0);
+            history.push(&record, record.time);
+        }
+    }
+    let detector = control::ungated(&history, &options()).unwrap();
+    let (card, artifact) = (detector.card(), Artifact::read(&detector.save()).unwrap());
+    assert_eq!((card.vehicles, artifact.f32("judge.limit", &[1]).unwrap()[0]), (80, card.calibration.limit as f32));
+    assert_eq!(card.calibration.limit, card.calibration.strangers.limit);
+    assert!(card.calibration.limit_hours > 5.0, "{:?}", card.calibration);
+    let faulty = judged(&detector, &records(3, 0.3, 120), 50);
+    assert!(anomalous(&faulty) >= 40, "{} of {}", anomalous(&faulty), faulty.len());
+}
+
+#[test]
 fn foreign_signals_train_and_judge_like_any_other() {
     let layout = Arc::new(Layout::new(["pump.flow".into(), "pump.heat".into(), "pump.load".into()], STEP).unwrap());
     let record = |index: u32, seq: u64, draws: &mut ChaCha8Rng, fault: f64| {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Error, History,
     baseline::{Baseline, Standing},
-    card::Calibration,
+    card::{Calibration, Strangers},
     history,
     judge::{Judge, is_judged},
     network::{Network, Weights},
@@ -96,12 +96,17 @@ pub(super) fn calibrate(
     let explained = (0..inputs).map(explained).collect();
     let steps = (survey.gap_ms(), history.layout().step_ms());
     let losses = expectation::losses(&expected_held_out);
-    let (measure, mut calibration) =
-        tails::limit((&setting, &held_out), inputs, Standing::Known, steps, losses, options)?;
-    drop((setting, held_out));
     let (strangers, others) =
         tails::limit((&setting_strangers, &held_out_strangers), inputs, Standing::Stranger, steps, losses, options)?;
-    calibration.strangers = (&others).into();
+    drop((setting_strangers, held_out_strangers));
+    let told = Strangers::from(&others);
+    let (measure, calibration) = if tails::are_enough(&setting) {
+        tails::limit((&setting, &held_out), inputs, Standing::Known, steps, losses, options)?
+    } else {
+        // Of vehicles with so short a history none is known well enough to be judged by more than the fleet's measure.
+        (strangers.clone(), others)
+    };
+    let calibration = Calibration { strangers: told, ..calibration };
     let judge = Judge { baselines: known.baselines(history), known: measure, strangers };
     Ok(Calibrated { judge, calibration, explained })
 }

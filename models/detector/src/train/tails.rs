@@ -148,6 +148,11 @@ fn levels<'a>(vehicle: &'a Seen, tails: &[[Tail; STATISTICS]]) -> impl Iterator<
     vehicle.blocks.iter().zip(levels).map(|(time, score)| Peak { vehicle: vehicle.vehicle, time: *time, score })
 }
 
+/// Whether there are blocks enough to set a limit.
+pub(super) fn are_enough(setting: &[Seen]) -> bool {
+    setting.iter().map(|seen| seen.blocks.len() as u64).sum::<u64>() >= LEAST_VALUES
+}
+
 /// Fits the tails and sets the limit to the budget, and counts what is held out; `gap_ms`: event time that a reading
 /// stands for; `losses`: of what is held out.
 pub(super) fn limit(
