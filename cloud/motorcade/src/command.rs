@@ -86,7 +86,8 @@ pub enum Models {
     Compare(trainer::tools::CompareArgs),
     /// Move an alias to a version; scorers follow `champion`.
     ///
-    /// The version's artefact must load here. What the alias pointed to before is printed and kept: `models rollback`
+    /// A person's decision: nothing is compared. The version's artefact must load here, and by its card it must keep its
+    /// own promise, unless `--force` says why not. What the alias pointed to before is printed and kept: `models rollback`
     /// goes back to it.
     Promote(trainer::tools::PromoteArgs),
     /// Move an alias back to the version that it pointed to before.

@@ -39,7 +39,9 @@ pub(crate) fn hold(
     }
     let theirs = Judged::of(&scored, history, labels, span, &measure);
     let own = Judged::of(&of(challenger)?, history, labels, span, &measure);
-    let allowed = challenger.card.calibration.allowed_alarms;
+    // Alarms are those of all vehicles, also of such as came after the limit was set and have no baseline.
+    let calibration = &challenger.card.calibration;
+    let allowed = calibration.allowed_alarms.max(calibration.strangers.allowed_alarms);
     let compared = match labels {
         Some(_) if own.found.is_empty() => {
             let (from, to) = span;

@@ -13,8 +13,8 @@ pub(crate) struct Evidence {
     alarms: u64,
     hours: f64,
     budget: f64,
-    /// Alarms if the model had known none of the vehicles; cards of older forms do not say.
-    as_strangers: Option<u64>,
+    /// Alarms if the model had known none of the vehicles, and in how many hours; cards of older forms do not say.
+    as_strangers: Option<(u64, f64)>,
     /// Vehicles that were learnt from, and how many of them have no baseline of their own.
     vehicles: [u64; 2],
 }
@@ -26,7 +26,7 @@ impl From<&Card> for Evidence {
             alarms: of.held_out_alarms,
             hours: of.held_out_hours,
             budget: of.budget_per_1000_h,
-            as_strangers: Some(of.strangers.held_out_alarms),
+            as_strangers: Some((of.strangers.held_out_alarms, of.strangers.held_out_hours)),
             vehicles: [card.vehicles, card.vehicles.saturating_sub(card.baselines)],
         }
     }
@@ -44,7 +44,8 @@ impl Evidence {
             alarms,
             hours,
             budget: of.get("budget_per_1000_h")?.as_f64()?,
-            as_strangers: number(of, "/strangers/held_out_alarms"),
+            as_strangers: number(of, "/strangers/held_out_alarms")
+                .zip(of.pointer("/strangers/held_out_hours").and_then(Value::as_f64)),
             vehicles: [vehicles, vehicles.saturating_sub(known)],
         })
     }
@@ -70,8 +71,11 @@ impl Evidence {
         let may_be = self.realised().map_or_else(String::new, |rate| {
             format!(": {:.0} to {:.0} in 1,000 h (95 %), {budget} promised", rate.low, rate.high)
         });
-        let strangers =
-            as_strangers.map_or_else(String::new, |alarms| format!("; {alarms} if all were strangers to it"));
+        let strangers = as_strangers.map_or_else(String::new, |(alarms, all)| {
+            // Vehicles that came later have no baseline, and count only here.
+            let within = if all > 1.01 * hours { format!(" in {} hours", short(all)) } else { String::new() };
+            format!("; {alarms}{within} if all were strangers to it")
+        });
         format!("{alarms} alarms in {} held-out vehicle-hours{may_be}{strangers}", short(*hours))
     }
 
@@ -137,11 +141,13 @@ mod tests {
         assert!(!old.told().contains("strangers"));
         assert_eq!(Evidence::of_card(&Value::Null), None);
         assert_eq!(evidence(0, 0.0).realised(), None);
-        card["calibration"]["strangers"] = json!({"held_out_alarms": 5});
+        card["calibration"]["strangers"] = json!({"held_out_alarms": 5, "held_out_hours": 10.0});
         card["vehicles"] = json!(5_000);
         card["baselines"] = json!(2_000);
         let new = Evidence::of_card(&card).unwrap();
         assert!(new.told().ends_with("; 5 if all were strangers to it"), "{}", new.told());
+        card["calibration"]["strangers"]["held_out_hours"] = json!(12.0);
+        assert!(Evidence::of_card(&card).unwrap().told().ends_with("; 5 in 12.0 hours if all were strangers to it"));
         let warned: Vec<String> = new.warnings().collect();
         assert!(warned.iter().any(|line| line.starts_with("3000 of 5000 vehicles have no baseline")), "{warned:?}");
     }

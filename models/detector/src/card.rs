@@ -85,15 +85,19 @@ pub struct Calibration {
 }
 
 /// How the limit of vehicles without a baseline of their own was set, and how it held: by all vehicles, each held against
-/// the baseline of a fleet without its fold. The budget is the same; the hours are those of all vehicles, too.
+/// the baseline of a fleet without its fold. The budget is the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Strangers {
     /// −log₁₀ of the probability that is a score of 1.
     pub limit: f64,
     /// Alarms in the hours that set it.
     pub limit_alarms: u64,
+    /// Held-out vehicle-hours: of vehicles that come later, too.
+    pub held_out_hours: f64,
     /// Alarms in the held-out hours.
     pub held_out_alarms: u64,
+    /// The largest number of alarms in them that the budget and chance allow.
+    pub allowed_alarms: u64,
     /// The rate of the held-out hours.
     pub realised_per_1000_h: f64,
 }
@@ -103,7 +107,9 @@ impl From<&Calibration> for Strangers {
         Self {
             limit: of.limit,
             limit_alarms: of.limit_alarms,
+            held_out_hours: of.held_out_hours,
             held_out_alarms: of.held_out_alarms,
+            allowed_alarms: of.allowed_alarms,
             realised_per_1000_h: of.realised_per_1000_h,
         }
     }

@@ -8,7 +8,7 @@ use telemetry::{Record, Signals, Value, VehicleId, event::Verdict, signal};
 
 use crate::{
     Detector, Error, History, Judgement, Kind, Layout, Options, Query, Question, Reading, Recorded, Span, Split, Track,
-    Values, Window, artifact::Artifact, control, layout::Role, track::STATISTICS, train,
+    Values, Window, artifact::Artifact, control, keeps_its_promise, layout::Role, track::STATISTICS, train,
 };
 
 mod drift;

@@ -12,9 +12,6 @@ use crate::{
 };
 
 /// Move an alias to a version; scorers follow `champion`.
-///
-/// A person's decision: nothing is compared. A version that by its card does not keep its own promise is refused unless
-/// `--force` says why.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PromoteArgs {
     /// Kafka.

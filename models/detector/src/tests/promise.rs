@@ -93,6 +93,17 @@ fn too_little_history_and_an_untrained_network_are_refused() {
 }
 
 #[test]
+fn alarms_about_strangers_count_where_most_vehicles_are_strangers() {
+    let mut card = Detector::load(artifact()).unwrap().card().clone();
+    assert_eq!(card.calibration.strangers.held_out_hours, card.calibration.held_out_hours, "all have a baseline");
+    card.calibration.strangers.held_out_alarms = card.calibration.strangers.allowed_alarms + 1;
+    keeps_its_promise(&card).unwrap();
+    (card.vehicles, card.baselines) = (5_000, 2_000);
+    let refusal = keeps_its_promise(&card).unwrap_err().to_string();
+    assert!(refusal.contains("2000 of 5000 vehicles have one"), "{refusal}");
+}
+
+#[test]
 fn many_vehicles_with_a_few_minutes_each_are_judged_by_the_fleets_measure() {
     let mut history = Recorded::new(layout());
     for index in 1..=80 {

@@ -29,6 +29,18 @@ pub fn keeps_its_promise(card: &Card) -> Result<(), Error> {
             calibration.budget_per_1000_h
         )));
     }
+    // Where most vehicles are judged as strangers are, it is them that the promise is about.
+    let strangers = &calibration.strangers;
+    if 2 * card.baselines < card.vehicles && strangers.held_out_alarms > strangers.allowed_alarms {
+        return Err(Error::Refused(format!(
+            "{} alarms in {:.1} held-out vehicle-hours of a fleet without baselines, {} allowed; {} of {} vehicles have one",
+            strangers.held_out_alarms,
+            strangers.held_out_hours,
+            strangers.allowed_alarms,
+            card.baselines,
+            card.vehicles
+        )));
+    }
     if calibration.tail_blocks > calibration.allowed_tail_blocks {
         return Err(Error::Refused(format!(
             "scores grow after the limit was set: {} held-out blocks in its upper twentieth, {} allowed",
