@@ -1,6 +1,9 @@
 //! What a person reads at the end: the report's figures and verdicts in lines that fit 80 columns.
 
-use super::{summary::Judged, view::View};
+use super::{
+    summary::{ALARM_BUDGET_PER_1000_HOURS, Judged},
+    view::View,
+};
 use crate::report::Verdict;
 
 /// What a terminal has at least.
@@ -38,9 +41,14 @@ pub(super) fn print(view: &mut View, judged: &Judged) {
         view.say(&format!("  {fault:<24} {found} of {of} found{after}"));
     }
     view.say(&format!(
-        "  false alarms   {} in {:.0} vehicle-hours of healthy driving",
+        "  false alarms   {} in {:.0} vehicle-hours of healthy driving, {} promised{}",
         judged.alarms.false_alarms.len(),
-        judged.alarms.healthy_hours
+        judged.alarms.healthy_hours,
+        (judged.alarms.healthy_hours * ALARM_BUDGET_PER_1000_HOURS / 1000.0).round(),
+        match judged.alarms.repeated {
+            0 => String::new(),
+            more => format!("; {more} more repeat one of the same vehicle"),
+        }
     ));
     for line in &judged.alarms.false_alarms {
         view.say(&format!("    {line}"));

@@ -13,7 +13,7 @@ use super::{
     Faults, Model, Settings,
     latency::Visibility,
     printed, stages,
-    summary::{self, Evidence, Judged},
+    summary::{self, ALARM_BUDGET_PER_1000_HOURS, Evidence, Judged},
     timeline::Timeline,
     view::View,
     watching::Watching,
@@ -204,10 +204,9 @@ fn set_roles(settings: &Settings, stack: &mut Stack) {
     // Acks by time are wall time: a vehicle that sends sixty times as fast fills its window sixty times as fast.
     stack.set(Role::Edge, ["--ack-min-ms", "1000", "--ack-max-ms", "5000"]);
     stack.set(Role::Scorer, ["--lateness-ms".to_owned(), lateness.to_string()]);
-    // The fleet does not wait for the model: a small history is soon learnt. Its limit is set with what twenty minutes tell
-    // of a vehicle, and judged with what forty do: a third of the promised alarms come (21 of 64 in 16 healthy fleets), so
-    // twice as many as the judge allows may be promised.
-    let flags = ["--history-ms", &timeline.history_ms.to_string(), "--steps", "1500", "--alarm-budget", "40"];
+    // The fleet does not wait for the model: a small history is soon learnt.
+    let (history, budget) = (timeline.history_ms.to_string(), ALARM_BUDGET_PER_1000_HOURS.to_string());
+    let flags = ["--history-ms", &history, "--steps", "1500", "--alarm-budget", &budget];
     stack.set(Role::Trainer, flags);
     stack.set(Role::Gateway, ["--listen".to_owned(), settings.listen.clone()]);
 }

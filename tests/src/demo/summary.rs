@@ -22,9 +22,10 @@ use crate::{
     stack::Stack,
 };
 
-/// The demo's alarm budget: so many false alarms per 1,000 vehicle-hours of healthy driving.
-pub const ALARM_BUDGET_PER_1000_HOURS: f64 = 20.0;
-/// With faults at least this share must be found. Runs find 12 to 19 of 20: what the model learns depends a little on
+/// The demo's alarm budget, which the model promises and the judge checks, per 1,000 vehicle-hours of healthy driving: an
+/// alarm in a vehicle-day.
+pub const ALARM_BUDGET_PER_1000_HOURS: f64 = 41.7;
+/// With faults at least this share must be found. Runs find 11 to 16 of 20: what the model learns depends a little on
 /// the time of day that the demo ends at, and faults that begin late have little time to grow.
 pub const MIN_RECALL: f64 = 0.5;
 /// With shuffled weights at most this share may be found at the same budget: detection vanishes.
@@ -109,6 +110,7 @@ pub async fn judge(stack: &Stack, settings: &Settings, evidence: Evidence) -> Re
         ("faults_count", alarms.faults.len() as u64),
         ("faults_detected_count", alarms.detected() as u64),
         ("false_alarms_count", alarms.false_alarms.len() as u64),
+        ("repeated_false_alarms_count", alarms.repeated as u64),
     ] {
         figures.insert(name.into(), to_f64(count));
     }
@@ -202,14 +204,15 @@ mod tests {
         let alarms = |found: usize, false_alarms: usize| Alarms {
             faults: (0..10).map(|n| detection(n < found)).collect(),
             false_alarms: vec![String::new(); false_alarms],
+            repeated: 0,
             healthy_hours: 150.0,
         };
         let share = |scored| Share { made: 100, scored };
         let in_time = Coverage { fleet: share(95), missed: Vec::new() };
         let trained = Settings::parse_from(["demo"]);
         let shuffled = Settings::parse_from(["demo", "--model", "shuffled"]);
-        assert!(judge_alarm_budget(&trained, &alarms(8, 3), &in_time).ok);
-        assert!(!judge_alarm_budget(&trained, &alarms(8, 9), &in_time).ok);
+        assert!(judge_alarm_budget(&trained, &alarms(8, 13), &in_time).ok);
+        assert!(!judge_alarm_budget(&trained, &alarms(8, 14), &in_time).ok);
         assert!(!judge_alarm_budget(&trained, &alarms(3, 0), &in_time).ok);
         assert!(judge_alarm_budget(&shuffled, &alarms(1, 20), &in_time).ok);
         assert!(!judge_alarm_budget(&shuffled, &alarms(8, 0), &in_time).ok);

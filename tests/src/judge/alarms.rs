@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use simulator::truth::Truth;
+use telemetry::{UnixMillis, event::AlertEvent};
 
 use super::Alerts;
 
@@ -25,8 +26,10 @@ pub struct Detection {
 pub struct Alarms {
     /// Every fault of the truth.
     pub faults: Vec<Detection>,
-    /// Alerts that no fault explains.
+    /// Alerts that no fault explains, the first of those of a vehicle that follow each other within six hours.
     pub false_alarms: Vec<String>,
+    /// Alerts that no fault explains and that came behind one of the same vehicle.
+    pub repeated: usize,
     /// Healthy driving that was scored, vehicle-hours.
     pub healthy_hours: f64,
 }
@@ -55,9 +58,12 @@ impl Alarms {
 /// A found fault's alert may come this long after the fault's end: the window still holds its last readings.
 const AFTERMATH_MS: i64 = 5 * 60 * 1000;
 
+/// Alarms of a vehicle that are not further apart count once, as in the promise of the model: 2,160 steps of 10 s.
+pub(super) const MERGED_WITHIN_MS: i64 = 6 * 60 * 60 * 1000;
+
 /// Matches alerts to labels by vehicle and time. `scored_hours`: vehicle-hours between the first and the last score.
 pub fn judge_alarms(alerts: &Alerts, truth: &[Truth], scored_hours: f64) -> Alarms {
-    let explains = |label: &Truth, alert: &telemetry::event::AlertEvent| {
+    let explains = |label: &Truth, alert: &AlertEvent| {
         label.vehicle == alert.id.vehicle && (label.from..label.to + AFTERMATH_MS).contains(&alert.opened_at)
     };
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of a run fit 53 bits")]
@@ -74,14 +80,37 @@ pub fn judge_alarms(alerts: &Alerts, truth: &[Truth], scored_hours: f64) -> Alar
             }
         })
         .collect();
-    let false_alarms = alerts
-        .fired()
-        .filter(|alert| !truth.iter().any(|label| explains(label, alert)))
-        .map(|alert| {
-            let blamed = alert.contributions.first().map_or("nothing", |c| c.signal.as_str());
-            format!("{} blames {blamed}, score {:.2}", alert.id, alert.score)
-        })
-        .collect();
+    let mut unexplained: Vec<_> =
+        alerts.fired().filter(|alert| !truth.iter().any(|label| explains(label, alert))).collect();
+    unexplained.sort_by_key(|alert| (&alert.id.vehicle, alert.opened_at));
+    let told = |alert: &AlertEvent| {
+        let blamed = alert.contributions.first().map_or("nothing", |c| c.signal.as_str());
+        format!("{} blames {blamed}, score {:.2}", alert.id, alert.score)
+    };
+    let (all, mut before) = (unexplained.len(), None);
+    unexplained.retain(|alert| {
+        let alarm = (&alert.id.vehicle, alert.opened_at);
+        !before.replace(alarm).is_some_and(|before| is_repeated(&before, &alarm))
+    });
+    let false_alarms: Vec<_> = unexplained.into_iter().map(told).collect();
+    let repeated = all - false_alarms.len();
     let faulty_hours: f64 = truth.iter().map(|label| seconds(label.to - label.from) / 3600.0).sum();
-    Alarms { faults, false_alarms, healthy_hours: (scored_hours - faulty_hours).max(0.0) }
+    Alarms { faults, false_alarms, repeated, healthy_hours: (scored_hours - faulty_hours).max(0.0) }
+}
+
+/// Whether an alarm, each a vehicle and a time, only repeats the one before it.
+fn is_repeated<V: PartialEq>(before: &(V, UnixMillis), alarm: &(V, UnixMillis)) -> bool {
+    before.0 == alarm.0 && alarm.1 - before.1 <= MERGED_WITHIN_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_soon_after_one_of_the_same_vehicle_repeats_it() {
+        assert!(is_repeated(&("a", 0), &("a", MERGED_WITHIN_MS)));
+        assert!(!is_repeated(&("a", 0), &("a", MERGED_WITHIN_MS + 1)));
+        assert!(!is_repeated(&("a", 0), &("b", 1)));
+    }
 }

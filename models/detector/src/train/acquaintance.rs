@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, History,
-    baseline::{self, Baseline, Baselines, Fleet, MAX_VEHICLES, Own, key},
+    baseline::{self, Baseline, Baselines, Fleet, MAX_VEHICLES, Own, Standing, key},
     history,
     network::Network,
     residual::Residual,
@@ -142,12 +142,26 @@ impl Acquaintance {
         others.map(|(others, all)| if others.is_known() { others.stranger() } else { all.stranger() }).collect()
     }
 
+    /// As what the artefact will judge each vehicle: it keeps so many baselines.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let mut left = MAX_VEHICLES;
+        let standing = |vehicle| {
+            if left == 0 || self.known(vehicle).is_none() {
+                return Standing::Stranger;
+            }
+            left -= 1;
+            Standing::Known
+        };
+        (0..self.owns.len()).map(standing).collect()
+    }
+
     /// What the artefact will know.
     pub(super) fn baselines(&self, history: &dyn History) -> Baselines {
-        let known = history.vehicles().iter().enumerate().filter_map(|(at, id)| Some((key(id), self.known(at)?)));
+        let vehicles = history.vehicles().iter().enumerate().zip(self.standings());
+        let kept = vehicles.filter(|(_, standing)| *standing == Standing::Known);
         Baselines {
             fleet: self.fleet.iter().map(Fleet::stranger).collect(),
-            vehicles: known.take(MAX_VEHICLES).collect(),
+            vehicles: kept.filter_map(|((at, id), _)| Some((key(id), self.known(at)?))).collect(),
         }
     }
 }

@@ -96,18 +96,18 @@ pub(super) fn calibrate(
     let explained = (0..inputs).map(explained).collect();
     let steps = (survey.gap_ms(), history.layout().step_ms());
     let losses = expectation::losses(&expected_held_out);
-    let (strangers, others) =
+    let strangers =
         tails::limit((&setting_strangers, &held_out_strangers), inputs, Standing::Stranger, steps, losses, options)?;
     drop((setting_strangers, held_out_strangers));
-    let told = Strangers::from(&others);
-    let (measure, calibration) = if tails::are_enough(&setting) {
+    let own = if tails::are_enough(&setting) {
         tails::limit((&setting, &held_out), inputs, Standing::Known, steps, losses, options)?
     } else {
         // Of vehicles with so short a history none is known well enough to be judged by more than the fleet's measure.
-        (strangers.clone(), others)
+        strangers.clone()
     };
-    let calibration = Calibration { strangers: told, ..calibration };
-    let judge = Judge { baselines: known.baselines(history), known: measure, strangers };
+    let scores = tails::scores(&own, &strangers, &known.standings());
+    let calibration = Calibration { scores, strangers: Strangers::from(&strangers.calibration), ..own.calibration };
+    let judge = Judge { baselines: known.baselines(history), known: own.measure, strangers: strangers.measure };
     Ok(Calibrated { judge, calibration, explained })
 }
 
