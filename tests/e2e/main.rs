@@ -10,6 +10,7 @@ mod demos;
 mod dependency_rules;
 mod disturbed;
 mod drift;
+mod foreign;
 mod ground;
 mod kubernetes;
 mod notebook;
