@@ -112,10 +112,11 @@ pub fn of_edge(rows: &[Row]) -> Vec<Goal> {
 }
 
 /// Goals of the scorer: words, row, form, figure and bound.
-const SCORING: [(&str, &str, &str, &str, bool, f64); 8] = [
+const SCORING: [(&str, &str, &str, &str, bool, f64); 9] = [
     ("CPU of the scorer per Protobuf reading, µs", "drain", "protobuf", "cpu_us", true, 7.0),
     ("CPU of the scorer per JSON reading, µs", "drain", "json", "cpu_us", true, 9.0),
     ("readings scored per second, Kafka on the same cores", "drain", "protobuf", "throughput_per_s", false, 90_000.0),
+    ("p99 of what scoring adds at 200/s, ms", "paced-200", "protobuf", "added_p99_ms", true, 20.0),
     // Below 15 and 50: Kafka tells whole milliseconds.
     ("p99 of what scoring adds at 5,000/s, ms", "paced-5000", "protobuf", "added_p99_ms", true, 14.9),
     ("p99 of what scoring adds at 10,000/s, ms", "paced-10000", "protobuf", "added_p99_ms", true, 49.9),

@@ -54,6 +54,37 @@ fn a_signal_that_no_vehicle_sends_is_no_input_and_one_that_never_changes_does_no
     assert!(anomalous(&judgements) > 100);
 }
 
+/// A fleet that stands still, each vehicle's signals at values of its own, or all at the same.
+#[test]
+fn where_no_vehicle_changes_every_kind_is_quiet_and_where_nothing_does_none_learns() {
+    let still = |one_for_all: bool, index: u32, seq: u64, fault: f64| {
+        let mut source = Synthetic::new(if one_for_all { 1 } else { index });
+        let vehicle = VehicleId::parse(&format!("veh-{index}")).unwrap();
+        Record { vehicle, seq, time: START + seq as i64 * STEP, ..source.read(1, fault) }
+    };
+    for (kind, one_for_all) in Kind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let mut history = Recorded::new(layout());
+        for (index, seq) in (1..=VEHICLES).flat_map(|index| (1..=READINGS).map(move |seq| (index, seq))) {
+            let record = still(one_for_all, index, seq, 0.0);
+            history.push(&record, record.time);
+        }
+        let trained = train(&history, &Options { kind, ..options() });
+        if one_for_all {
+            let refusal = trained.unwrap_err();
+            assert!(matches!(&refusal, Error::TooLittle(why) if why.contains("ever changes")), "{kind}: {refusal}");
+            continue;
+        }
+        let detector = trained.unwrap();
+        let later = |fault| -> Vec<Record> {
+            let fault = |seq| if seq > READINGS { fault } else { 0.0 };
+            (1..=READINGS + 60).map(|seq| still(one_for_all, 3, seq, fault(seq))).collect()
+        };
+        let (quiet, moved) = (judged(&detector, &later(0.0), 60), judged(&detector, &later(0.3), 60));
+        assert!(quiet.iter().chain(&moved).flatten().all(|judgement| judgement.score.is_finite()), "{kind}");
+        assert_eq!((anomalous(&quiet), anomalous(&moved) > 50), (0, true), "{kind}");
+    }
+}
+
 /// The fleet changes after the limit was set: much, and alarms tell; a little, and the tail of the levels tells.
 #[test]
 fn a_model_that_does_not_hold_what_it_promises_is_refused() {

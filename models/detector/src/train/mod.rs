@@ -119,6 +119,14 @@ pub(crate) fn learn(history: &dyn History, options: &Options) -> Result<Detector
         let text = format!("{} numeric signals with enough values; at least 2 are needed", scaler.len());
         return Err(Error::TooLittle(text));
     }
+    if !survey.changes(parts, &scaler.inputs) {
+        let text = format!(
+            "none of the {} signals ever changes in the training part: there is nothing to learn; record vehicles at work, \
+             or widen the range",
+            scaler.len()
+        );
+        return Err(Error::TooLittle(text));
+    }
     let sample = sample::draw(history, &survey, parts, &scaler, options)?;
     let fitted = fit::fit(&sample, scaler.len(), options)?;
     let windows = sample.len() as u64;

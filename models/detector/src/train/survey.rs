@@ -1,5 +1,7 @@
 //! What history holds: how many readings, when, and a thin, even selection of values of each vehicle.
 
+use std::collections::HashMap;
+
 use telemetry::{UnixMillis, signal};
 
 use super::{Options, Split};
@@ -129,6 +131,15 @@ impl Survey {
             columns[usize::from(*at)].push(*value);
         }
         columns
+    }
+
+    /// Whether any of these inputs changes in the training part, from vehicle to vehicle or by the time.
+    pub(super) fn changes(&self, parts: Parts, inputs: &[u16]) -> bool {
+        let rows = self.vehicles.iter().flat_map(|thinned| &thinned.rows).filter(|(time, _)| *time < parts.train);
+        let mut first: HashMap<u16, f32> = HashMap::new();
+        rows.flat_map(|(_, values)| values)
+            .filter(|(at, _)| inputs.contains(at))
+            .any(|(at, value)| *first.entry(*at).or_insert(*value) != *value)
     }
 
     pub(crate) fn scaler(&self, layout: &Layout, parts: Parts) -> Scaler {

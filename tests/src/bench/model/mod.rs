@@ -60,7 +60,7 @@ pub struct Settings {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub vehicles: u32,
     /// Rates at which the added latency is measured, readings a second.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [5_000, 10_000])]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [5_000, 10_000, 200])]
     pub rates: Vec<u64>,
     /// How long a rate is held, s.
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=3600))]
