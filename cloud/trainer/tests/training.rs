@@ -224,6 +224,13 @@ async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &P
         let (code, text) = refusal(result);
         assert!(code == 65 && text.contains("widen"), "{text}");
     }
+    let all: String = (0..VEHICLES)
+        .map(|n| format!("{{\"vehicle\":\"veh-{n:02}\",\"kind\":\"hot\",\"from\":0,\"to\":{}}}\n", START * 2))
+        .collect();
+    std::fs::write(files.join("all.jsonl"), all).unwrap();
+    let sick = EvaluateArgs { labels: Some(files.join("all.jsonl")), ..evaluate.clone() };
+    let (code, text) = refusal(run_evaluate(sick).await);
+    assert!(code == 65 && text.contains("no reading is healthy"), "{text}");
     let late = Replaying { from: Some(START + 10_000 * STEP), ..Replaying::default() };
     let (code, text) = refusal(run_evaluate(EvaluateArgs { replaying: late, ..evaluate.clone() }).await);
     assert!(code == 65 && text.contains("telemetry holds event times 2025-11-21T04:40:10Z to "), "{text}");

@@ -134,6 +134,12 @@ fn evaluate(
     let measure = Measure::of_step(trained.card.layout.step_ms, settle_steps);
     let limits: Vec<f32> = trained.card.calibration.other_budgets.iter().map(|(_, limit)| *limit as f32).collect();
     let outcome = evaluation::outcome(&scored, &events, &limits, &measure);
+    if labels.is_some() && outcome.budgets.iter().all(|at| at.realised.is_none()) {
+        return Err(Error::BadInput(
+            "by the labels no reading is healthy, so no alarm could be false: widen the range, or look at the labels"
+                .into(),
+        ));
+    }
     let judged = detector::judged_by_both(&trained.card, &trained.card);
     let losses = detector::losses(&trained.artifact, history, all, &judged, (MEASURED, threads));
     let losses: Vec<f64> = losses.map_err(contest::failed)?.into_iter().flatten().collect();
