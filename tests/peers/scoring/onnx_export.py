@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-FORM = 2
+FORM = 3
 FEATURES = 8
 VALUES = 4  # single values among them: the current one and the three before
 CLIP = 8.0  # scaled values are held within ± this

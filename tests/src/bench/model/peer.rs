@@ -74,6 +74,13 @@ mod tests {
         assert_eq!(told.len(), 5);
     }
 
+    #[test]
+    fn the_export_reads_the_artefacts_of_today() {
+        let script = include_str!("../../../peers/scoring/onnx_export.py");
+        let form = detector::artifact::FORM;
+        assert!(script.lines().any(|line| line == format!("FORM = {form}")), "it reads another form than {form}");
+    }
+
     #[tokio::test]
     async fn an_export_that_fails_says_why() {
         let said = async |command: &str| {
