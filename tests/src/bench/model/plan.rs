@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn without_peers_our_scorer_alone_is_measured() {
-        let all = ["drain protobuf", "drain json", "paced-5000 protobuf", "paced-10000 protobuf"];
+        let all = ["drain protobuf", "drain json", "paced-5000 protobuf", "paced-10000 protobuf", "paced-200 protobuf"];
         let transactions = ["drain protobuf, transactions", "paced-5000 protobuf, transactions"];
         assert_eq!(
             cases(&[]),
