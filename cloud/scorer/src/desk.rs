@@ -268,9 +268,8 @@ impl<J: Judge> Desk<J> {
             match judged {
                 Judged::Judgement(_) | Judged::Failed(_) if job.muted => output.muted += 1,
                 Judged::Judgement(judgement) => {
-                    let score = job.score(id, version, judgement);
-                    let record =
-                        OutRecord::new(Arc::clone(&self.scores), id.as_str().as_bytes(), serde_json::to_vec(&score)?);
+                    let score = job.score(id, version, judgement)?;
+                    let record = OutRecord::new(Arc::clone(&self.scores), id.as_str().as_bytes(), score);
                     let record = OutRecord { headers: self.headers.clone(), ..record };
                     output.scores.push(Scored { record, source: job.source, ingest: job.ingest });
                 }

@@ -38,9 +38,13 @@ pub(crate) struct Job {
     pub(crate) query: Option<Query>,
 }
 
+/// A score with its contributions takes about so many bytes.
+const USUAL_BYTES: usize = 1_024;
+
 impl Job {
-    pub(crate) fn score(&self, vehicle: &VehicleId, model: &str, judgement: Judgement) -> Score {
-        Score {
+    /// The bytes of a score, as they stand in Kafka.
+    pub(crate) fn score(&self, vehicle: &VehicleId, model: &str, judgement: Judgement) -> serde_json::Result<Vec<u8>> {
+        let score = Score {
             vehicle: vehicle.clone(),
             boot: self.boot,
             seq: self.seq,
@@ -53,7 +57,10 @@ impl Job {
             family: judgement.family.map(Cow::Borrowed),
             statistic: Some(Cow::Borrowed(judgement.statistic)),
             payload: Some(self.payload),
-        }
+        };
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut bytes, &score)?;
+        Ok(bytes)
     }
 }
 

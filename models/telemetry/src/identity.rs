@@ -4,6 +4,8 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::codec::lent::Lent;
+
 /// The pseudonym of a vehicle: 1 to 64 of `A-Z a-z 0-9 _ -`.
 ///
 /// VIN and owner live only in the registry. Cloning is cheap: the text is shared.
@@ -76,7 +78,7 @@ impl Serialize for VehicleId {
 
 impl<'de> Deserialize<'de> for VehicleId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = Lent::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }
@@ -140,7 +142,7 @@ impl Serialize for PayloadHash {
 
 impl<'de> Deserialize<'de> for PayloadHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = Lent::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
 }

@@ -227,7 +227,7 @@ impl<J: Judge> Verifier<J> {
                 *track = before;
             }
             let expected = match judged {
-                Judged::Judgement(judgement) => Some(serde_json::to_vec(&job.score(vehicle, &version, judgement))?),
+                Judged::Judgement(judgement) => Some(job.score(vehicle, &version, judgement)?),
                 Judged::WarmingUp => continue,
                 Judged::NoModel => None,
                 Judged::Failed(_) if refused => {

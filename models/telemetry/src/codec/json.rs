@@ -1,6 +1,6 @@
 //! The JSON encoding: one object, signals by VSS path.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -8,7 +8,10 @@ use serde::{
     ser::{self, SerializeMap},
 };
 
-use super::object::{Fields, Object};
+use super::{
+    lent::Lent,
+    object::{Fields, Object},
+};
 use crate::{
     Invalid, Kind, Position, Reason, Record, SCHEMA, Signals, UnixMillis, Value, VehicleId,
     signal::{Duplicate, lookup},
@@ -31,12 +34,12 @@ struct Outgoing<'a> {
 struct Incoming<'a> {
     schema: u32,
     #[serde(borrow)]
-    vehicle: Cow<'a, str>,
+    vehicle: Lent<'a>,
     boot: u32,
     seq: u64,
     time: UnixMillis,
     #[serde(borrow)]
-    kind: Cow<'a, str>,
+    kind: Lent<'a>,
     signals: Signals,
     #[serde(default)]
     position: Option<Position>,
@@ -124,6 +127,9 @@ fn explain(payload: &[u8], error: &serde_json::Error) -> Invalid {
     Invalid::unparsed(reason, detail)
 }
 
+/// A vehicle sends about so many.
+const USUAL_SIGNALS: usize = 24;
+
 const DUPLICATE_SIGNAL: &str = "duplicate signal";
 
 impl Serialize for Value {
@@ -202,12 +208,12 @@ impl<'de> Deserialize<'de> for Signals {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Signals, A::Error> {
-                let mut signals = Signals::new();
-                while let Some(path) = map.next_key::<Cow<'de, str>>()? {
+                let mut signals = Signals::with_capacity(USUAL_SIGNALS);
+                while let Some(path) = map.next_key::<Lent<'de>>()? {
                     let value = map.next_value()?;
                     signals
                         .insert_path(&path, value)
-                        .map_err(|Duplicate| de::Error::custom(format_args!("{DUPLICATE_SIGNAL} {path}")))?;
+                        .map_err(|Duplicate| de::Error::custom(format_args!("{DUPLICATE_SIGNAL} {}", &*path)))?;
                 }
                 Ok(signals)
             }

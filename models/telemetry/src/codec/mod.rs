@@ -4,6 +4,7 @@
 //! signals, and give back exactly the record that was encoded.
 
 mod json;
+pub(crate) mod lent;
 pub(crate) mod object;
 mod protobuf;
 

@@ -152,7 +152,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
 }
 
 fn signals(wire: Vec<WireSignal>) -> Result<Signals, Invalid> {
-    let mut signals = Signals::new();
+    let mut signals = Signals::with_capacity(wire.len());
     for wire in wire {
         let value = match wire.value {
             Some(WireValue::Number(number)) => Value::Number(number),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Contribution, Source};
-use crate::{UnixMillis, VehicleId};
+use crate::{UnixMillis, VehicleId, codec::lent::Lent};
 
 /// Lifecycle of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ impl Serialize for AlertId {
 
 impl<'de> Deserialize<'de> for AlertId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = Lent::deserialize(deserializer)?;
         text.parse().map_err(de::Error::custom)
     }
 }

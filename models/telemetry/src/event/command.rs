@@ -6,7 +6,11 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::{UnixMillis, Value, VehicleId, codec::object::objects_only, validation::MAX_TEXT_BYTES};
+use crate::{
+    UnixMillis, Value, VehicleId,
+    codec::{lent::Lent, object::objects_only},
+    validation::MAX_TEXT_BYTES,
+};
 
 /// The longest command, in bytes.
 pub const MAX_COMMAND_BYTES: usize = 4 * 1024;
@@ -37,7 +41,7 @@ impl PropertyName {
 
 impl<'de> Deserialize<'de> for PropertyName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let text = Lent::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom("a property's name is 1 to 64 of A-Z a-z 0-9 _ - ."))
     }
 }
