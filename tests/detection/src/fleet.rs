@@ -237,21 +237,21 @@ impl Drives {
 
 /// Turns samples of one vehicle into readings.
 #[derive(Clone)]
-struct Recorder {
+pub(crate) struct Recorder {
     id: VehicleId,
     layout: Arc<Layout>,
-    recorded: Recorded,
+    pub(crate) recorded: Recorded,
     values: Values,
     seq: u64,
 }
 
 impl Recorder {
-    fn new(index: u32, layout: Arc<Layout>) -> Self {
+    pub(crate) fn new(index: u32, layout: Arc<Layout>) -> Self {
         let recorded = Recorded::new(Arc::clone(&layout));
         Self { id: vehicle_id(index), layout, recorded, values: Values::default(), seq: 0 }
     }
 
-    fn record(&mut self, time: UnixMillis, signals: &telemetry::Signals) {
+    pub(crate) fn record(&mut self, time: UnixMillis, signals: &telemetry::Signals) {
         self.seq += 1;
         self.layout.extract(signals, &mut self.values);
         let (at, numbers) = (&self.values.at[..], &self.values.numbers[..]);

@@ -3,17 +3,20 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use detector::Kind;
 use serde_json::json;
 
-use crate::fleet::Size;
+use crate::{fleet::Size, short::Short};
 
 /// Judges every kind of detector on a simulated fleet, beside range rules, chance and an older demo's autoencoder; writes
 /// `bench-detection.json` and a page beside it. No service is needed: readings are made and scored in this process.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "detection", version)]
+#[command(name = "detection", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Settings {
+    /// Something else.
+    #[command(subcommand)]
+    pub(crate) instead: Option<Instead>,
     /// Vehicles that are trained on.
     #[arg(long, default_value_t = 40)]
     pub(crate) vehicles: u32,
@@ -52,9 +55,19 @@ pub(crate) struct Settings {
     pub(crate) reports: PathBuf,
 }
 
+/// What else can be judged.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Instead {
+    /// What is learnt from histories as short as the demo's.
+    Short(Short),
+}
+
 impl Settings {
     /// Checks the flags.
     pub(crate) fn validate(&self) -> Result<()> {
+        if let Some(Instead::Short(short)) = &self.instead {
+            return short.validate();
+        }
         ensure!(self.vehicles >= 5, "--vehicles {}: at least 5 are needed to train", self.vehicles);
         ensure!(self.seeds >= 1, "--seeds must be at least 1");
         let days = [("train", self.train_days), ("limit", self.limit_days), ("test", self.test_days)];

@@ -23,8 +23,8 @@ use crate::{
 const LEAST_LIMIT: f32 = 2.0;
 /// How far levels spread beyond the limit, where a history is too short to count alarms. Of exact levels it would be 0.43
 /// (1 / ln 10); in 42 simulated fleets of 200 vehicles and 40 minutes the ten highest alarms gave a median of 0.79 and
-/// anything from 0.2 to 4.6, and up to 24 alarms came where 3 were promised. With this, which makes the promise true on
-/// average, 11 at most did.
+/// anything from 0.2 to 4.6, and up to 24 alarms came where 3 were promised. With this the promise is true on average, of
+/// other fleets too: `make bench-detection FLAGS=short`.
 const LEVELS_SPREAD: Spread = Spread { mean: 0.7, worth: 24.0 };
 /// Budgets that a card tells of beside its own: an alarm in a vehicle-week, one and ten in a vehicle-day.
 const OTHER_BUDGETS: [f64; 3] = [1_000.0 / 168.0, 1_000.0 / 24.0, 10_000.0 / 24.0];

@@ -35,6 +35,7 @@ pub fn write(settings: &Settings) -> Result<()> {
     let read = |name: &str| Read::from(&settings.reports.join(name));
     let (edge, fleet, chaos) = (read("bench-edge.json")?, read("bench-fleet.json")?, read("chaos.json")?);
     let (model, detection) = (read("bench-model.json")?, read("bench-detection.json")?);
+    let short = read("bench-short-histories.json")?;
     ensure!(
         edge.is_some() || fleet.is_some() || model.is_some() || detection.is_some(),
         "{} has no report of a bench",
@@ -45,6 +46,7 @@ pub fn write(settings: &Settings) -> Result<()> {
         (&fleet, fleet::section),
         (&model, model::section),
         (&detection, detection::section),
+        (&short, detection::short_section),
         (&chaos, chaos::section),
     ]);
     std::fs::write(&settings.page, page).with_context(|| settings.page.display().to_string())
@@ -54,7 +56,7 @@ pub fn write(settings: &Settings) -> Result<()> {
 type Part<'a> = (&'a Option<Read>, fn(&Read) -> String);
 
 /// The page of these reports, each with what makes its section.
-fn page(reports: [Part<'_>; 5]) -> String {
+fn page(reports: [Part<'_>; 6]) -> String {
     let intro = "# Benchmarks\n\n\
         Written by `make BENCHMARKS.md` from the reports of the last runs; not by hand. Every ratio is of two figures \
         of one run: services, load and machine were the same for all, and contenders took turns. Where more than one \
