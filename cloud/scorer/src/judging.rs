@@ -5,9 +5,9 @@
 //! residual depends on its own query alone.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -66,7 +66,18 @@ pub(crate) fn load(version: &str, artifact: &[u8]) -> Result<Detector> {
     if detector.version() != version {
         return Err(anyhow!("the artefact of {version} is {}", detector.version()));
     }
+    if let Some((made, here)) = detector.card().other_cpu()
+        && is_news(version)
+    {
+        tracing::warn!(version, made, here, "other CPU capability than the model was made with: last bits may differ");
+    }
     Ok(detector)
+}
+
+/// Every thread loads a model; what is to be said of it is said once.
+fn is_news(version: &str) -> bool {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(version.to_owned())
 }
 
 /// What a network made of a query.

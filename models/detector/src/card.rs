@@ -1,14 +1,19 @@
 //! The model card: what an artefact says about itself, for people and for the registry.
 
+use std::borrow::Cow;
+
 use evaluation::Bins;
 use serde::{Deserialize, Serialize};
-use telemetry::UnixMillis;
+use telemetry::{UnixMillis, kafka_topic::TELEMETRY};
 
 use crate::{Kind, layout::Written};
 
-/// A range of one partition of `telemetry` that was learnt from.
+/// A range of one partition that was learnt from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
+    /// Topic; older cards do not name it.
+    #[serde(default = "telemetry")]
+    pub kafka_topic: Cow<'static, str>,
     /// Partition.
     pub partition: i32,
     /// First offset.
@@ -19,6 +24,11 @@ pub struct Span {
     pub count: u64,
     /// XXH3-64, chained over the payloads in order of offset, 16 hexadecimal digits.
     pub hash: String,
+}
+
+/// The topic that all of an older card's spans belong to.
+fn telemetry() -> Cow<'static, str> {
+    TELEMETRY.into()
 }
 
 /// What is known of one input signal.
@@ -172,6 +182,20 @@ pub struct Card {
     /// `models/python` writes weights, and `models calibrate` measures anew.
     #[serde(default, skip_serializing_if = "is_false")]
     pub uncalibrated: bool,
+}
+
+impl Card {
+    /// Where this process computes in another class of CPU capability than the one that made the artefact: which. Scores may
+    /// then differ in their last bits from those of a process in that class.
+    pub fn other_cpu(&self) -> Option<(&str, String)> {
+        let here = cpu_capability();
+        (self.cpu_capability != here).then_some((&self.cpu_capability, here))
+    }
+}
+
+/// What libtorch was told about the CPU before it loaded.
+pub(crate) fn cpu_capability() -> String {
+    std::env::var("ATEN_CPU_CAPABILITY").unwrap_or_else(|_| "not set".into())
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]

@@ -8,6 +8,7 @@ use crate::{
     Card, Error, Kind,
     artifact::{self, Artifact},
     baseline::{self, Baseline, Baselines, key},
+    card::cpu_capability,
     judge::{Bench, Judge, Judgement, Measure},
     layout::Layout,
     network::{self, Cells, Network, OUTPUT, Weights},
@@ -269,9 +270,4 @@ pub(crate) fn shape(kind: Kind, inputs: usize) -> String {
     let parts: Vec<String> =
         network::shapes(kind, inputs).into_iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
     parts.join(", ")
-}
-
-/// What libtorch was told about the CPU before it loaded.
-pub(crate) fn cpu_capability() -> String {
-    std::env::var("ATEN_CPU_CAPABILITY").unwrap_or_else(|_| "not set".into())
 }

@@ -79,7 +79,14 @@ fn history(fault: impl Fn(u64) -> f64) -> Recorded {
             history.push(&record, record.time);
         }
     }
-    history.note_span(Span { partition: 0, from: 0, to: 10, count: 10, hash: "0".into() });
+    history.note_span(Span {
+        kafka_topic: "telemetry".into(),
+        partition: 0,
+        from: 0,
+        to: 10,
+        count: 10,
+        hash: "0".into(),
+    });
     history
 }
 
@@ -301,4 +308,25 @@ fn a_damaged_byte_that_the_golden_vector_does_not_reach_is_noticed() {
     artifact.put_f32("judge.tails", &shape, &tails);
     let error = Detector::load(&artifact.to_bytes().unwrap()).unwrap_err().to_string();
     assert!(error.contains("judge.tails"), "{error}");
+}
+
+#[test]
+fn a_card_says_where_its_readings_stand_and_what_computed_it() {
+    let mut card = Detector::load(artifact()).unwrap().card().clone();
+    let version_of = |package: &str| {
+        let lock = include_str!("../../../Cargo.lock");
+        let (_, behind) = lock.split_once(&format!("name = \"{package}\"\nversion = \"")).unwrap();
+        format!("{package} {}", behind.split_once('"').unwrap().0)
+    };
+    assert_eq!(card.versions[..2], [version_of("detector"), version_of("tch")]);
+    let libtorch = card.versions[2].strip_prefix("libtorch ").unwrap();
+    assert!(libtorch.starts_with(|first: char| first.is_ascii_digit()), "{libtorch}: it has the file `build-version`");
+    // Older cards name no topic.
+    let mut span = serde_json::to_value(&card.spans[0]).unwrap();
+    assert_eq!(span.as_object_mut().unwrap().remove("kafka_topic").unwrap(), "telemetry");
+    assert_eq!(serde_json::from_value::<Span>(span).unwrap(), card.spans[0]);
+    // Of another class than here, whatever class that is.
+    assert_eq!(card.other_cpu(), None);
+    card.cpu_capability += "512";
+    assert_eq!(card.other_cpu().unwrap().0, card.cpu_capability);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use detector::Span;
 use serde::{Deserialize, Serialize};
-use telemetry::{PayloadHash, UnixMillis, VehicleId};
+use telemetry::{PayloadHash, UnixMillis, VehicleId, kafka_topic::TELEMETRY};
 
 use crate::replay::Range;
 
@@ -109,7 +109,8 @@ impl Checkpoint {
     pub(super) fn spans(&self) -> Vec<Span> {
         let span = |(partition, chain): (&i32, &Chain)| {
             let hash = PayloadHash(chain.hash).to_string();
-            Span { partition: *partition, from: chain.from, to: chain.to, count: chain.count, hash }
+            let Chain { from, to, count, .. } = *chain;
+            Span { kafka_topic: TELEMETRY.into(), partition: *partition, from, to, count, hash }
         };
         self.chains.iter().map(span).collect()
     }

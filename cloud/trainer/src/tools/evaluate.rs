@@ -174,7 +174,8 @@ fn span(scored: &[Scored]) -> Option<(i64, i64)> {
 /// card names. A model that was calibrated anew names only what that saw.
 fn learnt_from(card: &Card, spans: &[Span], scored: &[Scored]) -> u64 {
     let meets = |own: &Span| {
-        card.spans.iter().any(|span| span.partition == own.partition && span.from < own.to && own.from < span.to)
+        let place = |of: &Span| (of.kafka_topic.clone(), of.partition);
+        card.spans.iter().any(|span| place(span) == place(own) && span.from < own.to && own.from < span.to)
     };
     if !spans.iter().any(meets) {
         return 0;

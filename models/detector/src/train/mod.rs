@@ -17,8 +17,8 @@ use telemetry::UnixMillis;
 use crate::{
     Card, Detector, Error, History, Kind, Layout,
     artifact::{self, Artifact, FORM},
-    card::CardSignal,
-    detector::{cpu_capability, shape, write_eyes, write_judge},
+    card::{CardSignal, cpu_capability},
+    detector::{shape, write_eyes, write_judge},
     judge::is_judged,
     memory_ms,
     network::Network,
@@ -170,7 +170,13 @@ pub(crate) fn finish(
         calibration,
         seed: options.seed,
         cpu_capability: cpu_capability(),
-        versions: vec![format!("detector {}", env!("CARGO_PKG_VERSION")), "tch 0.26".into(), "libtorch 2.13".into()],
+        versions: [
+            ("detector", env!("CARGO_PKG_VERSION")),
+            ("tch", env!("TCH_VERSION")),
+            ("libtorch", env!("LIBTORCH_VERSION")),
+        ]
+        .map(|(of, version)| format!("{of} {version}"))
+        .to_vec(),
         tensors_sha256: None,
         uncalibrated: false,
     };
