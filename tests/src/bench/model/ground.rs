@@ -88,14 +88,19 @@ impl Ground {
         self.scorers += 1;
         let group = format!("bench-{}", self.scorers);
         match contender {
-            Contender::Motorcade => self.ours(&group, transactions).await,
+            Contender::Motorcade => self.ours(&group, "", transactions).await,
             Contender::Peer { name, command } => self.peer(name, command, &group).await,
         }
     }
 
-    async fn ours(&self, group: &str, transactions: bool) -> Result<Watched> {
+    /// Starts one more member of the group of our last scorer, which has ended.
+    pub(super) async fn launch_again(&self) -> Result<Watched> {
+        self.ours(&format!("bench-{}", self.scorers), "-again", false).await
+    }
+
+    async fn ours(&self, group: &str, suffix: &str, transactions: bool) -> Result<Watched> {
         let path = self.programs.join("motorcade").display().to_string();
-        let name = format!("scorer-{}", self.scorers);
+        let name = format!("scorer-{}{suffix}", self.scorers);
         let program = Program::new(&name, &path, ["run", "scorer", "--kafka", self.kafka(), "--group", group]);
         let from = History::watermarks(&KafkaConfig::new(self.kafka()), SCORES).await?;
         let mut running = program

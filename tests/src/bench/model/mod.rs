@@ -19,6 +19,7 @@ mod paced;
 mod peer;
 mod plan;
 mod scored;
+mod takeover;
 mod training;
 mod watched;
 
@@ -69,6 +70,9 @@ pub struct Settings {
     /// to write and once to learn from.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub training: u64,
+    /// Vehicles whose states stand in Kafka when a scorer takes over from another; 0: none does.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub takeover: u32,
     /// How often each row is measured; contenders take turns.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
@@ -103,6 +107,7 @@ impl Settings {
             self.paced_s = self.paced_s.min(4);
             self.rounds = 1;
             self.training = self.training.min(60_000);
+            self.takeover = self.takeover.min(2_000);
         }
         self
     }
@@ -168,6 +173,10 @@ async fn measure(ground: &mut Ground, settings: &Settings, row: &Row, round: u32
                 say(&format!("round {round}: a model is trained on {} readings", settings.training));
                 training::run(ground, settings).await
             }
+            Kind::Takeover => {
+                say(&format!("round {round}: a scorer takes over the states of {} vehicles", settings.takeover));
+                takeover::run(ground, settings).await
+            }
             Kind::Drain => drain::run(ground, settings, transactions, contender).await,
             Kind::Paced(rate) => {
                 let who = contender.name();
@@ -221,6 +230,7 @@ fn parameters(settings: &Settings) -> std::collections::BTreeMap<String, serde_j
         ("vehicles", settings.vehicles.into()),
         ("rates", settings.rates.clone().into()),
         ("paced_s", settings.paced_s.into()),
+        ("takeover", settings.takeover.into()),
         ("training", settings.training.into()),
         ("rounds", settings.rounds.into()),
         ("seed", settings.seed.into()),

@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Drain,
     /// So many readings come in a second.
     Paced(u64),
+    /// A scorer takes over from another.
+    Takeover,
     /// A model is trained on a backlog.
     Train,
 }
@@ -45,6 +47,7 @@ impl Row {
         let row = match self.kind {
             Kind::Drain => "drain".to_owned(),
             Kind::Paced(rate) => format!("paced-{rate}"),
+            Kind::Takeover => "takeover".to_owned(),
             Kind::Train => "training".to_owned(),
         };
         case(&row, &self.form, contender.name())
@@ -69,8 +72,9 @@ pub(super) fn round(settings: &Settings) -> Vec<Row> {
         form: format!("{first}{TRANSACTIONS}"),
         contenders: vec![Contender::Motorcade],
     });
+    let takeover = (settings.takeover > 0).then_some(row(Kind::Takeover, "protobuf"));
     let training = (settings.training > 0).then_some(row(Kind::Train, "protobuf"));
-    backlogs.chain(paced).chain(transactions).chain(training).collect()
+    backlogs.chain(paced).chain(transactions).chain(takeover).chain(training).collect()
 }
 
 #[cfg(test)]
@@ -80,7 +84,7 @@ mod tests {
     use super::*;
 
     fn cases(flags: &[&str]) -> Vec<String> {
-        let settings = Settings::try_parse_from(["model"].iter().chain(flags)).unwrap();
+        let settings = Settings::try_parse_from(["model", "--takeover", "0"].iter().chain(flags)).unwrap();
         let rows = round(&settings);
         let cases = rows.iter().flat_map(|row| row.contenders.iter().map(|contender| row.case(contender).to_string()));
         cases.collect()
@@ -101,8 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn training_comes_last_where_it_is_asked_for() {
-        assert_eq!(cases(&["--training", "20000"]).last().unwrap(), "training protobuf scores motorcade");
+    fn takeover_and_training_come_last_where_they_are_asked_for() {
+        let all = cases(&["--training", "20000"]);
+        assert_eq!(all.last().unwrap(), "training protobuf scores motorcade");
+        let settings = Settings::try_parse_from(["model"]).unwrap();
+        assert_eq!(round(&settings).last().unwrap().kind, Kind::Takeover, "by default");
+        assert_eq!(round(&settings).len(), all.len());
     }
 
     #[test]

@@ -11,8 +11,9 @@ use crate::bench::{
     result::{Read, Row},
 };
 
-/// The row of a training.
+/// The row of a training, and of a takeover.
 const TRAINING: &str = "training";
+const TAKEOVER: &str = "takeover";
 
 /// A figure of a row, with its range; a dash where it was not measured.
 fn cell(row: &Row, figure: &str) -> String {
@@ -78,7 +79,7 @@ pub(super) fn section(read: &Read) -> String {
         .chain(columns.map(|name| (name, Align::Right)))
         .collect();
     let mut table = Table::new(&columns);
-    for row in read.rows.iter().filter(|row| row.case.row != TRAINING) {
+    for row in read.rows.iter().filter(|row| ![TRAINING, TAKEOVER].contains(&row.case.row.as_str())) {
         let kilobytes = row.median("state_bytes_per_s").map_or_else(|| "–".to_owned(), |bytes| number(bytes / 1e3));
         let what = match row.case.row.split_once('-') {
             Some((_, rate)) => format!("paced, {}/s", rate.parse().map_or_else(|_| rate.to_owned(), number)),
@@ -90,9 +91,21 @@ pub(super) fn section(read: &Read) -> String {
         table.row([what, form, contender].into_iter().chain(cost).chain(rest));
     }
     text.push_str(&table.text());
+    let parameter =
+        |name| read.parameters.get(name).and_then(serde_json::Value::as_f64).map_or_else(String::new, number);
+    if let Some(row) = read.rows.iter().find(|row| row.case.row == TAKEOVER) {
+        text.push_str(&format!(
+            "\nA scorer that was stopped had another start in its place, with the states of {} vehicles in Kafka: from its \
+             start {} s to its first score, {} s until it had scored the one reading that each had sent meanwhile, peak \
+             memory {} MB.\n",
+            parameter("takeover"),
+            cell(row, "takeover_s"),
+            cell(row, "caught_up_s"),
+            cell(row, "peak_mb"),
+        ));
+    }
     if let Some(row) = read.rows.iter().find(|row| row.case.row == TRAINING) {
-        let readings =
-            read.parameters.get("training").and_then(serde_json::Value::as_f64).map_or_else(String::new, number);
+        let readings = parameter("training");
         text.push_str(&format!(
             "\nA model of the shipped kind was trained on {readings} readings: replay {} s, fit {} s, peak memory {} MB.\n",
             cell(row, "replay_s"),
