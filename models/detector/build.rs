@@ -2,13 +2,19 @@
 
 use std::{env, fs, path::Path};
 
+/// These make tch take another libtorch than `LIBTORCH` names.
+const ELSEWHERE: [&str; 3] = ["LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_USE_PYTORCH"];
+
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = env::var_os("CARGO_MANIFEST_DIR").map(|folder| Path::new(&folder).join("../..")).unwrap_or_default();
     let lock = root.join("Cargo.lock");
-    let libtorch = env::var_os("LIBTORCH").map(|folder| root.join(folder).join("build-version"));
-    println!("cargo::rerun-if-changed={}", lock.display());
-    println!("cargo::rerun-if-env-changed=LIBTORCH");
-    if let Some(file) = &libtorch {
+    for name in ["LIBTORCH"].iter().chain(&ELSEWHERE) {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    let folder = env::var_os("LIBTORCH").filter(|_| ELSEWHERE.iter().all(|name| env::var_os(name).is_none()));
+    // A file that is not there would have this run, and all that depends on it built, each time.
+    let libtorch = folder.map(|folder| root.join(folder).join("build-version")).filter(|file| file.is_file());
+    for file in [Some(&lock), libtorch.as_ref()].into_iter().flatten().filter(|file| file.is_file()) {
         println!("cargo::rerun-if-changed={}", file.display());
     }
     let tch = fs::read_to_string(lock).ok().and_then(|lock| version_of(&lock, "tch"));

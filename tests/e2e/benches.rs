@@ -88,15 +88,16 @@ async fn a_scorer_that_ends_by_itself_is_told_from_one_that_scores() {
     (settings.folder, settings.programs) = (folder, programs);
     let report = model::run(settings).await.unwrap();
     let cases = &report.report.verdicts["cases"];
-    // A backlog by both; a steady rate in Protobuf by ours, and in JSON by both; both with transactions by ours.
-    assert_eq!((cases.ok, cases.checked, cases.counts["failed"]), (false, 7, 2), "{cases:#?}");
+    // A backlog by both; a steady rate in Protobuf by ours, and in JSON by both; both with transactions, and a takeover, by
+    // ours.
+    assert_eq!((cases.ok, cases.checked, cases.counts["failed"]), (false, 8, 2), "{cases:#?}");
     for told in ["drain json scores dead, round 1: ", "has ended by itself", "nobody reads telemetry"] {
         assert!(cases.examples[0].contains(told), "{cases:#?}");
     }
     let balances = &report.report.verdicts["G4"];
-    assert!(balances.ok && balances.checked == 5, "{balances:#?}");
+    assert!(balances.ok && balances.checked == 6, "{balances:#?}");
     // Ours scored everything in each row; so small a backlog says nothing of its speed.
     let all = report.rows.iter().filter(|row| row.median("scored_share") == Some(1.0));
-    assert_eq!((all.count(), report.rows.len()), (5, 5), "{:#?}", report.rows);
+    assert_eq!((all.count(), report.rows.len()), (6, 6), "{:#?}", report.rows);
     assert!(report.rows[1].median("cpu_us").unwrap() > 0.0, "{:#?}", report.rows);
 }

@@ -102,10 +102,11 @@ fn a_vague_name_is_noticed() {
 }
 
 /// Who may read the environment by hand, and why. Everybody else has flags, which clap also reads from there.
-const READERS: [(&str, &str); 4] = [
+const READERS: [(&str, &str); 5] = [
     ("tests/", "tests and services take a browser, a JDK and folders from the machine that they run on"),
     ("cloud/motorcade/src/arithmetic.rs", "libtorch takes its settings from the environment, before it is loaded"),
-    ("models/detector/src/detector.rs", "the model card records the arithmetic that libtorch was told to use"),
+    ("models/detector/build.rs", "cargo tells a build script by the environment where it is and what is linked"),
+    ("models/detector/src/card.rs", "the model card records the arithmetic that libtorch was told to use"),
     ("cloud/motorcade/src/alerts/mod.rs", "NO_COLOR is every terminal program's convention, not a setting of ours"),
 ];
 

@@ -35,6 +35,17 @@ pub fn rate_interval(count: u64, exposure: f64) -> Option<Interval> {
     Some(Interval { rate: count / exposure, low: low / exposure, high: high / exposure })
 }
 
+/// The least count that a Poisson number of this mean stays at or below with this probability.
+pub fn poisson_quantile(mean: f64, probability: f64) -> u64 {
+    let (mut term, mut sum, mut count) = ((-mean).exp(), (-mean).exp(), 0_u64);
+    while sum < probability && count < 1_000_000 && term > 0.0 {
+        count += 1;
+        term *= mean / count as f64;
+        sum += term;
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

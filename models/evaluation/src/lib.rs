@@ -24,7 +24,7 @@ mod volume;
 
 pub use bins::{BINS, Bins, Counts};
 pub use curve::average_precision;
-pub use interval::{Interval, rate_interval};
+pub use interval::{Interval, poisson_quantile, rate_interval};
 pub use limit::{Peak, Spread, heights, limit_for};
 pub use outcome::{AtBudget, BUDGETS, Labelled, Measure, Outcome, Scored, limits, outcome};
 pub use rivalry::{Paired, more_found, paired};

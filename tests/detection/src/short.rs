@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Inst
 use anyhow::{Result, ensure};
 use clap::Args;
 use detector::{Layout, Options, Recorded, control, keeps_its_promise};
-use evaluation::Scored;
+use evaluation::{Scored, poisson_quantile};
 use report::{Report, Table, Verdict, page};
 use serde_json::json;
 use simulator::{
@@ -38,6 +38,15 @@ const LEAST_FOUND: f64 = 0.5;
 /// On average so many times the promised alarms may come: those of a fleet come in clusters, and in twenty fleets their
 /// mean is known to about a fifth.
 const MOST_OF_PROMISED: f64 = 1.5;
+/// The limit of short histories was chosen on the fleets up to this seed.
+const CHOSEN_ON: u64 = 42;
+/// As the detector's verdict: anomalous from 1 on, and for so long after down to this.
+const HOLD: f32 = 0.7;
+const HOLD_MS: i64 = 360 * STEP_MS;
+/// As the alerter with its default rules: so many of the last six scores fire, so many normal ones in a row resolve.
+const FIRE_COUNT: u32 = 4;
+const FIRE_WINDOW: u8 = 0b11_1111;
+const RESOLVE_AFTER: u32 = 12;
 
 /// Judges what is learnt from a history as short as the demo's, over many fleets; writes `bench-short-histories.json`.
 #[derive(Debug, Clone, Args)]
@@ -45,7 +54,8 @@ pub(crate) struct Short {
     /// Fleets.
     #[arg(long, default_value_t = 20)]
     fleets: u32,
-    /// Seed of the first fleet; the others follow it. The limit of short histories was chosen on fleets 1 to 42.
+    /// Seed of the first fleet; the others follow it. The limit of short histories was chosen on fleets 1 to 42: they prove
+    /// nothing, and are refused.
     #[arg(long, default_value_t = 101)]
     first_seed: u64,
     /// Vehicles of a fleet.
@@ -64,8 +74,10 @@ pub(crate) struct Short {
 struct Outcome {
     seed: u64,
     promised: f64,
-    /// Vehicles that alarmed without a fault: of a vehicle all alarms of the hour count once.
+    /// Vehicles with an alert that no fault explains: of a vehicle all alerts of the hour count once.
     alarms: u64,
+    /// The demo's judge lets so many pass.
+    allowed: u64,
     faults: u64,
     found: u64,
     /// Whether training accepts such a model.
@@ -78,6 +90,8 @@ impl Short {
         ensure!(self.fleets >= 1, "--fleets must be at least 1");
         ensure!((40..=10_000).contains(&self.vehicles), "--vehicles {}: 40 to 10000 are possible", self.vehicles);
         ensure!(self.threads >= 1, "--threads must be at least 1");
+        let chosen = format!("the limit of short histories was chosen on fleets 1 to {CHOSEN_ON}");
+        ensure!(self.first_seed > CHOSEN_ON, "--first-seed {}: {chosen}", self.first_seed);
         Ok(())
     }
 
@@ -150,26 +164,42 @@ impl Short {
 
 /// By vehicle, in order of the index, from 1 on.
 fn outcome(seed: u64, scored: &[Scored], plan: &FaultPlan, accepted: bool) -> Outcome {
-    let mut outcome = Outcome { seed, promised: 0.0, alarms: 0, faults: 0, found: 0, accepted };
+    let mut outcome = Outcome { seed, promised: 0.0, alarms: 0, allowed: 0, faults: 0, found: 0, accepted };
     let mut healthy = 0_u64;
     for (index, scored) in (1..).zip(scored) {
         let faults = plan.of_vehicle(index);
         outcome.faults += faults.len() as u64;
         let explained = |time: UnixMillis| faults.iter().position(|f| (f.from..f.to + AFTERMATH_MS).contains(&time));
-        let (mut found, mut alarmed) = (vec![false; faults.len()], false);
-        for (time, score) in scored.times.iter().zip(&scored.scores) {
-            let explained = explained(*time);
-            healthy += u64::from(explained.is_none());
-            match explained {
-                Some(fault) => found[fault] |= *score >= 1.0,
-                None => alarmed |= *score >= 1.0,
-            }
-        }
-        outcome.found += found.into_iter().filter(|found| *found).count() as u64;
-        outcome.alarms += u64::from(alarmed);
+        healthy += scored.times.iter().filter(|time| explained(**time).is_none()).count() as u64;
+        let alerts: Vec<_> = opened(scored).into_iter().map(explained).collect();
+        outcome.found += (0..faults.len()).filter(|fault| alerts.contains(&Some(*fault))).count() as u64;
+        outcome.alarms += u64::from(alerts.contains(&None));
     }
     outcome.promised = (healthy * STEP_MS as u64) as f64 / 3_600_000.0 * BUDGET_PER_1000_H / 1_000.0;
+    outcome.allowed = poisson_quantile(outcome.promised, 0.99);
     outcome
+}
+
+/// When alerts of a vehicle open.
+fn opened(scored: &Scored) -> Vec<UnixMillis> {
+    let (mut alerts, mut alarmed, mut window, mut open) = (Vec::new(), None, 0_u8, None);
+    for (time, score) in scored.times.iter().zip(&scored.scores) {
+        if *score >= 1.0 {
+            alarmed = Some(time);
+        }
+        let anomalous = *score >= HOLD && alarmed.is_some_and(|alarmed| time - alarmed <= HOLD_MS);
+        if let Some(normals) = open {
+            let normals = if anomalous { 0 } else { normals + 1 };
+            open = (normals < RESOLVE_AFTER).then_some(normals);
+            continue;
+        }
+        window = (window << 1 | u8::from(anomalous)) & FIRE_WINDOW;
+        if anomalous && window.count_ones() >= FIRE_COUNT {
+            alerts.push(*time);
+            (window, open) = (0, Some(0));
+        }
+    }
+    alerts
 }
 
 fn report(outcomes: &[Outcome]) -> Report {
@@ -178,6 +208,8 @@ fn report(outcomes: &[Outcome]) -> Report {
     let ratio = sum(|o| o.alarms as f64) / sum(|o| o.promised);
     let fewest = outcomes.iter().map(|o| o.found as f64 / o.faults.max(1) as f64).fold(f64::INFINITY, f64::min);
     let most = outcomes.iter().map(|o| o.alarms).max().unwrap_or_default();
+    let beyond = outcomes.iter().filter(|o| o.alarms > o.allowed).count();
+    let refused = outcomes.iter().filter(|o| !o.accepted).count();
     for (name, value) in [
         ("alarms_of_promised_ratio", ratio),
         ("alarms_mean_count", sum(|o| o.alarms as f64) / outcomes.len() as f64),
@@ -187,15 +219,17 @@ fn report(outcomes: &[Outcome]) -> Report {
         ("found_ratio", sum(|o| o.found as f64) / sum(|o| o.faults as f64)),
         ("found_fewest_ratio", fewest),
         ("found_most_ratio", outcomes.iter().map(|o| o.found as f64 / o.faults.max(1) as f64).fold(0.0, f64::max)),
-        ("refused_models_count", sum(|o| f64::from(u8::from(!o.accepted)))),
+        ("beyond_the_demos_judge_count", beyond as f64),
+        ("refused_models_count", refused as f64),
     ] {
         report.figures.insert(name.into(), value);
     }
     let row = |o: &Outcome| {
         let promised = (o.promised * 100.0).round() / 100.0;
-        vec![json!(o.seed), json!(promised), json!(o.alarms), json!(o.faults), json!(o.found), json!(o.accepted)]
+        let counts = [o.alarms, o.allowed, o.faults, o.found].map(|count| json!(count));
+        [json!(o.seed), json!(promised)].into_iter().chain(counts).chain([json!(o.accepted)]).collect()
     };
-    let columns = ["fleet", "promised_alarms", "false_alarms", "faults", "found", "accepted"];
+    let columns = ["fleet", "promised_alarms", "false_alarms", "allowed_by_the_demo", "faults", "found", "accepted"];
     let table = Table { columns: columns.map(str::to_owned).to_vec(), rows: outcomes.iter().map(row).collect() };
     report.tables.insert("fleets".into(), table);
     let verdict = |ok: bool, told: String| Verdict {
@@ -204,11 +238,15 @@ fn report(outcomes: &[Outcome]) -> Report {
         counts: BTreeMap::new(),
         examples: vec![told],
     };
-    let told =
-        format!("{ratio:.2} of the promised alarms came, {MOST_OF_PROMISED} allowed; {most} in one fleet at most");
+    let told = format!(
+        "{ratio:.2} of the promised alarms came, {MOST_OF_PROMISED} allowed; {most} in one fleet at most, and {beyond} of {} fleets beyond what the demo's judge lets pass",
+        outcomes.len()
+    );
     report.verdicts.insert("promised_alarms".into(), verdict(ratio <= MOST_OF_PROMISED, told));
     let told = format!("at least {fewest:.2} of the faults were found in each fleet, {LEAST_FOUND} wanted");
     report.verdicts.insert("faults_found".into(), verdict(fewest >= LEAST_FOUND, told));
+    let told = format!("{refused} models break their own promise on what was held out, and would not be published");
+    report.verdicts.insert("accepted".into(), verdict(refused == 0, told));
     report
 }
 
@@ -227,15 +265,39 @@ mod tests {
             Fault { kind, vehicle_index, from, to, course: Course::Onset, percent: 100 }
         };
         let plan = FaultPlan::of(vec![fault(1, 100, 200), fault(2, 100, 200)]);
-        let scored = |scores: [f32; 4]| Scored { times: vec![0, 90, 150, 200 + AFTERMATH_MS], scores: scores.to_vec() };
-        // Found and nothing else; not found, an alarm before and one after; healthy and quiet; healthy with one alarm.
-        let fleet = [[0.0, 0.0, 1.0, 0.0], [0.0, 2.0, 0.9, 1.0], [0.9; 4], [0.0, 0.0, 0.0, 1.5]].map(scored);
+        // Four readings before the fault, four within, four after.
+        let times: Vec<i64> = [0, 100, 200 + AFTERMATH_MS].iter().flat_map(|at| (0..4).map(move |n| at + n)).collect();
+        let scored = |high: [bool; 3]| {
+            let scores = high.iter().flat_map(|high| [if *high { 1.5 } else { 0.0 }; 4]).collect();
+            Scored { times: times.clone(), scores }
+        };
+        // Found; not found, an alert before that is still open and none of its own; healthy and quiet; healthy with one.
+        let fleet = [[false, true, false], [true, true, false], [false; 3], [false, false, true]].map(scored);
         let outcome = outcome(1, &fleet, &plan, true);
         assert_eq!((outcome.alarms, outcome.faults, outcome.found), (2, 2, 1));
-        // 14 healthy readings of 10 s.
-        assert!((outcome.promised - 140.0 / 3_600.0 * 0.0417).abs() < 1e-9, "{outcome:?}");
+        // 2 times 8 and 2 times 12 healthy readings of 10 s.
+        assert!((outcome.promised - 400.0 / 3_600.0 * 0.0417).abs() < 1e-9, "{outcome:?}");
         let report = report(&[outcome]);
         assert!(!report.verdicts["promised_alarms"].ok && report.verdicts["faults_found"].ok);
+        assert_eq!(report.figures["beyond_the_demos_judge_count"], 1.0);
+    }
+
+    #[test]
+    fn alerts_open_as_the_alerter_opens_them() {
+        let times = |scores: &[f32]| {
+            let times = (0..scores.len() as i64).map(|n| n * STEP_MS).collect();
+            opened(&Scored { times, scores: scores.to_vec() })
+                .into_iter()
+                .map(|time| time / STEP_MS)
+                .collect::<Vec<_>>()
+        };
+        assert!(times(&[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0]).is_empty(), "three of the last six");
+        assert_eq!(times(&[1.0, 0.0, 1.0, 0.0, 1.0, 1.0]), [5]);
+        assert_eq!(times(&[0.9, 0.9, 1.0, 0.7, 0.7, 0.7]), [5], "the verdict holds");
+        assert!(times(&[1.0, 0.6, 0.6, 0.6, 0.6, 0.6]).is_empty());
+        // It stays open until twelve normal ones in a row.
+        let again = |pause: usize| times(&[vec![1.0; 4], vec![0.0; pause], vec![1.0; 4]].concat());
+        assert_eq!((again(11), again(12)), (vec![3], vec![3, 19]));
     }
 
     #[test]
@@ -254,7 +316,7 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_refused() {
-        for flags in ["--fleets 0", "--vehicles 39", "--threads 0"] {
+        for flags in ["--fleets 0", "--vehicles 39", "--threads 0", "--first-seed 42"] {
             let flags = ["detection", "short"].into_iter().chain(flags.split(' '));
             assert!(Settings::try_parse_from(flags).unwrap().validate().is_err());
         }

@@ -1,6 +1,6 @@
 //! Tails and limit, from the largest statistics of each block of a minute.
 
-use evaluation::{Bins, Peak, Spread, heights, limit_for};
+use evaluation::{Bins, Peak, Spread, heights, limit_for, poisson_quantile};
 use telemetry::UnixMillis;
 
 use super::{
@@ -253,17 +253,6 @@ pub(super) fn scores(known: &Set, strangers: &Set, standings: &[Standing]) -> Op
     let least = LEAST_TOLD / known.measure.limit.min(strangers.measure.limit);
     all.iter_mut().for_each(|score| *score = score.max(least));
     Bins::of(&mut all)
-}
-
-/// The least count that a Poisson number of this mean stays at or below with this probability.
-fn poisson_quantile(mean: f64, probability: f64) -> u64 {
-    let (mut term, mut sum, mut count) = ((-mean).exp(), (-mean).exp(), 0_u64);
-    while sum < probability && count < 1_000_000 && term > 0.0 {
-        count += 1;
-        term *= mean / count as f64;
-        sum += term;
-    }
-    count
 }
 
 #[cfg(test)]

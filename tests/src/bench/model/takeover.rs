@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
-use telemetry::Encoding;
+use anyhow::{Result, ensure};
+use telemetry::{Encoding, kafka_topic::SCORER_STATE};
 
-use super::{Measured, Settings, ground::Ground};
+use super::{Measured, Settings, ground::Ground, watched::Progress};
 use crate::bench::contender::Contender;
 
 /// Readings of each vehicle before: with them it has a window, which its state has to hold.
@@ -15,6 +15,8 @@ const READINGS: u64 = 3;
 /// reading meanwhile.
 pub(super) async fn run(ground: &mut Ground, settings: &Settings) -> Result<Measured> {
     ground.topic.forget().await?;
+    // Nobody else's states: whoever takes over reads all that stand there.
+    ground.topic.forget_all_of(SCORER_STATE).await?;
     let vehicles = u64::from(settings.takeover);
     let mut fleet = ground.fleet(settings.takeover).await?;
     fleet.write(READINGS * vehicles, Encoding::Protobuf).await?;
@@ -24,15 +26,23 @@ pub(super) async fn run(ground: &mut Ground, settings: &Settings) -> Result<Meas
     fleet.write(vehicles, Encoding::Protobuf).await?;
     let began = Instant::now();
     let mut scorer = ground.launch_again().await?;
-    scorer.through(1, |_| ()).await?;
-    let takeover = began.elapsed();
-    let end = scorer.through(vehicles, |_| ()).await?;
+    let mut takeover = None;
+    let first = |now: &Progress| {
+        if now.scores > 0.0 && takeover.is_none() {
+            takeover = Some(began.elapsed());
+        }
+    };
+    let end = scorer.through(vehicles, first).await?;
     let caught_up = began.elapsed();
     balances &= scorer.stop(vehicles).await?;
+    // The next row begins without them.
+    ground.topic.forget_all_of(SCORER_STATE).await?;
     #[expect(clippy::cast_precision_loss, reason = "counts of records")]
     let scored_share = end.scores / vehicles as f64;
+    // Whoever has no window puts its vehicle's first reading aside.
+    ensure!(scored_share >= 1.0, "states are missing: only {scored_share:.3} of the readings were scored");
     let figures = [
-        ("takeover_s", Some(takeover.as_secs_f64())),
+        ("takeover_s", takeover.map(|takeover| takeover.as_secs_f64())),
         ("caught_up_s", Some(caught_up.as_secs_f64())),
         ("scored_share", Some(scored_share)),
         ("peak_mb", Some(end.peak_mb)),

@@ -139,14 +139,14 @@ pub(super) fn short_section(read: &Read) -> String {
     for (of, [mean, least, most]) in [
         ("share of faults found", found),
         ("vehicles with a false alarm", alarms),
-        ("alarms promised", [promised.clone(), promised.clone(), promised]),
+        ("false alarms promised", [promised.clone(), promised.clone(), promised]),
     ] {
         table.row([of.to_owned(), mean, least, most]);
     }
     format!(
         "\n## What forty minutes of history are worth\n\n{}\n\
          Fleets as in the demo, each learnt from for forty minutes, at another time of day, and judged for the hour \
-         after, by the thresholds of the demo's judge. None of these fleets was looked at when the limit of short \
+         after as the alerter and the demo's judge would. None of these fleets was looked at when the limit of short \
          histories was chosen.\n\n{}\n{}",
         circumstances(read, "make bench-detection FLAGS=short"),
         table.text(),

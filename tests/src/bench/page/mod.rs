@@ -37,7 +37,7 @@ pub fn write(settings: &Settings) -> Result<()> {
     let (model, detection) = (read("bench-model.json")?, read("bench-detection.json")?);
     let short = read("bench-short-histories.json")?;
     ensure!(
-        edge.is_some() || fleet.is_some() || model.is_some() || detection.is_some(),
+        [&edge, &fleet, &model, &detection, &short].into_iter().any(Option::is_some),
         "{} has no report of a bench",
         settings.reports.display()
     );

@@ -95,7 +95,7 @@ pub(super) fn section(read: &Read) -> String {
         |name| read.parameters.get(name).and_then(serde_json::Value::as_f64).map_or_else(String::new, number);
     if let Some(row) = read.rows.iter().find(|row| row.case.row == TAKEOVER) {
         text.push_str(&format!(
-            "\nA scorer that was stopped had another start in its place, with the states of {} vehicles in Kafka: from its \
+            "\nA scorer that was stopped in order had another start in its place, with the states of {} vehicles in Kafka: from its \
              start {} s to its first score, {} s until it had scored the one reading that each had sent meanwhile, peak \
              memory {} MB.\n",
             parameter("takeover"),
