@@ -80,19 +80,13 @@ impl Topic {
 
     /// First and next offset of each partition.
     async fn marks(&self) -> Result<Vec<(i32, i64, i64)>> {
-        self.marks_of(TELEMETRY).await
-    }
-
-    async fn marks_of(&self, name: &'static str) -> Result<Vec<(i32, i64, i64)>> {
         let consumer = Arc::clone(&self.consumer);
         let ask = move || {
-            let metadata = consumer.fetch_metadata(Some(name), ANSWER)?;
-            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-            let mark = |partition: i32| {
-                let (low, high) = consumer.fetch_watermarks(name, partition, ANSWER)?;
+            let mark = |partition| {
+                let (low, high) = consumer.fetch_watermarks(TELEMETRY, partition, ANSWER)?;
                 anyhow::Ok((partition, low, high))
             };
-            partitions.map(|partition| mark(partition.id())).collect()
+            (0..PARTITIONS).map(mark).collect()
         };
         tokio::task::spawn_blocking(ask).await?
     }
@@ -156,18 +150,10 @@ impl Topic {
     /// # Errors
     /// If Kafka does not.
     pub async fn forget(&self) -> Result<()> {
-        self.forget_all_of(TELEMETRY).await
-    }
-
-    /// Removes every record of another topic.
-    ///
-    /// # Errors
-    /// If Kafka does not.
-    pub async fn forget_all_of(&self, name: &'static str) -> Result<()> {
         let mut list = TopicPartitionList::new();
-        for (partition, low, high) in self.marks_of(name).await? {
+        for (partition, low, high) in self.marks().await? {
             if low < high {
-                list.add_partition_offset(name, partition, Offset::Offset(high))?;
+                list.add_partition_offset(TELEMETRY, partition, Offset::Offset(high))?;
             }
         }
         if list.count() == 0 {

@@ -73,7 +73,7 @@ pub struct Settings {
     /// Vehicles whose states stand in Kafka when a scorer takes over from another; 0: none does.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub takeover: u32,
-    /// How often each row is measured; contenders take turns.
+    /// How often each row is measured, but for the takeover, which comes once; contenders take turns.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Only these encodings of a backlog.
@@ -132,6 +132,10 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
         for row in plan::round(&settings) {
             Box::pin(measure(&mut ground, &settings, &row, round, &mut found)).await?;
         }
+    }
+    // Last of all, and once: states can't be taken out of their topic, and whoever takes over reads all that stand there.
+    if let Some(row) = plan::takeover(&settings) {
+        Box::pin(measure(&mut ground, &settings, &row, settings.rounds, &mut found)).await?;
     }
     ground.stop().await?;
     let Found { rounds, unbalanced, balances, failed, cases } = found;

@@ -72,9 +72,14 @@ pub(super) fn round(settings: &Settings) -> Vec<Row> {
         form: format!("{first}{TRANSACTIONS}"),
         contenders: vec![Contender::Motorcade],
     });
-    let takeover = (settings.takeover > 0).then_some(row(Kind::Takeover, "protobuf"));
     let training = (settings.training > 0).then_some(row(Kind::Train, "protobuf"));
-    backlogs.chain(paced).chain(transactions).chain(takeover).chain(training).collect()
+    backlogs.chain(paced).chain(transactions).chain(training).collect()
+}
+
+/// The row behind the last round.
+pub(super) fn takeover(settings: &Settings) -> Option<Row> {
+    let row = || Row { kind: Kind::Takeover, form: "protobuf".to_owned(), contenders: vec![Contender::Motorcade] };
+    (settings.takeover > 0).then(row)
 }
 
 #[cfg(test)]
@@ -105,12 +110,12 @@ mod tests {
     }
 
     #[test]
-    fn takeover_and_training_come_last_where_they_are_asked_for() {
+    fn training_comes_last_where_it_is_asked_for_and_a_takeover_behind_all_rounds() {
         let all = cases(&["--training", "20000"]);
         assert_eq!(all.last().unwrap(), "training protobuf scores motorcade");
-        let settings = Settings::try_parse_from(["model"]).unwrap();
-        assert_eq!(round(&settings).last().unwrap().kind, Kind::Takeover, "by default");
-        assert_eq!(round(&settings).len(), all.len());
+        let row = |flags: &[&str]| takeover(&Settings::try_parse_from(["model"].iter().chain(flags)).unwrap());
+        assert_eq!(row(&[]).unwrap().kind, Kind::Takeover, "by default");
+        assert_eq!(row(&["--takeover", "0"]), None);
     }
 
     #[test]

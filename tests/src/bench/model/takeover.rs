@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use telemetry::{Encoding, kafka_topic::SCORER_STATE};
+use telemetry::Encoding;
 
 use super::{Measured, Settings, ground::Ground, watched::Progress};
 use crate::bench::contender::Contender;
@@ -15,8 +15,6 @@ const READINGS: u64 = 3;
 /// reading meanwhile.
 pub(super) async fn run(ground: &mut Ground, settings: &Settings) -> Result<Measured> {
     ground.topic.forget().await?;
-    // Nobody else's states: whoever takes over reads all that stand there.
-    ground.topic.forget_all_of(SCORER_STATE).await?;
     let vehicles = u64::from(settings.takeover);
     let mut fleet = ground.fleet(settings.takeover).await?;
     fleet.write(READINGS * vehicles, Encoding::Protobuf).await?;
@@ -35,8 +33,6 @@ pub(super) async fn run(ground: &mut Ground, settings: &Settings) -> Result<Meas
     let end = scorer.through(vehicles, first).await?;
     let caught_up = began.elapsed();
     balances &= scorer.stop(vehicles).await?;
-    // The next row begins without them.
-    ground.topic.forget_all_of(SCORER_STATE).await?;
     #[expect(clippy::cast_precision_loss, reason = "counts of records")]
     let scored_share = end.scores / vehicles as f64;
     // Whoever has no window puts its vehicle's first reading aside.
