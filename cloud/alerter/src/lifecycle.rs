@@ -197,7 +197,7 @@ impl Track {
             opened_at: score.time,
             trigger: Episode { boot: score.boot, seq: score.seq },
             source: score.source,
-            model: score.model.clone(),
+            model: score.model.to_string(),
             score: highest,
             contributions: score.contributions.clone(),
             actor: None,

@@ -300,7 +300,7 @@ impl Turns {
             let mut history = History::open(&self.kafka, ALERT_STATE, BTreeMap::from([(partition, low..high)])).await?;
             while let Some(page) = history.next(5_000).await? {
                 records.extend(page.into_iter().filter_map(|record| {
-                    let key = String::from_utf8(record.key?).ok()?;
+                    let key = String::from_utf8(record.key?.into()).ok()?;
                     match serde_json::from_slice(record.payload.as_deref()?) {
                         Ok(state) => Some((key, state)),
                         Err(error) => {

@@ -4,25 +4,27 @@ use std::{
     collections::BTreeMap,
     net::{TcpStream, ToSocketAddrs},
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use rdkafka::{
     ClientConfig, ClientContext, Message,
     client::Client,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
-    message::{BorrowedMessage, Headers as _, Timestamp},
+    message::{BorrowedMessage, Header, Headers as _, Timestamp},
 };
 use service::{Backoff, Error};
+use smol_str::SmolStr;
 use telemetry::kafka_topic::{MAX_MESSAGE_BYTES, SCORES};
 
-use crate::{Headers, InRecord, KafkaConfig};
+use crate::{Headers, InRecord, KafkaConfig, Pieces};
 
 /// How long one question to a broker may take after the start.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -268,38 +270,51 @@ pub(crate) async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(call).await.map_err(|error| anyhow::anyhow!("a blocking call ended early: {error}"))
 }
 
-/// Topic names, each allocated once.
-#[derive(Default)]
-pub(crate) struct Names(Vec<Arc<str>>);
-
-impl Names {
-    pub(crate) fn get(&mut self, name: &str) -> Arc<str> {
-        if let Some(found) = self.0.iter().find(|known| &***known == name) {
-            return Arc::clone(found);
-        }
-        let name: Arc<str> = name.into();
-        self.0.push(Arc::clone(&name));
-        name
-    }
+/// Copies messages out of librdkafka's memory, so that nothing holds a whole fetch alive.
+pub(crate) struct Copies {
+    /// The topic of the last one.
+    name: SmolStr,
+    /// Where copies are put that lie together.
+    pieces: Option<Pieces>,
+    headers: Vec<u8>,
 }
 
-/// Copies a message out of librdkafka's memory, so that nothing holds a whole fetch alive.
-pub(crate) fn copy(message: &BorrowedMessage<'_>, names: &mut Names) -> InRecord {
-    let timestamp = match message.timestamp() {
-        Timestamp::CreateTime(time) | Timestamp::LogAppendTime(time) => time,
-        Timestamp::NotAvailable => 0,
-    };
-    let headers = message.headers().map_or_else(Headers::new, |headers| {
-        headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect()
-    });
-    InRecord {
-        kafka_topic: names.get(message.topic()),
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp,
-        key: message.key().map(<[u8]>::to_vec),
-        payload: message.payload().map(<[u8]>::to_vec),
-        headers,
+impl Copies {
+    /// Many copies lie in one piece of memory, for readers that keep none.
+    pub(crate) fn together() -> Self {
+        Self { pieces: Some(Pieces::default()), ..Self::apart() }
+    }
+
+    /// Each copy has memory of its own, for readers that keep some of them.
+    pub(crate) fn apart() -> Self {
+        Self { name: SmolStr::default(), pieces: None, headers: Vec::new() }
+    }
+
+    pub(crate) fn of(&mut self, message: &BorrowedMessage<'_>) -> InRecord {
+        let timestamp = match message.timestamp() {
+            Timestamp::CreateTime(time) | Timestamp::LogAppendTime(time) => time,
+            Timestamp::NotAvailable => 0,
+        };
+        if self.name != message.topic() {
+            self.name = message.topic().into();
+        }
+        self.headers.clear();
+        for Header { key, value } in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+            Headers::write(key, value.unwrap_or_default(), &mut self.headers);
+        }
+        let mut put = |bytes: &[u8]| match &mut self.pieces {
+            Some(pieces) => pieces.put(bytes),
+            None => Bytes::copy_from_slice(bytes),
+        };
+        InRecord {
+            kafka_topic: self.name.clone(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp,
+            key: message.key().map(&mut put),
+            payload: message.payload().map(&mut put),
+            headers: Headers::written(put(&self.headers)),
+        }
     }
 }
 

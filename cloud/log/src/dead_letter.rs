@@ -37,13 +37,13 @@ mod tests {
             partition: 3,
             offset: 41,
             timestamp: 5,
-            key: Some(b"veh-1".to_vec()),
-            payload: Some(b"\xff\x00".to_vec()),
+            key: Some(b"veh-1"[..].into()),
+            payload: Some(b"\xff\x00"[..].into()),
             headers: [("content-type", "x"), ("reason", "older")].into(),
         };
         let letter = refuse(&record, "twin", "malformed", &"é".repeat(200));
         assert_eq!(letter.payload, record.payload);
-        assert_eq!(letter.key, b"veh-1");
+        assert_eq!(letter.key, b"veh-1"[..]);
         let text = |name: &str| {
             let mut found = letter.headers.iter().filter(|(key, _)| *key == name);
             let value = String::from_utf8(found.next().unwrap().1.to_vec()).unwrap();

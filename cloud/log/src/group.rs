@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use service::Error;
+use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
@@ -43,7 +44,7 @@ pub struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
     /// The topic.
-    pub kafka_topic: Arc<str>,
+    pub kafka_topic: SmolStr,
     /// The partition.
     pub partition: i32,
     /// The first offset that will be delivered: the committed one, or the first that is there.
@@ -87,7 +88,7 @@ pub struct GroupConsumer {
 impl Assigned {
     /// The partition with its topic.
     pub fn topic_partition(&self) -> TopicPartition {
-        (Arc::clone(&self.kafka_topic), self.partition)
+        (self.kafka_topic.clone(), self.partition)
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::fmt;
 
+use bytes::{BufMut, Bytes};
+
 /// Names and values in their order. A name may stand in it more than once.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Headers {
     /// Of each header: length of name and value (4 bytes each, little-endian), name, value.
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
-
-const LENGTHS: usize = 8;
 
 impl Headers {
     /// No headers.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new() }
+        Self { bytes: Bytes::new() }
     }
 
     /// Adds one behind the others.
@@ -22,13 +22,24 @@ impl Headers {
     /// # Panics
     /// If name or value have 4 GiB or more: no record is so large.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        self.bytes.reserve(LENGTHS + name.len() + value.len());
+        let mut bytes = Vec::from(std::mem::take(&mut self.bytes));
+        Self::write(name, value, &mut bytes);
+        self.bytes = bytes.into();
+    }
+
+    /// Writes one as it stands in [`Headers::written`].
+    pub(crate) fn write(name: &str, value: &[u8], bytes: &mut impl BufMut) {
         for length in [name.len(), value.len()] {
-            let length = u32::try_from(length).expect("a header is smaller than a record, and a record than 4 GiB");
-            self.bytes.extend_from_slice(&length.to_le_bytes());
+            bytes
+                .put_u32_le(u32::try_from(length).expect("a header is smaller than a record, and a record than 4 GiB"));
         }
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.extend_from_slice(value);
+        bytes.put_slice(name.as_bytes());
+        bytes.put_slice(value);
+    }
+
+    /// What [`Headers::write`] wrote, one behind the other.
+    pub(crate) fn written(bytes: Bytes) -> Self {
+        Self { bytes }
     }
 
     /// The value of the first header of this name.
@@ -53,7 +64,7 @@ impl Headers {
     }
 
     fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.bytes.as_slice();
+        let mut rest = &*self.bytes;
         std::iter::from_fn(move || {
             let (name, behind) = rest.split_first_chunk::<4>()?;
             let (value, behind) = behind.split_first_chunk::<4>()?;
@@ -73,9 +84,9 @@ impl fmt::Debug for Headers {
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(headers: I) -> Self {
-        let mut all = Self::new();
-        headers.into_iter().for_each(|(name, value)| all.push(name.as_ref(), value.as_ref()));
-        all
+        let mut bytes = Vec::new();
+        headers.into_iter().for_each(|(name, value)| Self::write(name.as_ref(), value.as_ref(), &mut bytes));
+        Self::written(bytes.into())
     }
 }
 

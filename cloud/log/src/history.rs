@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use service::Error;
 
 use crate::{
@@ -71,7 +72,7 @@ impl History {
     ///
     /// # Errors
     /// As [`History::everything`].
-    pub async fn newest(kafka: &KafkaConfig, kafka_topic: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub async fn newest(kafka: &KafkaConfig, kafka_topic: &str, key: &str) -> Result<Option<Bytes>, Error> {
         let (mut log, mut found) = (Self::everything(kafka, kafka_topic).await?, None);
         while let Some(records) = log.next(64).await? {
             for record in records.into_iter().filter(|record| record.key.as_deref() == Some(key.as_bytes())) {

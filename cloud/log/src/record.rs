@@ -1,24 +1,25 @@
 //! Records as they leave and enter Kafka.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::BaseRecord,
     util::IntoOpaque,
 };
+use smol_str::SmolStr;
 use telemetry::UnixMillis;
 
 use crate::Headers;
 
 /// A partition of a topic.
-pub type TopicPartition = (Arc<str>, i32);
+pub type TopicPartition = (SmolStr, i32);
 
-/// A record that was read.
+/// A record that was read. Whoever keeps key or value for long copies them: they may lie in one piece of memory with those
+/// of the records that came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InRecord {
     /// The topic.
-    pub kafka_topic: Arc<str>,
+    pub kafka_topic: SmolStr,
     /// The partition.
     pub partition: i32,
     /// The offset in the partition.
@@ -26,16 +27,16 @@ pub struct InRecord {
     /// Kafka's timestamp, ms since the epoch: the time of ingest. 0 where the record has none.
     pub timestamp: UnixMillis,
     /// The key.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// The value; none is a tombstone.
-    pub payload: Option<Vec<u8>>,
+    pub payload: Option<Bytes>,
     /// Headers in their order.
     pub headers: Headers,
 }
 
 impl InRecord {
     /// A place in the log, of which nothing else is known.
-    pub fn at(kafka_topic: impl Into<Arc<str>>, partition: i32, offset: i64) -> Self {
+    pub fn at(kafka_topic: impl Into<SmolStr>, partition: i32, offset: i64) -> Self {
         let kafka_topic = kafka_topic.into();
         Self { kafka_topic, partition, offset, timestamp: 0, key: None, payload: None, headers: Headers::new() }
     }
@@ -47,12 +48,12 @@ impl InRecord {
 
     /// The partition that it stands in.
     pub fn topic_partition(&self) -> TopicPartition {
-        (Arc::clone(&self.kafka_topic), self.partition)
+        (self.kafka_topic.clone(), self.partition)
     }
 
     /// Key and value, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.key.as_ref().map_or(0, Vec::len) + self.payload.as_ref().map_or(0, Vec::len)
+        self.key.as_ref().map_or(0, Bytes::len) + self.payload.as_ref().map_or(0, Bytes::len)
     }
 }
 
@@ -60,13 +61,13 @@ impl InRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutRecord {
     /// The topic.
-    pub kafka_topic: Arc<str>,
+    pub kafka_topic: SmolStr,
     /// The partition; without one it follows from the key.
     pub partition: Option<i32>,
     /// The key.
-    pub key: Vec<u8>,
+    pub key: Bytes,
     /// The value; none is a tombstone.
-    pub payload: Option<Vec<u8>>,
+    pub payload: Option<Bytes>,
     /// Headers in their order.
     pub headers: Headers,
     /// Kafka's timestamp, ms since the epoch; without one, now.
@@ -75,12 +76,12 @@ pub struct OutRecord {
 
 impl OutRecord {
     /// A record with key and value and nothing else.
-    pub fn new(kafka_topic: impl Into<Arc<str>>, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Self {
+    pub fn new(kafka_topic: impl Into<SmolStr>, key: impl Into<Vec<u8>>, payload: impl Into<Vec<u8>>) -> Self {
         Self {
             kafka_topic: kafka_topic.into(),
             partition: None,
-            key: key.into(),
-            payload: Some(payload.into()),
+            key: key.into().into(),
+            payload: Some(payload.into().into()),
             headers: Headers::new(),
             timestamp: None,
         }
@@ -88,7 +89,7 @@ impl OutRecord {
 
     /// As librdkafka takes it; its report carries the opaque.
     pub(crate) fn to_send<O: IntoOpaque>(&self, opaque: O) -> BaseRecord<'_, [u8], [u8], O> {
-        let mut record = BaseRecord::<[u8], [u8], O>::with_opaque_to(&self.kafka_topic, opaque).key(&self.key);
+        let mut record = BaseRecord::<[u8], [u8], O>::with_opaque_to(&self.kafka_topic, opaque).key(&*self.key);
         record.partition = self.partition;
         record.payload = self.payload.as_deref();
         record.timestamp = self.timestamp;

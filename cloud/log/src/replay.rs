@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     InRecord, KafkaConfig,
-    client::{self, Names, REQUEST_TIMEOUT, Reader},
+    client::{self, Copies, REQUEST_TIMEOUT, Reader},
 };
 
 /// Chunks that wait for the reader: at most so many times [`CHUNK_RECORDS`] or [`CHUNK_BYTES`].
@@ -131,7 +131,7 @@ impl Replay {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = Thread {
             reader,
-            names: Names::default(),
+            copies: Copies::apart(),
             kafka_topic: kafka_topic.to_owned(),
             positions: spans.iter().map(|(partition, span)| (*partition, span.from)).collect(),
             open: spans.iter().filter(|(_, span)| span.from < span.to).map(|(p, span)| (*p, span.to)).collect(),
@@ -162,7 +162,7 @@ impl Drop for Replay {
 
 struct Thread {
     reader: Arc<Reader>,
-    names: Names,
+    copies: Copies,
     kafka_topic: String,
     /// Next offset expected per partition.
     positions: BTreeMap<i32, i64>,
@@ -213,7 +213,7 @@ impl Thread {
             match self.reader.consumer()?.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
-                    let record = client::copy(&message, &mut self.names);
+                    let record = self.copies.of(&message);
                     if self.take(&record) {
                         bytes += record.size();
                         chunk.push(record);

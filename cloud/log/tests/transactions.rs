@@ -82,7 +82,7 @@ impl Member {
 async fn everything(kafka: &KafkaConfig) -> Vec<String> {
     let (mut log, mut all) = (History::everything(kafka, SCORES).await.unwrap(), Vec::new());
     while let Some(records) = log.next(1_000).await.unwrap() {
-        all.extend(records.into_iter().map(|record| String::from_utf8(record.payload.unwrap()).unwrap()));
+        all.extend(records.into_iter().map(|record| String::from_utf8(record.payload.unwrap().into()).unwrap()));
     }
     all.sort();
     all

@@ -4,7 +4,7 @@
 //! orders that may be open at once ([`Crew::has_room`]); who waits for a thread therefore never blocks it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -105,7 +105,7 @@ impl Crew {
         let (answer, answers) = mpsc::channel(WAITING);
         let start = |worker: usize| {
             let (orders, inbox) = mpsc::channel(WAITING);
-            let (answer, desk) = (answer.clone(), Desk::new(HashMap::new(), lateness_ms, scores));
+            let (answer, desk) = (answer.clone(), Desk::new(BTreeMap::new(), lateness_ms, scores));
             let work = move || work(worker, desk, inbox, &answer);
             std::thread::Builder::new().name(format!("scorer-{worker}")).spawn(work).context("start a thread")?;
             Ok(Worker { orders, waiting: 0, vehicles: 0 })
@@ -224,7 +224,7 @@ impl Crew {
     }
 }
 
-type Detectors = HashMap<String, Detector>;
+type Detectors = BTreeMap<String, Detector>;
 
 fn work(worker: usize, mut desk: Desk<Detectors>, mut inbox: mpsc::Receiver<Order>, answer: &mpsc::Sender<Answer>) {
     while let Some(order) = inbox.blocking_recv() {

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::{Context, Result};
-use cloud_log::{Headers, InRecord, OutRecord};
+use cloud_log::{Headers, InRecord, OutRecord, Pieces};
 use detector::{Layout, Question};
-use telemetry::{Invalid, UnixMillis, event::Source, kafka_topic::header};
+use smol_str::SmolStr;
+use telemetry::{Invalid, UnixMillis, event::Source};
 
 use crate::{
     judging::{Judge, Judged, conclude, look},
@@ -110,8 +111,7 @@ pub(crate) struct Desk<J> {
     lanes: BTreeMap<i32, Lane>,
     lateness_ms: i64,
     /// The topic that scores go to.
-    scores: Arc<str>,
-    headers: Headers,
+    scores: SmolStr,
     /// Of windows that no model is there for.
     layout: Arc<Layout>,
     /// A challenger, and who is judged by it.
@@ -122,18 +122,8 @@ pub(crate) struct Desk<J> {
 
 impl<J: Judge> Desk<J> {
     pub(crate) fn new(judge: J, lateness_ms: i64, scores: &str) -> Self {
-        let (layout, scores) = (Arc::new(Layout::default()), Arc::from(scores));
-        let headers = [(header::CONTENT_TYPE, "application/json")].into();
-        Self {
-            judge,
-            lanes: BTreeMap::new(),
-            lateness_ms,
-            scores,
-            headers,
-            layout,
-            shadow: None,
-            at_snapshot: BTreeMap::new(),
-        }
+        let (layout, scores) = (Arc::new(Layout::default()), SmolStr::from(scores));
+        Self { judge, lanes: BTreeMap::new(), lateness_ms, scores, layout, shadow: None, at_snapshot: BTreeMap::new() }
     }
 
     /// A partition begins, at an offset, with the vehicles that were found; how many of its readings wait.
@@ -247,7 +237,8 @@ impl<J: Judge> Desk<J> {
         let queries: Vec<_> = asked.iter().map(|(_, version, query)| (*version, *query)).collect();
         let looked = look(&self.judge, &queries)?;
         output.scores.reserve(asked.len());
-        let mut seen = Vec::new();
+        let (mut seen, mut model) = (Vec::new(), SmolStr::default());
+        let (mut score, mut pieces) = (Vec::new(), Pieces::default());
         for ((job, version, query), looked) in asked.into_iter().zip(looked) {
             let lane = self.lanes.get_mut(&job.source.partition).context("a reading of no lane")?;
             let (id, vehicle) = lane.vehicles.at(job.place).context("a reading of no vehicle")?;
@@ -268,9 +259,18 @@ impl<J: Judge> Desk<J> {
             match judged {
                 Judged::Judgement(_) | Judged::Failed(_) if job.muted => output.muted += 1,
                 Judged::Judgement(judgement) => {
-                    let score = job.score(id, version, judgement)?;
-                    let record = OutRecord::new(Arc::clone(&self.scores), id.as_str().as_bytes(), score);
-                    let record = OutRecord { headers: self.headers.clone(), ..record };
+                    if model != version {
+                        model = version.into();
+                    }
+                    job.score(id, model.clone(), judgement, &mut score)?;
+                    let record = OutRecord {
+                        kafka_topic: self.scores.clone(),
+                        partition: None,
+                        key: pieces.put(id.as_str().as_bytes()),
+                        payload: Some(pieces.put(&score)),
+                        headers: Headers::new(),
+                        timestamp: None,
+                    };
                     output.scores.push(Scored { record, source: job.source, ingest: job.ingest });
                 }
                 Judged::WarmingUp => output.warming_up += 1,

@@ -5,7 +5,7 @@
 //! residual depends on its own query alone.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -40,7 +40,7 @@ pub(crate) trait Judge {
     fn memory(&self) -> Memory;
 }
 
-impl Judge for HashMap<String, Detector> {
+impl Judge for BTreeMap<String, Detector> {
     fn layout(&self, version: &str) -> Option<&Arc<Layout>> {
         self.get(version).map(Detector::layout)
     }

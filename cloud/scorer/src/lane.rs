@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use cloud_log::InRecord;
 use detector::{Judgement, Layout, Query, Reading, Values, Window};
+use smol_str::SmolStr;
 use telemetry::{
     Encoding, Invalid, PayloadHash, Record, UnixMillis, VehicleId,
     event::{Score, Source},
@@ -38,19 +39,22 @@ pub(crate) struct Job {
     pub(crate) query: Option<Query>,
 }
 
-/// A score with its contributions takes about so many bytes.
-const USUAL_BYTES: usize = 1_024;
-
 impl Job {
-    /// The bytes of a score, as they stand in Kafka.
-    pub(crate) fn score(&self, vehicle: &VehicleId, model: &str, judgement: Judgement) -> serde_json::Result<Vec<u8>> {
+    /// Writes the bytes of a score, as they stand in Kafka, over what is in `bytes`.
+    pub(crate) fn score(
+        &self,
+        vehicle: &VehicleId,
+        model: SmolStr,
+        judgement: Judgement,
+        bytes: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
         let score = Score {
             vehicle: vehicle.clone(),
             boot: self.boot,
             seq: self.seq,
             time: self.time,
             source: self.source,
-            model: model.to_owned(),
+            model,
             score: judgement.score,
             verdict: judgement.verdict,
             contributions: judgement.contributions,
@@ -58,9 +62,8 @@ impl Job {
             statistic: Some(Cow::Borrowed(judgement.statistic)),
             payload: Some(self.payload),
         };
-        let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        serde_json::to_writer(&mut bytes, &score)?;
-        Ok(bytes)
+        bytes.clear();
+        serde_json::to_writer(bytes, &score)
     }
 }
 

@@ -34,7 +34,7 @@ impl Registry {
     pub(crate) fn take(&mut self, record: InRecord) {
         let key = record.key.as_deref().unwrap_or_default();
         match (self.entries.apply(key, record.payload.as_deref()), record.payload) {
-            (Ok(ModelKey::Artifact(hash)), payload) => self.keep(hash, payload),
+            (Ok(ModelKey::Artifact(hash)), payload) => self.keep(hash, payload.map(Vec::from)),
             (Ok(ModelKey::Version(_) | ModelKey::Alias(_)), _) => {}
             (Err(error), _) => tracing::warn!(offset = record.offset, error, "an unreadable record on models"),
         }
@@ -77,7 +77,7 @@ impl Registry {
         }
         let Some(known) = self.entries.versions.get(version) else { return Ok(None) };
         let key = ModelKey::Artifact(known.artifact.clone()).to_string();
-        History::newest(kafka, MODELS, &key).await
+        Ok(History::newest(kafka, MODELS, &key).await?.map(Vec::from))
     }
 
     /// Whether a version is registered.

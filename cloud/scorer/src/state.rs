@@ -196,7 +196,7 @@ impl Found {
         let Some(key) = &record.key else { return Ok(()) };
         let id = VehicleId::parse(std::str::from_utf8(key)?)?;
         let (covered, last) = if let Some(payload) = record.payload {
-            (covered(&payload)?, Last::State(payload))
+            (covered(&payload)?, Last::State(payload.into()))
         } else {
             // One that somebody else wrote says nothing.
             let Some(covered) = record.headers.get(header::COVERED) else { return Ok(()) };

@@ -33,7 +33,7 @@ pub(crate) fn record(offset: i64, vehicle: &str, seq: u64) -> InRecord {
         signals,
         position: None,
     };
-    let payload = Some(telemetry::encode(&record, Encoding::Json).unwrap());
+    let payload = Some(telemetry::encode(&record, Encoding::Json).unwrap().into());
     InRecord { timestamp: START, payload, ..InRecord::at("telemetry", 2, offset) }
 }
 
@@ -100,7 +100,7 @@ fn what_is_put_aside_is_named() {
     let again = lane.take(&record(1, "veh-a", 1), &catalogued, &mut jobs);
     assert!(matches!(again, Err(Aside::Dropped(Dropped::Duplicate))));
     let mut broken = record(2, "veh-a", 2);
-    broken.payload = Some(b"{}".to_vec());
+    broken.payload = Some(b"{}"[..].into());
     assert!(matches!(lane.take(&broken, &catalogued, &mut jobs), Err(Aside::Unreadable(_))));
     assert_eq!((jobs.len(), lane.next), (1, 3));
 }

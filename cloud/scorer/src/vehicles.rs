@@ -4,9 +4,10 @@
 //! reading: a function of its own records, the same in every replay. Whether what was kept of it lay in memory until
 //! then, or had been removed long before ([`Vehicles::evict`]), nobody can tell.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use detector::{Layout, Track, Window};
+use hashbrown::HashMap;
 use telemetry::{UnixMillis, VehicleId};
 
 use crate::order::Order;

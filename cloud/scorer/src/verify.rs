@@ -9,7 +9,7 @@ mod range;
 mod replay;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     io::Write,
 };
 
@@ -86,7 +86,7 @@ pub(crate) async fn all(kafka: &KafkaConfig, kafka_topic: &str) -> Result<Vec<In
 }
 
 /// Registry, switch points and published scores, as far as they are judged.
-async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>, Marks), Error> {
+async fn open(args: &VerifyArgs) -> Result<(Verifier<BTreeMap<String, Detector>>, Marks), Error> {
     let kafka = &args.kafka;
     let scores = args.name.as_ref().map_or_else(|| SCORES.to_owned(), Named::kafka_topic);
     let (mut registry, mut timeline) = (Registry::default(), Timeline::default());
@@ -122,17 +122,17 @@ async fn open(args: &VerifyArgs) -> Result<(Verifier<HashMap<String, Detector>>,
     }
     // After the scores, so that each of them has its reading below these marks.
     let marks = History::watermarks(kafka, TELEMETRY).await?;
-    let mut detectors = HashMap::new();
+    let mut detectors = BTreeMap::new();
     for version in versions {
         let artifact = registry.find_artifact(kafka, &version).await?;
         let artifact = artifact.with_context(|| format!("{version} is not on models"))?;
-        detectors.insert(version.clone(), load(&version, &artifact).with_context(|| version.clone())?);
+        detectors.insert(version.to_string(), load(&version, &artifact).with_context(|| version.clone())?);
     }
     let parts = range::parts(&marks, &scored, args.partition, args.from, args.to.as_ref())?;
     let marks = marks.into_iter().filter(|(partition, _)| parts.contains_key(partition)).collect();
     let mut verifier = Verifier::new(parts, args.lateness_ms, timeline, detectors);
     for (source, vehicle, payload) in published {
-        verifier.published(source, vehicle, payload);
+        verifier.published(source, vehicle, payload.into());
     }
     for record in all(kafka, DEAD_LETTER).await? {
         if let Some(source) = refused(&record, &refused_by(&scores)) {

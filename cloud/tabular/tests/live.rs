@@ -83,7 +83,7 @@ async fn in_the_log(kafka: &KafkaConfig) -> Readings {
             let mqtt_topic = format!("v1/{}/telemetry", reading.vehicle);
             assert_eq!(record.header("mqtt-topic"), Some(mqtt_topic.as_bytes()));
             let identity = (reading.vehicle.to_string(), i64::from(reading.boot), reading.seq as i64);
-            found.entry(identity).or_default().push(payload);
+            found.entry(identity).or_default().push(payload.to_vec());
         }
     }
     found

@@ -3,7 +3,7 @@
 //!
 //! `ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 target/release/examples/ten_million --help`
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -118,7 +118,6 @@ fn encoded(record: &Record) -> Result<Vec<u8>> {
 fn spool(flags: &Flags, mut spooler: Spooler) -> Result<Spooler> {
     let mut fleet = fleet(flags);
     let mut offsets = [0_i64; PARTITIONS as usize];
-    let topic: Arc<str> = Arc::from(kafka_topic::TELEMETRY);
     let (mut spooled_s, mut records) = (0.0, Vec::new());
     for seq in 1..=flags.records / u64::from(flags.vehicles) {
         for (index, vehicle) in (1..).zip(&mut fleet) {
@@ -126,12 +125,12 @@ fn spool(flags: &Flags, mut spooler: Spooler) -> Result<Spooler> {
             let partition = index % PARTITIONS;
             let offset = &mut offsets[partition as usize];
             records.push(InRecord {
-                kafka_topic: Arc::clone(&topic),
+                kafka_topic: kafka_topic::TELEMETRY.into(),
                 partition: partition as i32,
                 offset: *offset,
                 timestamp: record.time,
                 key: None,
-                payload: Some(encoded(&record)?),
+                payload: Some(encoded(&record)?.into()),
                 headers: [(header::CONTENT_TYPE, Encoding::Protobuf.content_type())].into(),
             });
             *offset += 1;

@@ -32,7 +32,7 @@ pub async fn read(kafka: &KafkaConfig) -> Result<Registry, Error> {
 /// If Kafka can't be reached.
 pub async fn find_artifact(kafka: &KafkaConfig, hash: &str) -> Result<Option<Vec<u8>>, Error> {
     let key = ModelKey::Artifact(hash.to_owned()).to_string();
-    History::newest(kafka, kafka_topic::MODELS, &key).await
+    Ok(History::newest(kafka, kafka_topic::MODELS, &key).await?.map(Vec::from))
 }
 
 /// The artefact of a version, checked against its hash.

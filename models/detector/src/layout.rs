@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 use telemetry::{PayloadHash, Signals, signal};
 
 use crate::Error;
@@ -37,7 +38,7 @@ const REVISION: u32 = 2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// VSS path, overlay path, or any other.
-    pub path: String,
+    pub path: SmolStr,
     /// Its unit; empty where there is none or it is not known.
     pub unit: &'static str,
     /// What it is good for.
@@ -92,13 +93,13 @@ impl Layout {
             if matches!(row.domain, signal::Domain::Number { .. }) && !NO_PLACE.contains(&row.number) {
                 by_number[usize::from(row.number)] = Some(places.len() as u16);
                 let role = if CONTEXT.contains(&row.number) { Role::Context } else { Role::Judged };
-                places.push(Place { path: row.path.to_owned(), unit: row.unit, role });
+                places.push(Place { path: SmolStr::new_static(row.path), unit: row.unit, role });
             }
         }
         let mut by_path = HashMap::new();
         for path in paths {
             by_path.insert(path.clone(), places.len() as u16);
-            places.push(Place { path, unit: "", role: Role::Judged });
+            places.push(Place { path: path.into(), unit: "", role: Role::Judged });
         }
         let names: Vec<&str> = places.iter().map(|place| place.path.as_str()).collect();
         let id = PayloadHash::of(format!("r{REVISION} {step_ms} {}", names.join(",")).as_bytes()).to_string();

@@ -48,7 +48,7 @@ pub fn losses(
     let view = View::new(history, Arc::clone(&layout));
     let asked: Vec<bool> = {
         let paths = detector.parts().0.inputs.iter().map(|at| &layout.places()[usize::from(*at)].path);
-        paths.map(|path| signals.contains(path)).collect()
+        paths.map(|path| signals.contains(path.as_str())).collect()
     };
     let kind = detector.card().detector;
     drop(detector);

@@ -83,7 +83,7 @@ fn score(detector: &Detector, fleet: &[Vec<Record>], from: UnixMillis) -> Vec<(R
                     seq: record.seq,
                     time: record.time,
                     source: Source { partition: 0, offset: 0 },
-                    model: detector.version().to_owned(),
+                    model: detector.version().into(),
                     score: judgement.score,
                     verdict: judgement.verdict,
                     contributions: Vec::new(),

@@ -65,7 +65,9 @@ async fn flipped(kafka: &str, lateness_ms: i64) -> Result<(), Error> {
     let mut flips = 0;
     let found = verify(&args, |record| {
         if (record.partition, record.offset) == target {
-            flips += u32::from(record.payload.as_mut().is_some_and(|payload| flip_a_digit(payload)));
+            let mut payload = Vec::from(record.payload.take().unwrap_or_default());
+            flips += u32::from(flip_a_digit(&mut payload));
+            record.payload = Some(payload.into());
         }
     })
     .await?;

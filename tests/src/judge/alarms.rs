@@ -76,7 +76,7 @@ pub fn judge_alarms(alerts: &Alerts, truth: &[Truth], scored_hours: f64) -> Alar
                 vehicle: label.vehicle.to_string(),
                 fault: label.kind.clone(),
                 delay_s: first.map(|alert| seconds(alert.opened_at - label.from)),
-                blamed: first.and_then(|alert| alert.contributions.first()).map(|c| c.signal.clone()),
+                blamed: first.and_then(|alert| alert.contributions.first()).map(|c| c.signal.to_string()),
             }
         })
         .collect();

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     InRecord, TopicPartition,
-    client::{self, Names, REQUEST_TIMEOUT},
+    client::{self, Copies, REQUEST_TIMEOUT},
     metrics,
 };
 
@@ -47,13 +47,16 @@ pub(super) struct Poller {
     shared: Arc<Shared>,
     sender: mpsc::Sender<Item>,
     farewell: oneshot::Sender<()>,
-    names: Names,
+    copies: Copies,
     waiting: VecDeque<Item>,
     paused: bool,
     /// Since when too much waits.
     full_since: Option<Instant>,
     /// Next offset to be delivered.
     positions: BTreeMap<TopicPartition, i64>,
+    /// The partition of the last record and the next offset in it, which is not in the map yet: records of a partition come
+    /// one behind the other.
+    place: Option<(TopicPartition, i64)>,
     /// Offsets that were passed over without a record: `[from, to)`, to be judged.
     gaps: BTreeMap<TopicPartition, (i64, i64)>,
     gaps_checked: Instant,
@@ -73,7 +76,8 @@ impl Poller {
             shared,
             sender,
             farewell,
-            names: Names::default(),
+            copies: Copies::together(),
+            place: None,
             waiting: VecDeque::new(),
             paused: false,
             full_since: None,
@@ -157,7 +161,7 @@ impl Poller {
             // Of a topic that was made anew a note says nothing.
             let note = if offset.is_some_and(|offset| offset <= high) { note } else { String::new() };
             let next = first(partition, offset, low, high);
-            begins.push((high, Assigned { kafka_topic: Arc::clone(name), partition: *number, next, note, tenure: 0 }));
+            begins.push((high, Assigned { kafka_topic: name.clone(), partition: *number, next, note, tenure: 0 }));
         }
         let places = offered.iter().zip(&begins).map(|(partition, (_, begin))| (partition, Offset::Offset(begin.next)));
         self.consumer.incremental_assign(&list(places))?;
@@ -246,7 +250,7 @@ impl Poller {
             match self.consumer.poll(wait) {
                 None => break Ok(()),
                 Some(Ok(message)) => {
-                    let record = client::copy(&message, &mut self.names);
+                    let record = self.copies.of(&message);
                     drop(message);
                     self.note(&record);
                     bytes += record.size();
@@ -264,6 +268,7 @@ impl Poller {
             self.waiting.push_back(Item::Records(chunk));
         }
         // A rebalance ends a round (`poll` then gives nothing), so that these records came before it.
+        self.keep_place();
         let mut revoked = std::mem::take(&mut self.shared.state().revoked);
         for gone in &revoked {
             for partition in gone {
@@ -276,13 +281,25 @@ impl Poller {
     }
 
     fn note(&mut self, record: &InRecord) {
-        let partition = record.topic_partition();
-        let position = self.positions.entry(partition).or_insert(record.offset);
-        if record.offset > *position {
-            let passed = (*position, record.offset);
-            self.gaps.entry(record.topic_partition()).or_insert(passed);
+        let next = record.offset + 1;
+        if let Some(((name, partition), position)) = &mut self.place
+            && (*partition, *position) == (record.partition, record.offset)
+            && *name == record.kafka_topic
+        {
+            *position = next;
+            return;
         }
-        *position = record.offset + 1;
+        self.keep_place();
+        let partition = record.topic_partition();
+        let position = self.positions.get(&partition).copied().unwrap_or(record.offset);
+        if record.offset > position {
+            self.gaps.entry(partition.clone()).or_insert((position, record.offset));
+        }
+        self.place = Some((partition, next));
+    }
+
+    fn keep_place(&mut self) {
+        self.positions.extend(self.place.take());
     }
 
     /// Offsets without a record are usual after compaction or a transaction; those below the start of the log

@@ -6,7 +6,7 @@ use std::{
 };
 
 use detector::{Judgement, Query, Residual, Track};
-use telemetry::{Encoding, Record, VehicleId, event::Verdict};
+use telemetry::{Encoding, Record, VehicleId, event::Verdict, kafka_topic::header};
 
 use super::{
     tests::{payloads, read_back, timeline},
@@ -66,7 +66,7 @@ fn reading(offset: i64, vehicle: &str, boot: u32, seq: u64, at: UnixMillis) -> I
     let whole = record(offset, vehicle, seq);
     let made: Record = telemetry::decode(whole.payload.as_deref().unwrap(), Encoding::Json, None).unwrap();
     let payload = telemetry::encode(&Record { boot, time: at, ..made }, Encoding::Json).unwrap();
-    InRecord { payload: Some(payload), timestamp: at, ..whole }
+    InRecord { payload: Some(payload.into()), timestamp: at, ..whole }
 }
 
 /// So many readings of a vehicle from a place on, 10 s apart.
@@ -223,7 +223,7 @@ fn history(seed: u64) -> Vec<InRecord> {
         let stamp = at - if vehicle.is_multiple_of(2) { 5 * HOUR_MS } else { 0 };
         log.push(reading(log.len() as i64, &format!("veh-{vehicle}"), *boot, *seq, stamp));
         if random.below(50) == 0 {
-            let broken = InRecord { payload: Some(b"{}".to_vec()), ..log[log.len() - 1].clone() };
+            let broken = InRecord { payload: Some(b"{}"[..].into()), ..log[log.len() - 1].clone() };
             log.push(InRecord { offset: log.len() as i64, ..broken });
         }
     }

@@ -103,7 +103,7 @@ pub(super) fn read_back(record: OutRecord) -> InRecord {
 }
 
 pub(super) fn payloads(output: &Output) -> Vec<Vec<u8>> {
-    output.scores.iter().map(|scored| scored.record.payload.clone().unwrap()).collect()
+    output.scores.iter().map(|scored| scored.record.payload.clone().unwrap().into()).collect()
 }
 
 /// Window time of the reading at an offset of [`log`].
@@ -185,7 +185,7 @@ fn what_was_published_before_is_scored_for_its_tracks_sake_and_not_published_aga
         let mut desk = desk(&[(time(100), Fault::Error)]);
         desk.mute(2, scored);
         let mut broken = log.clone();
-        broken[300].payload = Some(b"{}".to_vec());
+        broken[300].payload = Some(b"{}"[..].into());
         let (mut scores, mut muted, mut letters) = (Vec::new(), 0, 0);
         for records in broken.chunks(33) {
             let output = desk.take(records.to_vec(), &timeline()).unwrap();

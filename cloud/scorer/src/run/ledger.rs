@@ -34,7 +34,7 @@ struct Share {
 
 impl Share {
     fn push(&mut self, record: OutRecord, ingest: Option<UnixMillis>) {
-        self.bytes += record.key.len() + record.payload.as_ref().map_or(0, Vec::len);
+        self.bytes += record.key.len() + record.payload.as_ref().map_or(0, |payload| payload.len());
         self.records.push(record);
         self.scores += u64::from(ingest.is_some());
         self.ingest = ingest.or(self.ingest);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn shape(parts: &[Part]) -> Vec<(i32, u64, String, i64, String)> {
-        let text = |record: &OutRecord| String::from_utf8(record.payload.clone().unwrap()).unwrap();
+        let text = |record: &OutRecord| String::from_utf8(record.payload.clone().unwrap().into()).unwrap();
         let shape = |part: &Part| {
             let records: Vec<_> = part.records.iter().map(text).collect();
             (part.source.1, part.tenure, records.join(" "), part.next, part.note.clone())

@@ -106,7 +106,7 @@ impl Scorer {
     pub(super) async fn write(&self, states: Vec<OutRecord>) -> Result<()> {
         metrics::states(
             states.len() as u64,
-            states.iter().filter_map(|state| state.payload.as_ref()).map(Vec::len).sum(),
+            states.iter().filter_map(|state| state.payload.as_ref()).map(|payload| payload.len()).sum(),
         );
         for state in states {
             self.producer.send(state).await?;

@@ -30,7 +30,7 @@ pub(super) struct Transacting {
 impl Transacting {
     /// Begins to write; none where there is nothing to.
     pub(super) fn write(&mut self, states: Vec<OutRecord>, marks: BTreeMap<i32, Mark>) -> Option<Outcome> {
-        let bytes = states.iter().filter_map(|state| state.payload.as_ref()).map(Vec::len).sum();
+        let bytes = states.iter().filter_map(|state| state.payload.as_ref()).map(|payload| payload.len()).sum();
         metrics::states(states.len() as u64, bytes);
         let parts: Vec<Part> = self.ledger.close(states, marks);
         (!parts.is_empty()).then(|| self.transactions.write(parts))

@@ -227,7 +227,11 @@ impl<J: Judge> Verifier<J> {
                 *track = before;
             }
             let expected = match judged {
-                Judged::Judgement(judgement) => Some(job.score(vehicle, &version, judgement)?),
+                Judged::Judgement(judgement) => {
+                    let mut bytes = Vec::new();
+                    job.score(vehicle, version.into(), judgement, &mut bytes)?;
+                    Some(bytes)
+                }
                 Judged::WarmingUp => continue,
                 Judged::NoModel => None,
                 Judged::Failed(_) if refused => {

@@ -88,7 +88,7 @@ fn a_record_leaves_as_the_edge_would_write_it() {
     let row = crate::lanes::tests::row("veh-1", 1, crate::lanes::tests::START);
     for encoding in [Encoding::Json, Encoding::Protobuf] {
         let out = outgoing(&row.record, encoding).unwrap();
-        assert_eq!((&*out.kafka_topic, out.key.as_slice(), out.timestamp), ("telemetry", &b"veh-1"[..], None));
+        assert_eq!((&*out.kafka_topic, &*out.key, out.timestamp), ("telemetry", &b"veh-1"[..], None));
         let expected: [(&str, &[u8]); 3] = [
             ("content-type", encoding.content_type().as_bytes()),
             ("schema", b"1"),

@@ -100,7 +100,7 @@ mod tests {
     pub(crate) fn record(offset: i64, seq: u64, time: UnixMillis) -> InRecord {
         let mut record = row("veh-1", seq, time).record;
         record.seq = seq;
-        let payload = Some(telemetry::encode(&record, Encoding::Json).unwrap());
+        let payload = Some(telemetry::encode(&record, Encoding::Json).unwrap().into());
         InRecord { timestamp: START, payload, ..InRecord::at("telemetry", 0, offset) }
     }
 

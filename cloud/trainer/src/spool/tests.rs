@@ -1,6 +1,6 @@
 //! A spool reads back as what was spooled, in whatever pieces it was written.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path};
 
 use cloud_log::{Headers, InRecord};
 use detector::{Detector, History, Kind as Family, Options, control};
@@ -31,12 +31,12 @@ fn reading(vehicle: u64, seq: u64) -> Record {
 
 fn in_record(partition: i32, offset: i64, record: &Record) -> InRecord {
     InRecord {
-        kafka_topic: Arc::from(kafka_topic::TELEMETRY),
+        kafka_topic: kafka_topic::TELEMETRY.into(),
         partition,
         offset,
         timestamp: record.time,
         key: None,
-        payload: Some(telemetry::encode(record, Encoding::Json).unwrap()),
+        payload: Some(telemetry::encode(record, Encoding::Json).unwrap().into()),
         headers: Headers::new(),
     }
 }
@@ -62,7 +62,7 @@ fn log(readings: u64) -> [Vec<InRecord>; 2] {
             }
         }
         let mut broken = in_record(partition, records.len() as i64 + 10, &reading(0, 1));
-        broken.payload = Some(b"{".to_vec());
+        broken.payload = Some(b"{"[..].into());
         records.push(broken);
         records
     })

@@ -28,7 +28,7 @@ fn driven(shift: impl Fn(&mut Record)) -> Vec<(Record, Score)> {
                 seq: record.seq,
                 time: record.time,
                 source: Source { partition: 0, offset: 0 },
-                model: detector.version().to_owned(),
+                model: detector.version().into(),
                 score: judgement.score,
                 verdict: judgement.verdict,
                 contributions: Vec::new(),

@@ -194,7 +194,7 @@ fn signals(layout: &Layout, survey: &Survey, parts: Parts, scaler: &Scaler, expl
         // An input has enough values, or it would be none.
         let bins = Bins::of(&mut columns[usize::from(*at)]).unwrap_or_default();
         CardSignal {
-            path: place.path.clone(),
+            path: place.path.to_string(),
             unit: place.unit.to_owned(),
             judged: is_judged(layout, *at),
             center: f64::from(scaler.center[input]),

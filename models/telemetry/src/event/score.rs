@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::{Identity, PayloadHash, UnixMillis, VehicleId};
 
@@ -29,7 +30,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contribution {
     /// VSS path.
-    pub signal: String,
+    pub signal: SmolStr,
     /// The signal's own anomaly score, in the unit of [`Score::score`].
     pub score: f32,
     /// What the model expected, in the signal's unit.
@@ -55,7 +56,7 @@ pub struct Score {
     /// Where that reading stands in `telemetry`.
     pub source: Source,
     /// Version of the model that judged.
-    pub model: String,
+    pub model: SmolStr,
     /// Anomaly score, ≥ 0; 1 is the threshold.
     pub score: f64,
     /// The decision.
