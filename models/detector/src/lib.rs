@@ -36,6 +36,7 @@ mod judge;
 #[cfg(feature = "torch")]
 mod network;
 mod residual;
+mod ring;
 #[cfg(feature = "torch")]
 mod rival;
 mod scaler;

@@ -13,6 +13,7 @@ use telemetry::UnixMillis;
 use crate::{
     baseline::Baseline,
     residual::{Head, Residual},
+    ring::Ring,
     window::{COARSE, FINE, Query},
 };
 
@@ -113,8 +114,7 @@ struct Slow {
     count: u16,
 }
 
-/// What is kept of the inputs. A ring holds the blocks of one moment side by side: a reading touches few places of memory,
-/// and thousands of vehicles don't fit into a processor's caches.
+/// What is kept of the inputs.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Channels {
     /// Which inputs were ever known.
@@ -127,42 +127,6 @@ struct Channels {
     before: [Vec<Block>; 2],
     /// Follows from the slow blocks and the baseline.
     cusum: Vec<f32>,
-}
-
-/// Blocks of so many moments, each with one block for every input.
-#[derive(Debug, Clone, PartialEq)]
-struct Ring<T, const N: usize> {
-    inputs: usize,
-    blocks: Vec<T>,
-}
-
-impl<T, const N: usize> Default for Ring<T, N> {
-    fn default() -> Self {
-        Self { inputs: 0, blocks: Vec::new() }
-    }
-}
-
-impl<T: Copy + Default, const N: usize> Ring<T, N> {
-    fn new(inputs: usize) -> Self {
-        Self { inputs, blocks: vec![T::default(); N * inputs] }
-    }
-
-    fn at(&self, place: usize) -> &[T] {
-        &self.blocks[place * self.inputs..(place + 1) * self.inputs]
-    }
-
-    fn at_mut(&mut self, place: usize) -> &mut [T] {
-        &mut self.blocks[place * self.inputs..(place + 1) * self.inputs]
-    }
-
-    /// An input's blocks, by place.
-    fn of(&self, input: usize) -> impl Iterator<Item = &T> {
-        self.blocks.iter().skip(input).step_by(self.inputs)
-    }
-
-    fn of_mut(&mut self, input: usize) -> impl Iterator<Item = &mut T> {
-        self.blocks.iter_mut().skip(input).step_by(self.inputs)
-    }
 }
 
 impl<const N: usize> Ring<Block, N> {

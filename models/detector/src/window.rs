@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use telemetry::{Kind, Record, UnixMillis};
 
-use crate::layout::{Layout, Values};
+use crate::{
+    layout::{Layout, Values},
+    ring::Ring,
+};
 
 mod bytes;
 pub(crate) use bytes::take;
@@ -114,7 +117,7 @@ impl Block {
     }
 }
 
-/// What is kept of one signal.
+/// What is kept of one signal besides its blocks, in one line of a processor's cache.
 #[derive(Debug, Clone, PartialEq)]
 struct Channel {
     /// The value known now, or NaN.
@@ -123,8 +126,6 @@ struct Channel {
     age: u8,
     /// The last values, newest first.
     recent: [f32; RECENT],
-    fine: [Block; FINE_BLOCKS],
-    coarse: [Block; COARSE_BLOCKS],
     /// Coarse blocks in which the value changed, a bit each.
     changed: u16,
     /// Lively readings in the current coarse block since the value changed in it.
@@ -138,8 +139,6 @@ impl Channel {
         known: f32::NAN,
         age: 0,
         recent: [f32::NAN; RECENT],
-        fine: [Block { sum: 0.0, count: 0 }; FINE_BLOCKS],
-        coarse: [Block { sum: 0.0, count: 0 }; COARSE_BLOCKS],
         changed: 0,
         still: 0,
         before: [Block { sum: 0.0, count: 0 }; 3],
@@ -153,6 +152,8 @@ pub struct Window {
     last: Option<(u32, u64)>,
     time: UnixMillis,
     channels: Vec<Channel>,
+    fine: Ring<Block, FINE_BLOCKS>,
+    coarse: Ring<Block, COARSE_BLOCKS>,
     /// Lively readings in each coarse block: those in which at least a third of the known signals changed.
     lively: [u16; COARSE_BLOCKS],
 }
@@ -160,8 +161,9 @@ pub struct Window {
 impl Window {
     /// An empty window.
     pub fn new(layout: Arc<Layout>) -> Self {
-        let channels = vec![Channel::EMPTY; layout.len()];
-        Self { layout, last: None, time: 0, channels, lively: [0; COARSE_BLOCKS] }
+        let (channels, fine, coarse) =
+            (vec![Channel::EMPTY; layout.len()], Ring::new(layout.len()), Ring::new(layout.len()));
+        Self { layout, last: None, time: 0, channels, fine, coarse, lively: [0; COARSE_BLOCKS] }
     }
 
     /// Boot and sequence of the last reading taken in.
@@ -204,24 +206,19 @@ impl Window {
         let near = (time - self.time) * 10 <= step * FOLLOWS_TENTHS;
         let (fine, coarse) = (blocks(self.time, time, FINE * step), blocks(self.time, time, COARSE * step));
         if coarse.passed > 0 {
-            let gone = coarse.gone(COARSE_BLOCKS);
-            for at in gone.clone() {
+            let mut gone = 0;
+            for at in coarse.gone(COARSE_BLOCKS) {
                 self.lively[at] = 0;
+                self.coarse.at_mut(at).fill(Block::default());
+                gone |= 1 << at;
             }
             for channel in &mut self.channels {
-                for at in gone.clone() {
-                    channel.coarse[at] = Block::default();
-                    channel.changed &= !(1 << at);
-                }
+                channel.changed &= !gone;
                 channel.still = 0;
             }
         }
-        if fine.passed > 0 {
-            for channel in &mut self.channels {
-                for at in fine.gone(FINE_BLOCKS) {
-                    channel.fine[at] = Block::default();
-                }
-            }
+        for at in fine.gone(FINE_BLOCKS) {
+            self.fine.at_mut(at).fill(Block::default());
         }
         self.time = time;
         if fine.passed > 0 || coarse.passed > 0 {
@@ -232,20 +229,34 @@ impl Window {
 
     /// The sums of all blocks but the current ones.
     fn sum_before(&mut self) {
-        let step = self.layout.step_ms();
-        let (fine, coarse) = (self.time.div_euclid(FINE * step), self.time.div_euclid(COARSE * step));
-        let index = |block: i64, of: usize| block.rem_euclid(of as i64) as usize;
+        let (fine, coarse) = self.now();
         for channel in &mut self.channels {
-            let older = |blocks: &[Block], now: i64, from: i64, to: i64| {
-                (from..=to).fold(Block::default(), |sum, back| sum.with(blocks[index(now - back, blocks.len())]))
-            };
-            let near = older(&channel.coarse, coarse, 1, 2);
-            channel.before = [
-                older(&channel.fine, fine, 1, FINE_BLOCKS as i64 - 1),
-                near,
-                near.with(older(&channel.coarse, coarse, 3, COARSE_BLOCKS as i64 - 1)),
-            ];
+            channel.before = [Block::default(); 3];
         }
+        // From the newest on: the order of a sum decides its last bits.
+        for back in 1..FINE_BLOCKS {
+            let blocks = self.fine.at((fine + FINE_BLOCKS - back) % FINE_BLOCKS);
+            for (channel, block) in self.channels.iter_mut().zip(blocks) {
+                channel.before[0] = channel.before[0].with(*block);
+            }
+        }
+        for back in 1..COARSE_BLOCKS {
+            let blocks = self.coarse.at((coarse + COARSE_BLOCKS - back) % COARSE_BLOCKS);
+            for (channel, block) in self.channels.iter_mut().zip(blocks) {
+                let sum = &mut channel.before[if back <= 2 { 1 } else { 2 }];
+                *sum = sum.with(*block);
+            }
+        }
+        for channel in &mut self.channels {
+            channel.before[2] = channel.before[1].with(channel.before[2]);
+        }
+    }
+
+    /// Places of the current blocks.
+    fn now(&self) -> (usize, usize) {
+        let at =
+            |steps: i64, of: usize| self.time.div_euclid(steps * self.layout.step_ms()).rem_euclid(of as i64) as usize;
+        (at(FINE, FINE_BLOCKS), at(COARSE, COARSE_BLOCKS))
     }
 
     /// Notes what the reading names, and what it leaves out.
@@ -271,11 +282,10 @@ impl Window {
 
     /// Adds what is known to sums and last values, and says all of it.
     fn sum_up(&mut self, near: bool) -> Option<Query> {
-        let step = self.layout.step_ms();
-        let fine = self.time.div_euclid(FINE * step).rem_euclid(FINE_BLOCKS as i64) as usize;
-        let coarse = self.time.div_euclid(COARSE * step).rem_euclid(COARSE_BLOCKS as i64) as usize;
+        let (fine_at, now) = self.now();
         let (mut known, mut changed) = (0_usize, 0_usize);
-        for channel in &mut self.channels {
+        let (fine, coarse) = (self.fine.at_mut(fine_at), self.coarse.at_mut(now));
+        for ((channel, fine), coarse) in self.channels.iter_mut().zip(fine).zip(coarse) {
             channel.recent.copy_within(0..RECENT - 1, 1);
             channel.recent[0] = channel.known;
             if !near {
@@ -286,23 +296,23 @@ impl Window {
             }
             known += 1;
             changed += usize::from(channel.recent[0] != channel.recent[1]);
-            channel.fine[fine].add(channel.known);
-            channel.coarse[coarse].add(channel.known);
+            fine.add(channel.known);
+            coarse.add(channel.known);
         }
         if known == 0 {
             return None;
         }
         let lively = near && changed * 3 >= known;
-        self.lively[coarse] = self.lively[coarse].saturating_add(u16::from(lively));
+        self.lively[now] = self.lively[now].saturating_add(u16::from(lively));
         let mut query = Query { time: self.time, signals: Vec::with_capacity(known) };
+        let (fine, coarse) = (self.fine.at(fine_at), self.coarse.at(now));
         for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| !channel.known.is_nan()) {
             if near && channel.recent[0] == channel.recent[1] {
                 channel.still = channel.still.saturating_add(u16::from(lively));
             } else {
-                channel.changed |= 1 << coarse;
+                channel.changed |= 1 << now;
                 channel.still = 0;
             }
-            let now = channel.known;
             let (mut sum, mut count) = (0.0, 0.0);
             for value in channel.recent {
                 let there = !value.is_nan();
@@ -312,16 +322,16 @@ impl Window {
             let [value, first, second, third, ..] = channel.recent;
             query.signals.push(Known {
                 at: at as u16,
-                run: run(channel, &self.lively, coarse),
+                run: run((channel, at), &self.coarse, &self.lively, now),
                 features: [
                     value,
                     first,
                     second,
                     third,
                     sum / count,
-                    channel.before[0].with(channel.fine[fine]).mean(now),
-                    channel.before[1].with(channel.coarse[coarse]).mean(now),
-                    channel.before[2].with(channel.coarse[coarse]).mean(now),
+                    channel.before[0].with(fine[at]).mean(value),
+                    channel.before[1].with(coarse[at]).mean(value),
+                    channel.before[2].with(coarse[at]).mean(value),
                 ],
             });
         }
@@ -330,7 +340,12 @@ impl Window {
 }
 
 /// Lively readings since the value last changed, back to the oldest coarse block at most.
-fn run(channel: &Channel, lively: &[u16; COARSE_BLOCKS], now: usize) -> u16 {
+fn run(
+    (channel, signal): (&Channel, usize),
+    coarse: &Ring<Block, COARSE_BLOCKS>,
+    lively: &[u16; COARSE_BLOCKS],
+    now: usize,
+) -> u16 {
     let mut run = channel.still;
     if channel.changed & (1 << now) != 0 {
         return run;
@@ -338,7 +353,7 @@ fn run(channel: &Channel, lively: &[u16; COARSE_BLOCKS], now: usize) -> u16 {
     for back in 1..COARSE_BLOCKS {
         let at = (now + COARSE_BLOCKS - back) % COARSE_BLOCKS;
         // An empty block: the value was not there.
-        if channel.changed & (1 << at) != 0 || channel.coarse[at].count == 0 {
+        if channel.changed & (1 << at) != 0 || coarse.at(at)[signal].count == 0 {
             break;
         }
         run = run.saturating_add(lively[at]);

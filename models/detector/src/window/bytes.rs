@@ -2,23 +2,22 @@
 
 use std::sync::Arc;
 
-use super::{Block, COARSE_BLOCKS, Channel, FINE_BLOCKS, RECENT, Window};
+use super::{Block, Channel, RECENT, Window};
 use crate::{Error, layout::Layout};
 
 const FORM: u8 = 3;
 /// Bytes of a layout's identity.
 const ID: usize = 16;
 
-impl Channel {
-    fn is_empty(&self) -> bool {
-        let nothing = |value: &f32| value.is_nan();
-        self.known.is_nan()
-            && self.recent.iter().all(nothing)
-            && self.fine.iter().chain(&self.coarse).all(|block| block.count == 0)
-    }
-}
-
 impl Window {
+    fn is_empty(&self, at: usize) -> bool {
+        let nothing = |value: &f32| value.is_nan();
+        let channel = &self.channels[at];
+        channel.known.is_nan()
+            && channel.recent.iter().all(nothing)
+            && self.fine.of(at).chain(self.coarse.of(at)).all(|block| block.count == 0)
+    }
+
     /// The window as bytes. A channel takes 132 of them.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (boot, seq) = self.last.unwrap_or_default();
@@ -28,14 +27,14 @@ impl Window {
         bytes.extend(seq.to_le_bytes());
         bytes.extend(self.time.to_le_bytes());
         bytes.extend(self.lively.iter().flat_map(|count| count.to_le_bytes()));
-        for (at, channel) in self.channels.iter().enumerate().filter(|(_, channel)| !channel.is_empty()) {
+        for (at, channel) in self.channels.iter().enumerate().filter(|(at, _)| !self.is_empty(*at)) {
             bytes.extend((at as u16).to_le_bytes());
             bytes.push(channel.age);
             bytes.extend(channel.changed.to_le_bytes());
             bytes.extend(channel.still.to_le_bytes());
             bytes.extend(channel.known.to_le_bytes());
             bytes.extend(channel.recent.iter().flat_map(|value| value.to_le_bytes()));
-            for block in channel.fine.iter().chain(&channel.coarse) {
+            for block in self.fine.of(at).chain(self.coarse.of(at)) {
                 bytes.extend(block.sum.to_le_bytes());
                 bytes.extend(block.count.to_le_bytes());
             }
@@ -83,13 +82,12 @@ impl Window {
             for value in channel.recent.iter_mut().take(RECENT) {
                 *value = f32::from_le_bytes(take(&mut rest)?);
             }
-            for block in channel.fine.iter_mut().take(FINE_BLOCKS).chain(channel.coarse.iter_mut().take(COARSE_BLOCKS))
-            {
+            let place = window.channels.get_mut(at);
+            *place.ok_or_else(|| Error::Malformed(format!("a window with a place {at}")))? = channel;
+            for block in window.fine.of_mut(at).chain(window.coarse.of_mut(at)) {
                 *block =
                     Block { sum: f32::from_le_bytes(take(&mut rest)?), count: u16::from_le_bytes(take(&mut rest)?) };
             }
-            let place = window.channels.get_mut(at);
-            *place.ok_or_else(|| Error::Malformed(format!("a window with a place {at}")))? = channel;
         }
         window.sum_before();
         Ok(window)

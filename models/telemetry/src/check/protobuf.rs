@@ -1,26 +1,14 @@
 //! The quick pass over Protobuf: fields in any order, none of the single ones twice.
 
 use super::{Approximate, Fields, Glimpse, Seen, is_good_position};
-
-/// Fields, read from the front.
-struct Message<'a> {
-    rest: &'a [u8],
-}
-
-/// A field's value as the wire has it.
-enum Wire<'a> {
-    Varint(u64),
-    Fixed64([u8; 8]),
-    Bytes(&'a [u8]),
-    Fixed32,
-}
+use crate::codec::wire::{Once, Reader, Wire, zigzag};
 
 /// Reads the fields; none where there is a doubt.
 pub(super) fn read(payload: &[u8]) -> Option<Fields<'_>> {
     let (mut fields, mut seen, mut once) = (Fields::default(), Seen::default(), Once::default());
     let (mut kind, mut placed) = (0, false);
-    let mut message = Message { rest: payload };
-    while let Some((number, wire)) = message.next()? {
+    let mut reader = Reader::new(payload);
+    while let Some((number, wire)) = reader.next()? {
         match (number, wire) {
             (1, Wire::Varint(schema)) => fields.schema = schema.try_into().ok()?,
             (2, Wire::Bytes(vehicle)) => fields.vehicle = vehicle,
@@ -48,8 +36,8 @@ pub(super) fn read(payload: &[u8]) -> Option<Fields<'_>> {
 
 fn read_signal<'a>(bytes: &'a [u8], seen: &mut Seen<'a>) -> Option<()> {
     let (mut number, mut value, mut path, mut once) = (0, None, &b""[..], Once::default());
-    let mut message = Message { rest: bytes };
-    while let Some((field, wire)) = message.next()? {
+    let mut reader = Reader::new(bytes);
+    while let Some((field, wire)) = reader.next()? {
         let field = match (field, wire) {
             (1, Wire::Varint(of)) => {
                 number = of.try_into().ok()?;
@@ -83,8 +71,8 @@ fn read_signal<'a>(bytes: &'a [u8], seen: &mut Seen<'a>) -> Option<()> {
 fn is_good(position: &[u8]) -> Option<()> {
     // An absent coordinate is 0.
     let (mut latitude, mut longitude, mut heading, mut once) = (0.0, 0.0, None, Once::default());
-    let mut message = Message { rest: position };
-    while let Some((field, wire)) = message.next()? {
+    let mut reader = Reader::new(position);
+    while let Some((field, wire)) = reader.next()? {
         match (field, wire) {
             (1, Wire::Fixed64(bytes)) => latitude = f64::from_le_bytes(bytes),
             (2, Wire::Fixed64(bytes)) => longitude = f64::from_le_bytes(bytes),
@@ -95,82 +83,4 @@ fn is_good(position: &[u8]) -> Option<()> {
         once.saw(field)?;
     }
     is_good_position(Approximate::exactly(latitude), Approximate::exactly(longitude), heading).then_some(())
-}
-
-/// Fields that came by. Protobuf lets the last one win, or merges them: not worth knowing here.
-#[derive(Default)]
-struct Once {
-    came: u32,
-}
-
-impl Once {
-    fn saw(&mut self, field: u64) -> Option<()> {
-        let new = self.came & 1 << field == 0;
-        self.came |= 1 << field;
-        new.then_some(())
-    }
-}
-
-impl<'a> Message<'a> {
-    /// The next field's number and value; an inner none at the end.
-    #[inline(always)]
-    #[expect(clippy::option_option, reason = "the outer one is doubt, for the question mark")]
-    fn next(&mut self) -> Option<Option<(u64, Wire<'a>)>> {
-        if self.rest.is_empty() {
-            return Some(None);
-        }
-        let key = self.varint()?;
-        let wire = match key & 7 {
-            0 => Wire::Varint(self.varint()?),
-            1 => Wire::Fixed64(*self.take(8)?.as_array()?),
-            2 => {
-                let length = self.varint()?.try_into().ok()?;
-                Wire::Bytes(self.take(length)?)
-            }
-            5 => {
-                self.take(4)?;
-                Wire::Fixed32
-            }
-            // A group, or nothing that there is.
-            _ => return None,
-        };
-        // Field numbers start at 1 and end at 2^29 - 1.
-        (8..=u64::from(u32::MAX)).contains(&key).then_some(Some((key >> 3, wire)))
-    }
-
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    #[inline]
-    fn varint(&mut self) -> Option<u64> {
-        match self.rest {
-            [byte @ ..0x80, rest @ ..] => {
-                self.rest = rest;
-                Some(u64::from(*byte))
-            }
-            _ => self.long_varint(),
-        }
-    }
-
-    fn long_varint(&mut self) -> Option<u64> {
-        // One of ten bytes holds more than 63 bits: none of the contract's needs it.
-        let mut number = 0;
-        for at in 0..9 {
-            let byte = *self.rest.get(at)?;
-            number |= u64::from(byte & 0x7F) << (7 * at);
-            if byte < 0x80 {
-                self.rest = &self.rest[at + 1..];
-                return Some(number);
-            }
-        }
-        None
-    }
-}
-
-#[expect(clippy::cast_possible_wrap, reason = "that is how the sign is packed")]
-fn zigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
 }

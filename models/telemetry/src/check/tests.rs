@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::{Kind, Position, Reason, Signals, Value, decode, encode};
+use crate::{Kind, Position, Reason, Record, Signals, Value, codec, decode, encode};
 
 const VEHICLE: &str = "veh-00042";
 const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
@@ -108,6 +108,33 @@ fn check_says_what_decode_says() {
             .collect();
         assert!(missing.is_empty(), "never met with {encoding:?}: {missing:?}");
     }
+}
+
+/// How often the quick decoder gave a record, and how often not the one that prost gives.
+fn decoded_quickly(quick: fn(&[u8]) -> Option<Record>, seed: u64) -> (u32, u32) {
+    // As text: what is not a number is not equal to itself.
+    let told = |record: Record| format!("{record:?}");
+    let (mut decoded, mut wrong) = (0, 0);
+    corpus(Encoding::Protobuf, seed, |payload, _| {
+        if let Some(record) = quick(payload) {
+            decoded += 1;
+            wrong += u32::from(codec::protobuf::thorough(payload).ok().map(told) != Some(told(record)));
+        }
+    });
+    (decoded, wrong)
+}
+
+#[test]
+fn the_quick_decoder_gives_what_prost_gives_or_nothing() {
+    let (decoded, wrong) = decoded_quickly(codec::protobuf::quick, 3);
+    assert!(wrong == 0 && decoded > CASES / 10, "{wrong} of {decoded} of {CASES} are wrong");
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let known = std::iter::repeat_with(|| usual(&mut rng)).filter(|record| record.signals.unknown().len() == 0);
+    for record in known.take(500) {
+        assert_eq!(codec::protobuf::quick(&encode(&record, Encoding::Protobuf).unwrap()), Some(record));
+    }
+    let careless = |payload: &[u8]| codec::protobuf::quick(payload.split_last()?.1);
+    assert!(decoded_quickly(careless, 3).1 > 0, "a decoder that forgets the last byte is not noticed");
 }
 
 #[test]

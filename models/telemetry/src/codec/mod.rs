@@ -6,7 +6,8 @@
 mod json;
 pub(crate) mod lent;
 pub(crate) mod object;
-mod protobuf;
+pub(crate) mod protobuf;
+pub(crate) mod wire;
 
 use crate::{
     Invalid, Reason, Record, VehicleId,

@@ -2,6 +2,7 @@
 
 use prost::Message;
 
+use super::wire::{Once, Reader, Wire, zigzag};
 use crate::{Invalid, Kind, Position, Reason, Record, Signals, Value, VehicleId, signal};
 
 #[derive(Clone, PartialEq, Message)]
@@ -105,6 +106,96 @@ fn wire_value(value: &Value) -> WireValue {
 }
 
 pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
+    quick(payload).map_or_else(|| thorough(payload), Ok)
+}
+
+/// Most records have fewer signals.
+const USUAL_SIGNALS: usize = 32;
+
+/// What vehicles usually send, straight from the wire; none where there is a doubt.
+pub(crate) fn quick(payload: &[u8]) -> Option<Record> {
+    let (mut schema, mut vehicle, mut boot, mut seq, mut time) = (0, "", 0, 0, 0);
+    let (mut kind, mut position, mut signals) = (0, None, Signals::with_capacity(USUAL_SIGNALS));
+    let (mut reader, mut once) = (Reader::new(payload), Once::default());
+    while let Some((field, value)) = reader.next()? {
+        match (field, value) {
+            (1, Wire::Varint(value)) => schema = value.try_into().ok()?,
+            (2, Wire::Bytes(text)) => vehicle = std::str::from_utf8(text).ok()?,
+            (3, Wire::Varint(value)) => boot = value.try_into().ok()?,
+            (4, Wire::Varint(value)) => seq = value,
+            (5, Wire::Varint(value)) => time = zigzag(value),
+            (6, Wire::Varint(value)) => kind = value,
+            (7, Wire::Bytes(signal)) => {
+                let (number, value) = quick_signal(signal)?;
+                signals.insert(number, value).ok()?;
+                continue;
+            }
+            (8, Wire::Bytes(bytes)) => position = Some(quick_position(bytes)?),
+            (1..=8, _) => return None,
+            // Outside the contract.
+            _ => continue,
+        }
+        once.saw(field)?;
+    }
+    let kind = match kind {
+        1 => Kind::Full,
+        2 => Kind::Change,
+        _ => return None,
+    };
+    let is_whole = schema != 0 && time != 0;
+    let vehicle = VehicleId::parse(vehicle).ok()?;
+    is_whole.then_some(Record { schema, vehicle, boot, seq, time, kind, signals, position })
+}
+
+/// A signal that has a number.
+fn quick_signal(bytes: &[u8]) -> Option<(signal::Number, Value)> {
+    let (mut number, mut value, mut reader, mut once) = (0, None, Reader::new(bytes), Once::default());
+    while let Some((field, found)) = reader.next()? {
+        let field = match (field, found) {
+            (1, Wire::Varint(found)) => {
+                number = found.try_into().ok()?;
+                1
+            }
+            // One value, of whatever type.
+            (2, Wire::Fixed64(bytes)) => {
+                value = Some(Value::Number(f64::from_le_bytes(bytes)));
+                2
+            }
+            (3, Wire::Varint(found)) => {
+                value = Some(Value::Boolean(found != 0));
+                2
+            }
+            (4, Wire::Bytes(text)) => {
+                value = Some(Value::Text(std::str::from_utf8(text).ok()?.to_owned()));
+                2
+            }
+            (1..=5, _) => return None,
+            _ => continue,
+        };
+        once.saw(field)?;
+    }
+    if number == 0 { None } else { Some((number, value?)) }
+}
+
+fn quick_position(bytes: &[u8]) -> Option<Position> {
+    // An absent coordinate is 0.
+    let mut position = Position { latitude: 0.0, longitude: 0.0, heading: None };
+    let (mut reader, mut once) = (Reader::new(bytes), Once::default());
+    while let Some((field, found)) = reader.next()? {
+        match (field, found) {
+            (1, Wire::Fixed64(bytes)) => position.latitude = f64::from_le_bytes(bytes),
+            (2, Wire::Fixed64(bytes)) => position.longitude = f64::from_le_bytes(bytes),
+            (3, Wire::Fixed64(bytes)) => position.heading = Some(f64::from_le_bytes(bytes)),
+            (1..=3, _) => return None,
+            _ => continue,
+        }
+        once.saw(field)?;
+    }
+    Some(position)
+}
+
+/// Every payload, or why it is none.
+pub(crate) fn thorough(payload: &[u8]) -> Result<Record, Invalid> {
     let wire = WireRecord::decode(payload).map_err(|error| {
         let detail = error.to_string();
         // prost has no error kinds; this is its text for a string field that is not UTF-8.
