@@ -5,18 +5,16 @@
 //! to `decode`, good or bad. So there is one owner of every reason, and the pass may be strict but never lenient.
 
 mod json;
-mod number;
 mod protobuf;
 
 use crate::{
     Encoding, Invalid, Record, UnixMillis, VehicleId,
-    codec::decode_from,
+    codec::{decode_from, number::Approximate},
     record::SCHEMA,
     signal::{CATALOGUE, Domain, Number, Signal, by_path_bytes, lookup},
     time,
     validation::{MAX_PATH_BYTES, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES},
 };
-use number::Approximate;
 
 /// What is said of a good payload to those who only pass it on. Its vehicle is the one of the MQTT topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -110,31 +110,48 @@ fn check_says_what_decode_says() {
     }
 }
 
-/// How often the quick decoder gave a record, and how often not the one that prost gives.
-fn decoded_quickly(quick: fn(&[u8]) -> Option<Record>, seed: u64) -> (u32, u32) {
+type Decode = fn(&[u8]) -> Option<Record>;
+
+/// How often a quick decoder gave a record, and how often not the one that the thorough decoder gives.
+fn decoded_quickly(quick: Decode, thorough: Decode, encoding: Encoding, seed: u64) -> (u32, u32) {
     // As text: what is not a number is not equal to itself.
     let told = |record: Record| format!("{record:?}");
     let (mut decoded, mut wrong) = (0, 0);
-    corpus(Encoding::Protobuf, seed, |payload, _| {
+    corpus(encoding, seed, |payload, _| {
         if let Some(record) = quick(payload) {
             decoded += 1;
-            wrong += u32::from(codec::protobuf::thorough(payload).ok().map(told) != Some(told(record)));
+            wrong += u32::from(thorough(payload).map(told) != Some(told(record)));
         }
     });
     (decoded, wrong)
 }
 
 #[test]
-fn the_quick_decoder_gives_what_prost_gives_or_nothing() {
-    let (decoded, wrong) = decoded_quickly(codec::protobuf::quick, 3);
-    assert!(wrong == 0 && decoded > CASES / 10, "{wrong} of {decoded} of {CASES} are wrong");
+fn the_quick_decoders_give_what_the_thorough_ones_give_or_nothing() {
+    let ways: [(Encoding, Decode, Decode, Decode); 2] = [
+        (
+            Encoding::Json,
+            codec::json::quick,
+            |payload| codec::json::thorough(payload).ok(),
+            |payload| codec::json::quick(payload).map(|record| Record { seq: record.seq ^ 1, ..record }),
+        ),
+        (
+            Encoding::Protobuf,
+            codec::protobuf::quick,
+            |payload| codec::protobuf::thorough(payload).ok(),
+            |payload| codec::protobuf::quick(payload.split_last()?.1),
+        ),
+    ];
     let mut rng = ChaCha8Rng::seed_from_u64(6);
-    let known = std::iter::repeat_with(|| usual(&mut rng)).filter(|record| record.signals.unknown().len() == 0);
-    for record in known.take(500) {
-        assert_eq!(codec::protobuf::quick(&encode(&record, Encoding::Protobuf).unwrap()), Some(record));
+    for (encoding, quick, thorough, careless) in ways {
+        let (decoded, wrong) = decoded_quickly(quick, thorough, encoding, 3);
+        assert!(wrong == 0 && decoded > CASES / 10, "{wrong} of {decoded} of {CASES} are wrong, {encoding:?}");
+        assert!(decoded_quickly(careless, thorough, encoding, 3).1 > 0, "a careless decoder is not noticed");
+        let known = std::iter::repeat_with(|| usual(&mut rng)).filter(|record| record.signals.unknown().len() == 0);
+        for record in known.take(500) {
+            assert_eq!(quick(&encode(&record, encoding).unwrap()), Some(record), "{encoding:?}");
+        }
     }
-    let careless = |payload: &[u8]| codec::protobuf::quick(payload.split_last()?.1);
-    assert!(decoded_quickly(careless, 3).1 > 0, "a decoder that forgets the last byte is not noticed");
 }
 
 #[test]

@@ -11,10 +11,11 @@ use serde::{
 use super::{
     lent::Lent,
     object::{Fields, Object},
+    scan::Scan,
 };
 use crate::{
     Invalid, Kind, Position, Reason, Record, SCHEMA, Signals, UnixMillis, Value, VehicleId,
-    signal::{Duplicate, lookup},
+    signal::{Duplicate, by_path_bytes, lookup},
 };
 
 #[derive(Serialize)]
@@ -73,6 +74,73 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, Invalid> {
 }
 
 pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
+    quick(payload).map_or_else(|| thorough(payload), Ok)
+}
+
+/// What vehicles usually send, in one pass; none where there is a doubt.
+pub(crate) fn quick(payload: &[u8]) -> Option<Record> {
+    let (mut schema, mut vehicle, mut boot, mut seq, mut time) = (None, None, None, None, None);
+    let (mut kind, mut signals, mut position) = (None, None, None);
+    let mut scan = Scan::of(payload)?;
+    scan.object(|scan, name| {
+        // No field twice.
+        match name {
+            b"schema" => once(&mut schema, scan.whole()?.try_into().ok()?),
+            b"vehicle" => once(&mut vehicle, scan.text()?),
+            b"boot" => once(&mut boot, scan.whole()?.try_into().ok()?),
+            b"seq" => once(&mut seq, scan.whole()?),
+            b"time" => once(&mut time, scan.whole()?.try_into().ok()?),
+            b"kind" => match scan.text()? {
+                b"full" => once(&mut kind, Kind::Full),
+                b"change" => once(&mut kind, Kind::Change),
+                _ => None,
+            },
+            b"signals" => {
+                let mut found = Signals::with_capacity(USUAL_SIGNALS);
+                scan.object(|scan, path| found.insert(by_path_bytes(path)?.number, quick_value(scan)?).ok())?;
+                once(&mut signals, found)
+            }
+            b"position" => once(&mut position, quick_position(scan)?),
+            _ => None,
+        }
+    })?;
+    let vehicle = VehicleId::parse(std::str::from_utf8(vehicle?).ok()?).ok()?;
+    let (schema, boot, seq, time, kind, signals) = (schema?, boot?, seq?, time?, kind?, signals?);
+    scan.is_through().then_some(Record { schema, vehicle, boot, seq, time, kind, signals, position })
+}
+
+fn once<T>(field: &mut Option<T>, value: T) -> Option<()> {
+    field.replace(value).is_none().then_some(())
+}
+
+fn quick_value(scan: &mut Scan<'_>) -> Option<Value> {
+    Some(match scan.peek()? {
+        b'"' => Value::Text(std::str::from_utf8(scan.text()?).ok()?.to_owned()),
+        b't' => scan.word(b"true").map(|()| Value::Boolean(true))?,
+        b'f' => scan.word(b"false").map(|()| Value::Boolean(false))?,
+        _ => Value::Number(quick_number(scan)?),
+    })
+}
+
+fn quick_number(scan: &mut Scan<'_>) -> Option<f64> {
+    let (number, text) = scan.number()?;
+    let nearest = || std::str::from_utf8(text).ok()?.parse().ok().filter(|number: &f64| number.is_finite());
+    number.exact().or_else(nearest)
+}
+
+fn quick_position(scan: &mut Scan<'_>) -> Option<Position> {
+    let (mut latitude, mut longitude, mut heading) = (None, None, None);
+    scan.object(|scan, name| match name {
+        b"latitude" => once(&mut latitude, quick_number(scan)?),
+        b"longitude" => once(&mut longitude, quick_number(scan)?),
+        b"heading" => once(&mut heading, quick_number(scan)?),
+        _ => None,
+    })?;
+    Some(Position { latitude: latitude?, longitude: longitude?, heading })
+}
+
+/// Every payload, or why it is none.
+pub(crate) fn thorough(payload: &[u8]) -> Result<Record, Invalid> {
     let Object::<Incoming<'_>>(incoming) = serde_json::from_slice(payload).map_err(|error| explain(payload, &error))?;
     let kind = match &*incoming.kind {
         "full" => Kind::Full,

@@ -3,10 +3,12 @@
 //! JSON is the default, readable one; Protobuf the compact one. Both ignore unknown fields, keep unknown
 //! signals, and give back exactly the record that was encoded.
 
-mod json;
+pub(crate) mod json;
 pub(crate) mod lent;
+pub(crate) mod number;
 pub(crate) mod object;
 pub(crate) mod protobuf;
+pub(crate) mod scan;
 pub(crate) mod wire;
 
 use crate::{

@@ -2,7 +2,7 @@
 
 /// A number that is exactly what `decode` reads, or so near to it that only a limit could tell them apart.
 #[derive(Clone, Copy)]
-pub(super) struct Approximate {
+pub(crate) struct Approximate {
     value: f64,
     exact: bool,
 }
@@ -21,12 +21,17 @@ const HUGE: f64 = 1e300;
 
 impl Approximate {
     /// The number itself.
-    pub(super) fn exactly(value: f64) -> Self {
+    pub(crate) fn exactly(value: f64) -> Self {
         Self { value, exact: true }
     }
 
+    /// The number, where it is what `decode` reads to the last bit.
+    pub(crate) fn exact(self) -> Option<f64> {
+        self.exact.then_some(self.value)
+    }
+
     /// Whether the number certainly lies in the closed range.
-    pub(super) fn is_surely_within(self, min: f64, max: f64) -> bool {
+    pub(crate) fn is_surely_within(self, min: f64, max: f64) -> bool {
         if self.exact {
             // A NaN lies in no range.
             return (min..=max).contains(&self.value);
@@ -36,7 +41,7 @@ impl Approximate {
     }
 
     /// Whether the number certainly is one.
-    pub(super) fn is_surely_finite(self) -> bool {
+    pub(crate) fn is_surely_finite(self) -> bool {
         if self.exact { self.value.is_finite() } else { self.is_usual() }
     }
 
@@ -46,7 +51,7 @@ impl Approximate {
 }
 
 /// Reads the number at the start of the text, and how many bytes it takes; none if JSON has no such number.
-pub(super) fn read(text: &[u8]) -> Option<(Approximate, usize)> {
+pub(crate) fn read(text: &[u8]) -> Option<(Approximate, usize)> {
     let negative = text.first() == Some(&b'-');
     let start = usize::from(negative);
     let (mut digits, mut at) = digits(text, start, 0);
@@ -99,7 +104,7 @@ fn digits(text: &[u8], mut at: usize, mut before: u64) -> (u64, usize) {
 }
 
 /// Reads a whole number from 1 on, of at most [`MAX_DIGITS`] digits; a fraction or exponent behind it stays there.
-pub(super) fn read_whole(text: &[u8]) -> Option<(u64, usize)> {
+pub(crate) fn read_whole(text: &[u8]) -> Option<(u64, usize)> {
     let (number, end) = digits(text, 0, 0);
     (text.first() != Some(&b'0') && (1..=MAX_DIGITS).contains(&end)).then_some((number, end))
 }
