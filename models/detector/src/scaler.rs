@@ -80,6 +80,17 @@ impl Scaler {
             Some((n, input, scaled))
         })
     }
+
+    /// Inputs of a query as [`Scaler::scaled`] gives them: only the current value, and whether [`has_past`].
+    pub(crate) fn current<'a>(&'a self, query: &'a Query) -> impl Iterator<Item = (usize, usize, f32, bool)> + 'a {
+        query.signals.iter().enumerate().filter_map(move |(n, signal)| {
+            let input = self.input(signal.at)?;
+            let mut features = signal.features;
+            features[self.used..].fill(0.0);
+            // What is known stays known when it is scaled.
+            Some((n, input, self.scale(input, features[0]), has_past(&features)))
+        })
+    }
 }
 
 /// Whether the values before the current one are all known: only then a signal can be held against its own past.

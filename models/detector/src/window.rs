@@ -221,30 +221,39 @@ impl Window {
             self.fine.at_mut(at).fill(Block::default());
         }
         self.time = time;
-        if fine.passed > 0 || coarse.passed > 0 {
-            self.sum_before();
+        if fine.passed > 0 {
+            self.sum_fine();
+        }
+        if coarse.passed > 0 {
+            self.sum_coarse();
         }
         near
     }
 
-    /// The sums of all blocks but the current ones.
-    fn sum_before(&mut self) {
-        let (fine, coarse) = self.now();
-        for channel in &mut self.channels {
-            channel.before = [Block::default(); 3];
-        }
+    /// The sum of all fine blocks but the current one.
+    fn sum_fine(&mut self) {
+        let (now, _) = self.now();
+        self.channels.iter_mut().for_each(|channel| channel.before[0] = Block::default());
         // From the newest on: the order of a sum decides its last bits.
         for back in 1..FINE_BLOCKS {
-            let blocks = self.fine.at((fine + FINE_BLOCKS - back) % FINE_BLOCKS);
+            let blocks = self.fine.at((now + FINE_BLOCKS - back) % FINE_BLOCKS);
             for (channel, block) in self.channels.iter_mut().zip(blocks) {
                 channel.before[0] = channel.before[0].with(*block);
             }
         }
+    }
+
+    /// The sums of the last two coarse blocks and of all, without the current one.
+    fn sum_coarse(&mut self) {
+        let (_, now) = self.now();
+        for channel in &mut self.channels {
+            (channel.before[1], channel.before[2]) = Default::default();
+        }
         for back in 1..COARSE_BLOCKS {
-            let blocks = self.coarse.at((coarse + COARSE_BLOCKS - back) % COARSE_BLOCKS);
+            let blocks = self.coarse.at((now + COARSE_BLOCKS - back) % COARSE_BLOCKS);
+            let sum = if back <= 2 { 1 } else { 2 };
             for (channel, block) in self.channels.iter_mut().zip(blocks) {
-                let sum = &mut channel.before[if back <= 2 { 1 } else { 2 }];
-                *sum = sum.with(*block);
+                channel.before[sum] = channel.before[sum].with(*block);
             }
         }
         for channel in &mut self.channels {

@@ -23,7 +23,7 @@ use tch::{Device, Tensor, nn};
 use crate::{
     Error, Kind,
     residual::{Residual, heads},
-    scaler::{Scaler, has_past},
+    scaler::Scaler,
     window::{FEATURES, Query, VALUES},
 };
 
@@ -183,9 +183,9 @@ impl Network {
             let answers = self.infer(&cells)?;
             for (row, query) in batch.iter().enumerate() {
                 let mut signals = Vec::with_capacity(query.signals.len());
-                scaler.scaled(query).for_each(|(n, input, scaled)| {
-                    let own_past = own_past && has_past(&scaled);
-                    signals.push((n as u16, input as u16, heads(scaled[0], answers.of(row, input), own_past)));
+                scaler.current(query).for_each(|(n, input, scaled, has_past)| {
+                    let heads = heads(scaled, answers.of(row, input), own_past && has_past);
+                    signals.push((n as u16, input as u16, heads));
                 });
                 residuals.push(Residual { signals });
             }

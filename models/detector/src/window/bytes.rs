@@ -89,7 +89,8 @@ impl Window {
                     Block { sum: f32::from_le_bytes(take(&mut rest)?), count: u16::from_le_bytes(take(&mut rest)?) };
             }
         }
-        window.sum_before();
+        window.sum_fine();
+        window.sum_coarse();
         Ok(window)
     }
 }
