@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use telemetry::{Invalid, UnixMillis, event::Source};
 
 use crate::{
-    judging::{Judge, Judged, conclude, look},
+    judging::{Judge, Judged, MICRO_BATCH, conclude, look},
     lane::{Aside, Forgotten, Job, Lane},
     order::Dropped,
     run::INFERENCE_FAILED,
@@ -112,6 +112,9 @@ pub(crate) struct Desk<J> {
     lateness_ms: i64,
     /// The topic that scores go to.
     scores: SmolStr,
+    /// The bytes of the last score, and those of scores that are on their way.
+    text: Vec<u8>,
+    pieces: Pieces,
     /// Of windows that no model is there for.
     layout: Arc<Layout>,
     /// A challenger, and who is judged by it.
@@ -123,7 +126,17 @@ pub(crate) struct Desk<J> {
 impl<J: Judge> Desk<J> {
     pub(crate) fn new(judge: J, lateness_ms: i64, scores: &str) -> Self {
         let (layout, scores) = (Arc::new(Layout::default()), SmolStr::from(scores));
-        Self { judge, lanes: BTreeMap::new(), lateness_ms, scores, layout, shadow: None, at_snapshot: BTreeMap::new() }
+        Self {
+            judge,
+            lanes: BTreeMap::new(),
+            lateness_ms,
+            scores,
+            text: Vec::new(),
+            pieces: Pieces::default(),
+            layout,
+            shadow: None,
+            at_snapshot: BTreeMap::new(),
+        }
     }
 
     /// A partition begins, at an offset, with the vehicles that were found; how many of its readings wait.
@@ -201,8 +214,14 @@ impl<J: Judge> Desk<J> {
     /// # Errors
     /// If a model fails at everything.
     pub(crate) fn take(&mut self, records: Vec<InRecord>, timeline: &Timeline) -> Result<Output> {
-        let (mut output, mut jobs) = (Output::default(), Vec::with_capacity(records.len()));
+        let (mut output, mut jobs) = (Output::default(), Vec::with_capacity(MICRO_BATCH));
+        output.scores.reserve(records.len());
         for record in records {
+            // As many as a network takes at once: what they need stays in a processor's cache until they are judged.
+            if jobs.len() >= MICRO_BATCH {
+                self.score(&jobs, timeline, &mut output)?;
+                jobs.clear();
+            }
             // Of a partition that has ended meanwhile: its next owner takes it.
             let Some(lane) = self.lanes.get_mut(&record.partition) else { continue };
             let layout_at = |offset: i64| {
@@ -236,9 +255,7 @@ impl<J: Judge> Desk<J> {
         }
         let queries: Vec<_> = asked.iter().map(|(_, version, query)| (*version, *query)).collect();
         let looked = look(&self.judge, &queries)?;
-        output.scores.reserve(asked.len());
         let (mut seen, mut model) = (Vec::new(), SmolStr::default());
-        let (mut score, mut pieces) = (Vec::new(), Pieces::default());
         for ((job, version, query), looked) in asked.into_iter().zip(looked) {
             let lane = self.lanes.get_mut(&job.source.partition).context("a reading of no lane")?;
             let (id, vehicle) = lane.vehicles.at(job.place).context("a reading of no vehicle")?;
@@ -262,12 +279,12 @@ impl<J: Judge> Desk<J> {
                     if model != version {
                         model = version.into();
                     }
-                    job.score(id, model.clone(), judgement, &mut score)?;
+                    job.score(id, model.clone(), judgement, &mut self.text)?;
                     let record = OutRecord {
                         kafka_topic: self.scores.clone(),
                         partition: None,
-                        key: pieces.put(id.as_str().as_bytes()),
-                        payload: Some(pieces.put(&score)),
+                        key: self.pieces.put(id.as_str().as_bytes()),
+                        payload: Some(self.pieces.put(&self.text)),
                         headers: Headers::new(),
                         timestamp: None,
                     };
@@ -280,7 +297,7 @@ impl<J: Judge> Desk<J> {
         }
         if !seen.is_empty() {
             match self.shadow.as_mut().and_then(|shadow| shadow.judge(&self.judge, &seen)) {
-                Some(counts) => output.shadow = counts,
+                Some(counts) => output.shadow.add(counts),
                 // It is no longer asked: the champion must not wait for it.
                 None => self.shadow = None,
             }
