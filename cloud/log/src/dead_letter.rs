@@ -1,5 +1,6 @@
 //! The dead letter of a Kafka record: the original bytes, and in the headers why and from where.
 
+use bytes::Bytes;
 use telemetry::kafka_topic::{DEAD_LETTER, header};
 
 use crate::{Headers, InRecord, OutRecord};
@@ -19,8 +20,9 @@ pub fn refuse(record: &InRecord, refused_by: &str, reason: &str, error: &str) ->
     OutRecord {
         kafka_topic: DEAD_LETTER.into(),
         partition: None,
-        key: record.key.clone().unwrap_or_default(),
-        payload: record.payload.clone(),
+        // Copied: it may wait for long, and is not to keep what came with the record.
+        key: Bytes::copy_from_slice(record.key.as_deref().unwrap_or_default()),
+        payload: record.payload.as_deref().map(Bytes::copy_from_slice),
         headers,
         timestamp: None,
     }

@@ -3,6 +3,7 @@
 
 mod membership;
 mod poll;
+mod positions;
 
 use std::{
     collections::{BTreeMap, VecDeque},

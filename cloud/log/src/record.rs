@@ -14,8 +14,8 @@ use crate::Headers;
 /// A partition of a topic.
 pub type TopicPartition = (SmolStr, i32);
 
-/// A record that was read. Whoever keeps key or value for long copies them: they may lie in one piece of memory with those
-/// of the records that came with it.
+/// A record that was read. Whoever keeps key, value or headers for long copies them: they may lie in one piece of memory
+/// with those of the records that came with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InRecord {
     /// The topic.

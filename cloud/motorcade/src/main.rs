@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use mimalloc::MiMalloc;
 use motorcade::{Arguments, check, pin_arithmetic, start};
 
-/// Records are taken from Kafka by one thread and freed by another, which glibc's allocator makes dear.
+/// Records are taken from Kafka by one thread and freed by another, which glibc's allocator makes dear; librdkafka does so
+/// too, and takes its memory from here (the feature `override`).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -16,7 +16,7 @@ use crate::{
     scaler::Scaler,
     tail::Tail,
     track::{MEANS, Raw, STATISTICS, Track},
-    window::{FEATURES, Query},
+    window::{FEATURES, Query, VALUES},
 };
 
 /// Rows of the golden vector.
@@ -163,11 +163,14 @@ fn read_eyes(artifact: &Artifact, layout: &Layout) -> Result<(Scaler, Network), 
     }
     let count = inputs.len();
     let (center, spread) = (artifact.f32("scaler.center", &[count])?, artifact.f32("scaler.spread", &[count])?);
-    let sound = center.iter().all(|c| c.is_finite()) && spread.iter().all(|s| s.is_finite() && *s > 0.0);
+    let sound = center.iter().all(|c| c.is_finite()) && spread.iter().all(|s| s.is_normal() && *s > 0.0);
     if !sound {
         return Err(Error::Malformed("scaler.spread must be above 0, and all of the scaler finite".into()));
     }
     let used = artifact.u64("scaler.features")?.first().copied().unwrap_or_default() as usize;
+    if !(VALUES..=FEATURES).contains(&used) {
+        return Err(Error::Malformed(format!("scaler.features is {used}")));
+    }
     let kind = artifact.card.detector;
     let weights = network::shapes(kind, count).into_iter().map(|(name, shape)| {
         let numbers = artifact.f32(&format!("network.{name}"), &shape)?;

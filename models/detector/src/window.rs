@@ -117,7 +117,7 @@ impl Block {
     }
 }
 
-/// What is kept of one signal besides its blocks, in one line of a processor's cache.
+/// What is kept of one signal besides its blocks: all of it is touched by every reading.
 #[derive(Debug, Clone, PartialEq)]
 struct Channel {
     /// The value known now, or NaN.

@@ -1,7 +1,7 @@
 //! The polling thread of a group's member.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -21,9 +21,10 @@ use tokio::sync::{
 use super::{
     Assigned, Item,
     membership::{Membership, Progress, Shared, list},
+    positions::Positions,
 };
 use crate::{
-    InRecord, TopicPartition,
+    TopicPartition,
     client::{self, Copies, REQUEST_TIMEOUT},
     metrics,
 };
@@ -52,13 +53,7 @@ pub(super) struct Poller {
     paused: bool,
     /// Since when too much waits.
     full_since: Option<Instant>,
-    /// Next offset to be delivered.
-    positions: BTreeMap<TopicPartition, i64>,
-    /// The partition of the last record and the next offset in it, which is not in the map yet: records of a partition come
-    /// one behind the other.
-    place: Option<(TopicPartition, i64)>,
-    /// Offsets that were passed over without a record: `[from, to)`, to be judged.
-    gaps: BTreeMap<TopicPartition, (i64, i64)>,
+    positions: Positions,
     gaps_checked: Instant,
     offer_backoff: Backoff,
     offer_at: Instant,
@@ -77,12 +72,10 @@ impl Poller {
             sender,
             farewell,
             copies: Copies::together(),
-            place: None,
             waiting: VecDeque::new(),
             paused: false,
             full_since: None,
-            positions: BTreeMap::new(),
-            gaps: BTreeMap::new(),
+            positions: Positions::default(),
             gaps_checked: Instant::now(),
             offer_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(2)),
             offer_at: Instant::now(),
@@ -173,7 +166,7 @@ impl Poller {
             state.taken += 1;
             let (next, tenure) = (begin.next, state.taken);
             state.owned.insert(partition.clone(), Progress { handled: next, requested: next, high, tenure });
-            self.positions.insert(partition.clone(), next);
+            self.positions.begin(partition.clone(), next);
             assigned.push(Assigned { tenure, ..begin });
         }
         drop(state);
@@ -252,7 +245,7 @@ impl Poller {
                 Some(Ok(message)) => {
                     let record = self.copies.of(&message);
                     drop(message);
-                    self.note(&record);
+                    self.positions.note(&record);
                     bytes += record.size();
                     chunk.push(record);
                 }
@@ -268,53 +261,29 @@ impl Poller {
             self.waiting.push_back(Item::Records(chunk));
         }
         // A rebalance ends a round (`poll` then gives nothing), so that these records came before it.
-        self.keep_place();
         let mut revoked = std::mem::take(&mut self.shared.state().revoked);
         for gone in &revoked {
             for partition in gone {
-                self.positions.remove(partition);
-                self.gaps.remove(partition);
+                self.positions.end(partition);
             }
         }
         self.waiting.extend(revoked.drain(..).map(Item::Revoked));
         outcome
     }
 
-    fn note(&mut self, record: &InRecord) {
-        let next = record.offset + 1;
-        if let Some(((name, partition), position)) = &mut self.place
-            && (*partition, *position) == (record.partition, record.offset)
-            && *name == record.kafka_topic
-        {
-            *position = next;
-            return;
-        }
-        self.keep_place();
-        let partition = record.topic_partition();
-        let position = self.positions.get(&partition).copied().unwrap_or(record.offset);
-        if record.offset > position {
-            self.gaps.entry(partition.clone()).or_insert((position, record.offset));
-        }
-        self.place = Some((partition, next));
-    }
-
-    fn keep_place(&mut self) {
-        self.positions.extend(self.place.take());
-    }
-
     /// Offsets without a record are usual after compaction or a transaction; those below the start of the log
     /// are records that retention removed before they were read.
     fn judge_gaps(&mut self) {
-        if self.gaps.is_empty() || self.gaps_checked.elapsed() < GAP_CHECK {
+        if !self.positions.has_gaps() || self.gaps_checked.elapsed() < GAP_CHECK {
             return;
         }
         self.gaps_checked = Instant::now();
-        for ((name, number), (from, to)) in std::mem::take(&mut self.gaps) {
+        for ((name, number), (from, to)) in self.positions.take_gaps() {
             match self.consumer.fetch_watermarks(&name, number, REQUEST_TIMEOUT) {
                 Ok((low, _)) if low > from => expired(&name, number, from, low.min(to)),
                 Ok(_) => {}
                 Err(_) => {
-                    self.gaps.insert((name, number), (from, to));
+                    self.positions.passed_over((name, number), (from, to));
                 }
             }
         }

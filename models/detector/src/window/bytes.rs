@@ -18,7 +18,7 @@ impl Window {
             && self.fine.of(at).chain(self.coarse.of(at)).all(|block| block.count == 0)
     }
 
-    /// The window as bytes. A channel takes 132 of them.
+    /// The window as bytes. A channel takes 137 of them.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (boot, seq) = self.last.unwrap_or_default();
         let mut bytes = vec![FORM, u8::from(self.last.is_some())];

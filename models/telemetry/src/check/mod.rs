@@ -2,7 +2,7 @@
 //!
 //! A quick pass over the bytes takes what is certainly good, without building or allocating anything. It knows
 //! neither errors nor wordings: whatever it doubts (an escape, a number near a limit, a repeated field) it leaves
-//! to `decode`, good or bad. So there is one owner of every reason, and the pass may be strict but never lenient.
+//! to `decode`, good or bad, and that what its own quick pass doubts to serde_json and prost. So there is one owner of every reason, and the pass may be strict but never lenient.
 
 mod json;
 mod protobuf;

@@ -96,8 +96,11 @@ pub(crate) fn quick(payload: &[u8]) -> Option<Record> {
                 _ => None,
             },
             b"signals" => {
-                let mut found = Signals::with_capacity(USUAL_SIGNALS);
-                scan.object(|scan, path| found.insert(by_path_bytes(path)?.number, quick_value(scan)?).ok())?;
+                let mut found = Signals::with_capacity(USUAL_SIGNALS.min(payload.len() / LEAST_SIGNAL_BYTES));
+                scan.object(|scan, path| match by_path_bytes(path) {
+                    Some(signal) => found.insert(signal.number, quick_value(scan)?).ok(),
+                    None => found.insert_path(std::str::from_utf8(path).ok()?, quick_value(scan)?).ok(),
+                })?;
                 once(&mut signals, found)
             }
             b"position" => once(&mut position, quick_position(scan)?),
@@ -197,6 +200,8 @@ fn explain(payload: &[u8], error: &serde_json::Error) -> Invalid {
 
 /// A vehicle sends about so many.
 const USUAL_SIGNALS: usize = 24;
+/// A catalogued signal takes more: path, value and what stands between.
+const LEAST_SIGNAL_BYTES: usize = 16;
 
 const DUPLICATE_SIGNAL: &str = "duplicate signal";
 

@@ -2,6 +2,9 @@
 //!
 //! JSON is the default, readable one; Protobuf the compact one. Both ignore unknown fields, keep unknown
 //! signals, and give back exactly the record that was encoded.
+//!
+//! Each is read in one quick pass over the bytes that gives the record that serde_json or prost gives, or nothing; then they
+//! do it, and say what is wrong.
 
 pub(crate) mod json;
 pub(crate) mod lent;
@@ -73,8 +76,32 @@ pub fn decode(payload: &[u8], encoding: Encoding, vehicle: Option<&VehicleId>) -
     decode_from(payload, encoding, vehicle.map(VehicleId::as_str))
 }
 
+/// What [`decode`] is held against: the same by serde_json and prost alone, without a quick pass before.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_thoroughly(payload: &[u8], encoding: Encoding, vehicle: Option<&VehicleId>) -> Result<Record, Invalid> {
+    let read = match encoding {
+        Encoding::Json => json::thorough,
+        Encoding::Protobuf => protobuf::thorough,
+    };
+    decode_by(read, payload, vehicle.map(VehicleId::as_str))
+}
+
 /// [`decode`] for a vehicle that is still a part of its topic.
 pub(crate) fn decode_from(payload: &[u8], encoding: Encoding, vehicle: Option<&str>) -> Result<Record, Invalid> {
+    let read = match encoding {
+        Encoding::Json => json::decode,
+        Encoding::Protobuf => protobuf::decode,
+    };
+    decode_by(read, payload, vehicle)
+}
+
+fn decode_by(
+    read: fn(&[u8]) -> Result<Record, Invalid>,
+    payload: &[u8],
+    vehicle: Option<&str>,
+) -> Result<Record, Invalid> {
     if payload.is_empty() {
         return Err(Invalid::unparsed(Reason::Empty, "no bytes"));
     }
@@ -84,10 +111,7 @@ pub(crate) fn decode_from(payload: &[u8], encoding: Encoding, vehicle: Option<&s
             format!("{} of at most {MAX_PAYLOAD_BYTES} bytes", payload.len()),
         ));
     }
-    let record = match encoding {
-        Encoding::Json => json::decode(payload)?,
-        Encoding::Protobuf => protobuf::decode(payload)?,
-    };
+    let record = read(payload)?;
     validate_from(&record, vehicle)?;
     Ok(record)
 }

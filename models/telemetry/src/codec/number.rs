@@ -1,6 +1,6 @@
-//! JSON's numbers, read only as far as a range needs them.
+//! JSON's numbers: exactly where that is cheap, else as far as a range needs them.
 
-/// A number that is exactly what `decode` reads, or so near to it that only a limit could tell them apart.
+/// A number that is exactly what serde_json reads with `float_roundtrip`, or so near to it that only a limit could tell them apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Approximate {
     value: f64,
@@ -25,7 +25,7 @@ impl Approximate {
         Self { value, exact: true }
     }
 
-    /// The number, where it is what `decode` reads to the last bit.
+    /// The number, where it is what serde_json reads with `float_roundtrip`, to the last bit.
     pub(crate) fn exact(self) -> Option<f64> {
         self.exact.then_some(self.value)
     }
@@ -73,7 +73,7 @@ pub(crate) fn read(text: &[u8]) -> Option<(Approximate, usize)> {
     if read > MAX_DIGITS || matches!(text.get(at), Some(b'e' | b'E')) {
         return long(text, at);
     }
-    // Exact, because both are and a division rounds once; as `decode` does, or proves to.
+    // Exact, because both are and a division rounds once: the double nearest to the text, which serde_json gives with `float_roundtrip`.
     #[expect(clippy::cast_precision_loss, reason = "then it is not exact, and said to be so")]
     let size = digits as f64 / POWERS[decimals];
     let number = Approximate { value: if negative { -size } else { size }, exact: digits < MAX_EXACT };
@@ -144,6 +144,31 @@ mod tests {
             }
         }
         assert_eq!(read_whole(b"1234567890123456789,").unwrap(), (1_234_567_890_123_456_789, 19));
+    }
+
+    #[test]
+    fn what_is_exact_is_what_serde_json_reads_to_the_last_bit() {
+        let mut texts: Vec<String> =
+            ["-0", "0.0", "9007199254740991", "9007199254740992", "0.1234567890123456789"].map(str::to_owned).to_vec();
+        for n in 0..20_000_u64 {
+            // Digits without a pattern, as many as there are, and the point at every place among them.
+            let digits = n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (n % 64);
+            let text = digits.to_string();
+            let (whole, decimals) = text.split_at((n % text.len() as u64) as usize);
+            texts.push(format!(
+                "{}{}.{decimals}",
+                if n % 2 == 0 { "-" } else { "" },
+                if whole.is_empty() { "0" } else { whole }
+            ));
+        }
+        let mut exact = 0;
+        for text in &texts {
+            let (number, _) = read(text.as_bytes()).unwrap();
+            let Some(number) = number.exact() else { continue };
+            exact += 1;
+            assert_eq!(number.to_bits(), serde_json::from_str::<f64>(text).unwrap().to_bits(), "{text}");
+        }
+        assert!(exact > texts.len() / 2 && exact < texts.len(), "{exact}");
     }
 
     #[test]

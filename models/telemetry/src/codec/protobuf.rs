@@ -111,11 +111,14 @@ pub(super) fn decode(payload: &[u8]) -> Result<Record, Invalid> {
 
 /// Most records have fewer signals.
 const USUAL_SIGNALS: usize = 32;
+/// A number and its signal's number take more.
+const LEAST_SIGNAL_BYTES: usize = 13;
 
 /// What vehicles usually send, straight from the wire; none where there is a doubt.
 pub(crate) fn quick(payload: &[u8]) -> Option<Record> {
     let (mut schema, mut vehicle, mut boot, mut seq, mut time) = (0, "", 0, 0, 0);
-    let (mut kind, mut position, mut signals) = (0, None, Signals::with_capacity(USUAL_SIGNALS));
+    let room = USUAL_SIGNALS.min(payload.len() / LEAST_SIGNAL_BYTES);
+    let (mut kind, mut position, mut signals) = (0, None, Signals::with_capacity(room));
     let (mut reader, mut once) = (Reader::new(payload), Once::default());
     while let Some((field, value)) = reader.next()? {
         match (field, value) {
@@ -126,8 +129,11 @@ pub(crate) fn quick(payload: &[u8]) -> Option<Record> {
             (5, Wire::Varint(value)) => time = zigzag(value),
             (6, Wire::Varint(value)) => kind = value,
             (7, Wire::Bytes(signal)) => {
-                let (number, value) = quick_signal(signal)?;
-                signals.insert(number, value).ok()?;
+                match quick_signal(signal)? {
+                    (0, "", _) => return None,
+                    (0, path, value) => signals.insert_path(path, value).ok()?,
+                    (number, _, value) => signals.insert(number, value).ok()?,
+                }
                 continue;
             }
             (8, Wire::Bytes(bytes)) => position = Some(quick_position(bytes)?),
@@ -147,9 +153,10 @@ pub(crate) fn quick(payload: &[u8]) -> Option<Record> {
     is_whole.then_some(Record { schema, vehicle, boot, seq, time, kind, signals, position })
 }
 
-/// A signal that has a number.
-fn quick_signal(bytes: &[u8]) -> Option<(signal::Number, Value)> {
-    let (mut number, mut value, mut reader, mut once) = (0, None, Reader::new(bytes), Once::default());
+/// Number or 0, path, and value of a signal.
+fn quick_signal(bytes: &[u8]) -> Option<(signal::Number, &str, Value)> {
+    let (mut number, mut path, mut value) = (0, "", None);
+    let (mut reader, mut once) = (Reader::new(bytes), Once::default());
     while let Some((field, found)) = reader.next()? {
         let field = match (field, found) {
             (1, Wire::Varint(found)) => {
@@ -169,12 +176,16 @@ fn quick_signal(bytes: &[u8]) -> Option<(signal::Number, Value)> {
                 value = Some(Value::Text(std::str::from_utf8(text).ok()?.to_owned()));
                 2
             }
+            (5, Wire::Bytes(text)) => {
+                path = std::str::from_utf8(text).ok()?;
+                5
+            }
             (1..=5, _) => return None,
             _ => continue,
         };
         once.saw(field)?;
     }
-    if number == 0 { None } else { Some((number, value?)) }
+    Some((number, path, value?))
 }
 
 fn quick_position(bytes: &[u8]) -> Option<Position> {
