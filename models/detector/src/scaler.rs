@@ -112,6 +112,7 @@ pub(crate) fn median(column: &mut [f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::window::Known;
 
     #[test]
     fn an_outlier_does_not_move_the_scale_and_nan_stays_nan() {
@@ -129,5 +130,32 @@ mod tests {
         assert_eq!(scaler.scale(0, 1e9), CLIP);
         assert!((scaler.spread[1] - 0.4).abs() < 1e-6, "a signal that never changed");
         assert_eq!((scaler.input(3), scaler.input(5), scaler.input(6)), (Some(0), Some(1), None));
+    }
+
+    #[test]
+    fn the_current_values_are_those_that_are_scaled_with_all_others() {
+        let layout = Layout::default();
+        let known = |n: usize, at: u16| {
+            // Here and there nothing is known.
+            let feature = |place: usize| {
+                if (n * 7 + place * 3 + usize::from(at)).is_multiple_of(5) { f32::NAN } else { n as f32 }
+            };
+            let mut features: [f32; FEATURES] = std::array::from_fn(feature);
+            features[0] = n as f32 * 1.7 - 40.0;
+            Known { at, run: 0, features }
+        };
+        let mut pasts = [0, 0];
+        for used in [VALUES, FEATURES] {
+            let scaler = Scaler::of(layout.len(), vec![2, 3, 7], (vec![10.0, -3.0, 0.5], vec![4.0, 0.1, 9.0]), used);
+            for n in 0..60 {
+                let query = Query { time: 0, signals: [1, 2, 3, 7, 9].map(|at| known(n, at)).to_vec() };
+                let current = scaler.current(&query).map(|(n, input, value, past)| (n, input, value.to_bits(), past));
+                let scaled = scaler.scaled(&query).map(|(n, input, all)| (n, input, all[0].to_bits(), has_past(&all)));
+                let scaled: Vec<_> = scaled.collect();
+                assert_eq!(current.collect::<Vec<_>>(), scaled);
+                scaled.iter().for_each(|(.., past)| pasts[usize::from(*past)] += 1);
+            }
+        }
+        assert!(pasts.iter().all(|count| *count > 20), "{pasts:?}");
     }
 }
