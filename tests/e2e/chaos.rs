@@ -1,5 +1,5 @@
 //! The quick rows of the chaos suite; `make chaos` runs all. Logs, ledger and spool of a row stay in
-//! `target/chaos/<row>`.
+//! `target/chaos/<row>`, and of one that fails what the services stored as well.
 
 async fn holds(row: &str) {
     tests::process::build_executables().unwrap();

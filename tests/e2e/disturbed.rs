@@ -30,7 +30,7 @@ async fn run(name: &'static str, flags: &str) -> Found {
     let figures = serde_json::from_value(report["figures"].clone()).unwrap();
     let audit = audit::run(scenario.stack.kafka(), &ledger::read(&folder).unwrap()).await.unwrap();
     let (verdict, _) = tests::judge::judge_ledger(scenario.stack.kafka(), &folder).await.unwrap();
-    scenario.stack.shut_down().await.unwrap();
+    scenario.stack.discard().await.unwrap();
     Found { figures, audit, verdict }
 }
 

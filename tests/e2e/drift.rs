@@ -153,5 +153,5 @@ async fn a_fleet_in_another_season_gets_a_new_champion() {
     );
     stack.stop_programs().await.unwrap();
     crate::notebook::goes_from_parquet_to_the_golden_vector(&stack).await;
-    stack.shut_down().await.unwrap();
+    stack.discard().await.unwrap();
 }

@@ -138,5 +138,5 @@ async fn machines_of_others_are_learnt_and_scored_with_the_same_commands() {
     let verify = ["scores", "verify", "--to", "latest", "--json"];
     let verified: serde_json::Value = serde_json::from_str(&stack.tool(verify).await.unwrap()).unwrap();
     assert!(verified["ok"] == true && verified["checked"].as_u64() == Some(scores.len() as u64), "{verified}");
-    stack.shut_down().await.unwrap();
+    stack.discard().await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! The whole system against real mosquitto, Kafka and mongod: kills under load, and what must hold after them.
 //!
-//! Each scenario ends with the verdicts G1 to G4. Seeds are fixed; a failing scenario leaves its logs, ledger and
-//! services' logs in `target/e2e/<name>`.
+//! Each scenario ends with the verdicts G1 to G4. Seeds are fixed; a scenario leaves its logs, ledger and services'
+//! logs in `target/e2e/<name>`, and one that fails what the services stored as well.
 
 use std::time::Duration;
 

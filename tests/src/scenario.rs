@@ -233,7 +233,7 @@ impl Scenario {
         let patience = self.fleet.drive + Duration::from_secs(90);
         self.stack.wait_for_end("simulator", patience).await?;
         let (verdict, _) = judge::judge_ledger(self.stack.kafka(), &self.folder.join("ledger")).await?;
-        self.stack.shut_down().await?;
+        self.stack.conclude(verdict.ok).await?;
         Ok(verdict)
     }
 
@@ -293,10 +293,10 @@ impl Scenario {
             control::flipped_bit_is_found(self.stack.kafka(), LATENESS_MS).await?;
         }
         self.stack.stop_programs().await?;
-        let ended = self.stack.shut_down().await?;
-        let tallied = ended.iter().filter(|(name, _)| !TECHNICIANS.contains(&name.as_str()));
+        let tallied = self.stack.ended.iter().filter(|(name, _)| !TECHNICIANS.contains(&name.as_str()));
         verdicts.insert("G4".into(), judge::judge_tallies(tallied));
         tracing::info!(scenario = self.name, ?verdicts, "judged");
+        let ended = self.stack.conclude(verdicts.values().all(|verdict| verdict.ok)).await?;
         Ok(Judged { verdicts, alerts, dead_letters: facts.dead_letters, ended })
     }
 }

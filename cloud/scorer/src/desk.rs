@@ -226,7 +226,7 @@ impl<J: Judge> Desk<J> {
             let Some(lane) = self.lanes.get_mut(&record.partition) else { continue };
             let layout_at = |offset: i64| {
                 let version = timeline.at(record.partition, offset);
-                Arc::clone(version.and_then(|version| self.judge.layout(version)).unwrap_or(&self.layout))
+                version.and_then(|version| self.judge.layout(version)).unwrap_or(&self.layout)
             };
             match lane.take(&record, &layout_at, &mut jobs) {
                 Ok(()) => {}

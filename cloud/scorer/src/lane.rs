@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The layout of the model that scores an offset.
-pub(crate) type LayoutAt<'a> = &'a dyn Fn(i64) -> Arc<Layout>;
+pub(crate) type LayoutAt<'a> = &'a dyn Fn(i64) -> &'a Arc<Layout>;
 
 /// A reading whose turn it is.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl Job {
             payload: Some(self.payload),
         };
         bytes.clear();
-        serde_json::to_writer(bytes, &score)
+        score.write(bytes)
     }
 }
 
@@ -131,13 +131,13 @@ impl Lane {
         self.clock = self.clock.max(record.timestamp);
         let reading = read(record).map_err(Aside::Unreadable)?;
         let time = window_time(reading.time, record.timestamp).time;
-        let fresh = || Vehicle::new(layout_at(record.offset), record.timestamp);
+        let fresh = || Vehicle::new(Arc::clone(layout_at(record.offset)), record.timestamp);
         let (place, vehicle) = self.vehicles.entry(&reading.vehicle, fresh);
         if record.offset < vehicle.covered {
             return Err(Aside::Covered);
         }
         vehicle.unwritten.get_or_insert(record.offset);
-        if let Some(readings) = vehicle.hear(record.timestamp, || layout_at(record.offset)) {
+        if let Some(readings) = vehicle.hear(record.timestamp, || Arc::clone(layout_at(record.offset))) {
             self.forgotten.add(Forgotten { vehicles: 1, readings });
             self.waiting -= readings;
         }
@@ -149,9 +149,9 @@ impl Lane {
         self.waiting = self.waiting + vehicle.order.waiting.len() as u64 - waited;
         for placed in self.released.drain(..) {
             let layout = layout_at(placed.offset);
-            if !Arc::ptr_eq(&layout, vehicle.window.layout()) && layout.id() != vehicle.window.layout().id() {
+            if !Arc::ptr_eq(layout, vehicle.window.layout()) && layout.id() != vehicle.window.layout().id() {
                 // A model of other signals: its windows begin where it does.
-                vehicle.window = Window::new(Arc::clone(&layout));
+                vehicle.window = Window::new(Arc::clone(layout));
             }
             layout.extract(&placed.record.signals, &mut self.values);
             let query = vehicle.window.advance(&Reading::of(&placed.record, placed.time, &self.values));

@@ -84,25 +84,29 @@ impl Ready {
         Self { levels: measure.tails.iter().map(of).collect(), limit: measure.limit }
     }
 
-    fn worst<'a>(
-        &'a self,
-        baselines: &'a [Baseline],
-        residual: &'a Residual,
-        raw: &'a [Raw],
-    ) -> impl Iterator<Item = Worst> + 'a {
-        residual.signals.iter().zip(raw).enumerate().filter_map(move |(at, ((_, input, _), raw))| {
+    /// The signals with the most improbable statistics, largest first.
+    fn top(&self, baselines: &[Baseline], residual: &Residual, raw: &[Raw]) -> [Option<Worst>; CONTRIBUTIONS] {
+        let mut top: [Option<Worst>; CONTRIBUTIONS] = [None; CONTRIBUTIONS];
+        for (at, ((_, input, _), raw)) in residual.signals.iter().zip(raw).enumerate() {
             let input = usize::from(*input);
-            let levels = self.levels[input].as_ref()?;
-            let mut worst = Worst { at, statistic: 0, level: -1.0 };
+            let Some(levels) = &self.levels[input] else { continue };
+            // What is not above the last of them has no place. No level is below 0.
+            let mut above = top[CONTRIBUTIONS - 1].map_or(-1.0, |held| held.level);
+            let mut worst = None;
             for (statistic, (value, tail)) in baselines[input].compare(raw).into_iter().zip(levels).enumerate() {
-                let level = tail.of_value(value);
-                // What is not a number is not larger.
-                if level > worst.level {
-                    worst = Worst { at, statistic, level };
+                if let Some(level) = tail.above(value, above) {
+                    above = level;
+                    worst = Some(Worst { at, statistic, level });
                 }
             }
-            (worst.level >= 0.0).then_some(worst)
-        })
+            let Some(worst) = worst else { continue };
+            let place = top.iter().position(|held| held.is_none_or(|held| held.level < worst.level));
+            if let Some(place) = place {
+                top[place..].rotate_right(1);
+                top[place] = Some(worst);
+            }
+        }
+        top
     }
 
     fn score(&self, level: f32) -> f32 {
@@ -142,14 +146,7 @@ impl Bench {
             Standing::Known => &self.known,
             Standing::Stranger => &self.strangers,
         };
-        let mut top: [Option<Worst>; CONTRIBUTIONS] = [None; CONTRIBUTIONS];
-        for worst in measure.worst(baselines, residual, raw) {
-            let place = top.iter().position(|held| held.is_none_or(|held| held.level < worst.level));
-            if let Some(place) = place {
-                top[place..].rotate_right(1);
-                top[place] = Some(worst);
-            }
-        }
+        let top = measure.top(baselines, residual, raw);
         let first = top[0]?;
         let score = f64::from(measure.score(first.level));
         let hold_ms = HOLD_STEPS * layout.step_ms();

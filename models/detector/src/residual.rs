@@ -30,10 +30,10 @@ impl Residual {
     }
 }
 
-/// Both heads from a signal's scaled value and the four numbers that the network gives for it.
+/// Both heads from a signal's scaled value and, of each, what it expects and with what spread.
 pub(crate) fn heads(scaled: f32, out: [f32; 4], own_past: bool) -> [Head; 2] {
     let head = |at: usize, says: bool| {
-        let (expected, spread) = (out[2 * at], out[2 * at + 1].clamp(LOG_SPREAD.0, LOG_SPREAD.1).exp());
+        let (expected, spread) = (out[2 * at], out[2 * at + 1]);
         let deviation = ((scaled - expected) / spread).clamp(-MOST_DEVIATION, MOST_DEVIATION);
         Head { expected, spread, deviation: if says { deviation } else { f32::NAN } }
     };
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn a_residual_is_sound_while_the_network_answers_in_numbers() {
         let residual = |out: &[f32; 4]| Residual { signals: vec![(0, 0, heads(0.5, *out, false))] };
-        assert!(residual(&[0.0, 0.0, 0.0, 0.0]).is_sound(), "no past is no fault");
+        assert!(residual(&[0.0, 1.0, 0.0, 1.0]).is_sound(), "no past is no fault");
         for at in 0..4 {
-            let mut out = [0.0; 4];
+            let mut out = [0.0, 1.0, 0.0, 1.0];
             out[at] = f32::NAN;
             assert!(!residual(&out).is_sound(), "{at}");
         }

@@ -95,14 +95,26 @@ impl Level {
 
     /// See [`Tail::level`].
     pub(crate) fn of_value(&self, value: f32) -> f32 {
+        self.above(value, f32::NEG_INFINITY).unwrap_or(f32::NAN)
+    }
+
+    /// The level of a value where it is above a floor; none where it is not, or where nothing is known. A logarithm is
+    /// only taken where it may matter: of a reading's hundreds of levels a few do.
+    pub(crate) fn above(&self, value: f32, floor: f32) -> Option<f32> {
         // Not larger, or not a number. Statistics are never below 0.
         let larger = value > self.from;
-        if !larger {
-            return value * self.slope;
-        }
-        let excess = (value - self.from) * self.per_scale;
-        let beyond = if self.shape < 1e-6 { excess } else { (self.shape * excess).ln_1p() / self.shape };
-        self.at_threshold + beyond * std::f32::consts::LOG10_E
+        let level = if larger {
+            let excess = (value - self.from) * self.per_scale;
+            // ln(1 + x) ≤ x, by more than the last bits that a logarithm may be off.
+            if self.at_threshold + excess * (std::f32::consts::LOG10_E * 1.000_01) <= floor {
+                return None;
+            }
+            let beyond = if self.shape < 1e-6 { excess } else { (self.shape * excess).ln_1p() / self.shape };
+            self.at_threshold + beyond * std::f32::consts::LOG10_E
+        } else {
+            value * self.slope
+        };
+        (level > floor).then_some(level)
     }
 }
 
@@ -141,6 +153,26 @@ mod tests {
         let mut all: Vec<f32> = (0..5_000_u16).map(|n| (f32::from(n) * 0.7548).fract().powi(3)).collect();
         let mut largest: Vec<f32> = all.iter().copied().filter(|v| *v > 0.5).collect();
         assert_eq!(Tail::fit(5_000, &mut all, SHARE), Tail::fit(5_000, &mut largest, SHARE));
+    }
+
+    #[test]
+    fn a_level_above_a_floor_is_the_level_and_none_is_missed() {
+        let tails = [0.0, 1e-7, 0.01, 0.2, 0.5].map(|shape| Tail { from: 1.5, share: 0.02, scale: 0.3, shape });
+        let mut found = [0, 0];
+        for tail in tails {
+            let (level, values) = (Level::of(&tail), (0..4_000_u16).map(|n| f32::from(n) * 0.003_7));
+            for value in values {
+                let exact = level.of_value(value);
+                // On both sides of it, down to the next number.
+                for floor in [exact * 0.5, exact.next_down(), exact, exact.next_up(), exact * 2.0 + 0.1] {
+                    let above = level.above(value, floor);
+                    assert_eq!(above, (exact > floor).then_some(exact), "{tail:?}, {value} above {floor}");
+                    found[usize::from(above.is_some())] += 1;
+                }
+            }
+        }
+        assert!(found.iter().all(|count| *count > 30_000), "{found:?}");
+        assert_eq!(Level::of(&Tail::NONE).above(5.0, -1.0), None);
     }
 
     #[test]

@@ -208,6 +208,23 @@ impl Services {
         ending.join_all().await;
     }
 
+    /// Kills all services, returns when all are gone, and removes what they stored: of a run that went well nobody needs
+    /// it, and it takes hundreds of megabytes. Logs and configuration stay.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be removed.
+    pub async fn discard(mut self) -> Result<(), Error> {
+        for kind in Kind::ALL {
+            self.kill(kind).await;
+            let stored = self.options.dir.join(kind.name());
+            if stored.is_dir() {
+                fs::remove_dir_all(&stored).doing("remove", &stored)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Leaves the services running without an owner, until the next start in the folder or [`stop_in`].
     pub fn detach(mut self) {
         std::mem::take(&mut self.running).into_values().for_each(Process::leave);

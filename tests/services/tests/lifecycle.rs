@@ -116,7 +116,7 @@ async fn all_three_start_survive_kills_and_stop() {
 }
 
 #[tokio::test]
-async fn a_replica_set_follows_when_its_port_changes() {
+async fn a_replica_set_follows_when_its_port_changes_until_it_is_discarded() {
     let dir = tempfile::tempdir().unwrap();
     let options = || Options::new(dir.path()).only(&[Kind::Mongod]);
     let services = Services::start(options()).await.unwrap();
@@ -135,7 +135,11 @@ async fn a_replica_set_follows_when_its_port_changes() {
     let collection = collection(&second).await;
     assert_eq!(collection.count_documents(doc! {}).await.unwrap(), 1);
     collection.insert_one(doc! { "_id": 2 }).await.unwrap();
-    services.stop().await;
+
+    let pid = services.pid(Kind::Mongod).unwrap();
+    services.discard().await.unwrap();
+    assert!(!exists(pid) && !dir.path().join("mongod").exists(), "what it stored is gone");
+    assert!(dir.path().join("mongod.log").is_file() && dir.path().join("mongod.conf").is_file(), "what tells stays");
 }
 
 #[tokio::test]

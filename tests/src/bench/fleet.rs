@@ -157,8 +157,7 @@ impl Ground {
             end(edge, Signal::SIGTERM).await?;
             broker.stop().await;
         }
-        self.kafka.stop().await;
-        Ok(())
+        Ok(self.kafka.discard().await?)
     }
 }
 

@@ -76,7 +76,12 @@ pub async fn run(settings: Settings) -> Result<Outcome> {
         Err(error) => Err(error),
     };
     view.phase("stopping");
-    let stopped = stack.shut_down().await;
+    let is_well = match &result {
+        Ok(Some(report)) => report.verdicts.values().all(|verdict| verdict.ok),
+        Ok(None) => true,
+        Err(_) => false,
+    };
+    let stopped = stack.conclude(is_well).await;
     signals.abort();
     match (result?, stopped) {
         (Some(report), Ok(_)) => Ok(Outcome::Judged(report)),

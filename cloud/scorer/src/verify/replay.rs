@@ -181,7 +181,7 @@ impl<J: Judge> Verifier<J> {
         let mut jobs = Vec::new();
         let layout_at = |offset: i64| {
             let version = self.timeline.at(record.partition, offset);
-            Arc::clone(version.and_then(|version| self.judge.layout(version)).unwrap_or(&self.layout))
+            version.and_then(|version| self.judge.layout(version)).unwrap_or(&self.layout)
         };
         // What live scoring puts aside is put aside here too.
         partition.lane.take(record, &layout_at, &mut jobs).ok();

@@ -74,7 +74,7 @@ impl Cells {
     }
 }
 
-/// What a network answers: [inputs, [`OUTPUT`], rows].
+/// What a network answers: [inputs, [`OUTPUT`], rows]. Spreads, or their logarithms, as whoever asked wants them.
 #[derive(Debug)]
 pub(crate) struct Answers {
     rows: usize,
@@ -90,7 +90,7 @@ impl Answers {
         Ok(Self { rows: out.size()[2] as usize, numbers })
     }
 
-    /// Of head A and of head B, the expectation and the logarithm of its spread.
+    /// Of head A and of head B, the expectation and its spread or the logarithm of that.
     pub(crate) fn of(&self, row: usize, input: usize) -> [f32; OUTPUT] {
         std::array::from_fn(|number| self.numbers[(input * OUTPUT + number) * self.rows + row])
     }

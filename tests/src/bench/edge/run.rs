@@ -62,7 +62,7 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
             }
         }
     }
-    rig.services.stop().await;
+    rig.services.discard().await?;
     let rows = rounds.rows();
     report.verdicts = verdicts(&rows, count, failed);
     report.duration_s = began.elapsed().as_secs_f64();

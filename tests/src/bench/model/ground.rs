@@ -130,7 +130,6 @@ impl Ground {
     }
 
     pub(super) async fn stop(self) -> Result<()> {
-        self.kafka.stop().await;
-        Ok(())
+        Ok(self.kafka.discard().await?)
     }
 }
