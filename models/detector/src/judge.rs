@@ -11,7 +11,7 @@ use crate::{
     layout::{Layout, Role},
     residual::Residual,
     scaler::Scaler,
-    tail::{Level, Tail},
+    tail::{Levels, Tail},
     track::{CUSUM, MEANS, NAMES, RUN, Raw, STATISTICS, Track},
     window::Query,
 };
@@ -71,7 +71,7 @@ pub(crate) struct Bench {
 #[derive(Debug, Clone, PartialEq)]
 struct Ready {
     /// By input; none for context.
-    levels: Vec<Option<[Level; STATISTICS]>>,
+    levels: Vec<Option<Levels>>,
     limit: f32,
 }
 
@@ -79,7 +79,7 @@ impl Ready {
     fn new(measure: &Measure) -> Self {
         let of = |tails: &[Tail; STATISTICS]| {
             let known = tails.iter().any(|tail| !tail.from.is_nan());
-            known.then(|| std::array::from_fn(|at| Level::of(&tails[at])))
+            known.then(|| Levels::of(tails))
         };
         Self { levels: measure.tails.iter().map(of).collect(), limit: measure.limit }
     }
@@ -91,19 +91,12 @@ impl Ready {
             let input = usize::from(*input);
             let Some(levels) = &self.levels[input] else { continue };
             // What is not above the last of them has no place. No level is below 0.
-            let mut above = top[CONTRIBUTIONS - 1].map_or(-1.0, |held| held.level);
-            let mut worst = None;
-            for (statistic, (value, tail)) in baselines[input].compare(raw).into_iter().zip(levels).enumerate() {
-                if let Some(level) = tail.above(value, above) {
-                    above = level;
-                    worst = Some(Worst { at, statistic, level });
-                }
-            }
-            let Some(worst) = worst else { continue };
-            let place = top.iter().position(|held| held.is_none_or(|held| held.level < worst.level));
+            let last = top[CONTRIBUTIONS - 1].map_or(-1.0, |held| held.level);
+            let Some((statistic, level)) = levels.largest_above(&baselines[input].compare(raw), last) else { continue };
+            let place = top.iter().position(|held| held.is_none_or(|held| held.level < level));
             if let Some(place) = place {
                 top[place..].rotate_right(1);
-                top[place] = Some(worst);
+                top[place] = Some(Worst { at, statistic, level });
             }
         }
         top

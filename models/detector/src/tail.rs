@@ -1,5 +1,7 @@
 //! The tail of a statistic: how improbable a large value is in a healthy vehicle (peaks over a threshold). Pure.
 
+use crate::track::STATISTICS;
+
 /// The largest values make the tail: this share of all, where there are enough of them.
 pub(crate) const SHARE: f64 = 0.02;
 /// So many values make a tail; of few, a larger share of them.
@@ -73,6 +75,9 @@ impl Tail {
     }
 }
 
+/// ln(1 + x) ≤ x, by more than the last bits that a logarithm may be off.
+const MOST_GROWTH: f32 = std::f32::consts::LOG10_E * 1.000_01;
+
 /// A tail made ready to be asked often.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Level {
@@ -105,8 +110,7 @@ impl Level {
         let larger = value > self.from;
         let level = if larger {
             let excess = (value - self.from) * self.per_scale;
-            // ln(1 + x) ≤ x, by more than the last bits that a logarithm may be off.
-            if self.at_threshold + excess * (std::f32::consts::LOG10_E * 1.000_01) <= floor {
+            if self.at_threshold + excess * MOST_GROWTH <= floor {
                 return None;
             }
             let beyond = if self.shape < 1e-6 { excess } else { (self.shape * excess).ln_1p() / self.shape };
@@ -115,6 +119,64 @@ impl Level {
             value * self.slope
         };
         (level > floor).then_some(level)
+    }
+}
+
+/// Room for the statistics of a signal, a multiple of what a processor takes at once.
+const LANES: usize = STATISTICS.next_multiple_of(4);
+
+/// The levels of a signal's statistics, and bounds of all of them at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Levels {
+    each: [Level; STATISTICS],
+    from: [f32; LANES],
+    at_threshold: [f32; LANES],
+    slope: [f32; LANES],
+    /// How much a level grows at most with each unit above the threshold.
+    growth: [f32; LANES],
+}
+
+impl Levels {
+    pub(crate) fn of(tails: &[Tail; STATISTICS]) -> Self {
+        let each: [Level; STATISTICS] = std::array::from_fn(|at| Level::of(&tails[at]));
+        let lanes = |value: &dyn Fn(&Level) -> f32| std::array::from_fn(|at| each.get(at).map_or(f32::NAN, value));
+        Self {
+            from: lanes(&|level| level.from),
+            at_threshold: lanes(&|level| level.at_threshold),
+            slope: lanes(&|level| level.slope),
+            growth: lanes(&|level| level.per_scale * MOST_GROWTH),
+            each,
+        }
+    }
+
+    /// The largest level of these values that is above a floor, and which; the first of several. None where none is.
+    pub(crate) fn largest_above(&self, values: &[f32; STATISTICS], floor: f32) -> Option<(usize, f32)> {
+        if self.most(values) <= floor {
+            return None;
+        }
+        let (mut floor, mut largest) = (floor, None);
+        for (at, (value, level)) in values.iter().zip(&self.each).enumerate() {
+            if let Some(level) = level.above(*value, floor) {
+                floor = level;
+                largest = Some((at, level));
+            }
+        }
+        largest
+    }
+
+    /// No level of these values is above this. Without branches: nearly every signal of a reading needs no more.
+    fn most(&self, values: &[f32; STATISTICS]) -> f32 {
+        let mut lanes = [f32::NAN; LANES];
+        lanes[..STATISTICS].copy_from_slice(values);
+        let mut most = [f32::NEG_INFINITY; LANES];
+        for at in 0..LANES {
+            let (value, from) = (lanes[at], self.from[at]);
+            let above = self.at_threshold[at] + (value - from) * self.growth[at];
+            let bound = if value > from { above } else { value * self.slope[at] };
+            // What is not a number is not larger.
+            most[at] = if bound > most[at] { bound } else { most[at] };
+        }
+        most.into_iter().fold(f32::NEG_INFINITY, |most, bound| if bound > most { bound } else { most })
     }
 }
 
@@ -173,6 +235,39 @@ mod tests {
         }
         assert!(found.iter().all(|count| *count > 30_000), "{found:?}");
         assert_eq!(Level::of(&Tail::NONE).above(5.0, -1.0), None);
+    }
+
+    #[test]
+    fn the_largest_level_of_a_signal_is_found_above_any_floor() {
+        let tails: [Tail; STATISTICS] = std::array::from_fn(|at| match at {
+            3 => Tail::NONE,
+            _ => {
+                Tail { from: 0.5 + at as f32 * 0.2, share: 0.02, scale: 0.1 + at as f32 * 0.1, shape: at as f32 * 0.05 }
+            }
+        });
+        let (levels, mut found) = (Levels::of(&tails), [0, 0]);
+        for n in 0..20_000_u32 {
+            let value = |at: u32| {
+                let share = (f64::from(n * 10 + at) * 0.618_033_988_749_895).fract() as f32;
+                if (n + at).is_multiple_of(5) { f32::NAN } else { share * share * 8.0 }
+            };
+            let values: [f32; STATISTICS] = std::array::from_fn(|at| value(at as u32));
+            let mut expected = None;
+            for (at, (value, tail)) in values.iter().zip(&tails).enumerate() {
+                let level = tail.level(*value);
+                if level > expected.map_or(-1.0, |(_, largest)| largest) {
+                    expected = Some((at, level));
+                }
+            }
+            let (_, largest) = expected.unwrap();
+            for floor in [-1.0, largest * 0.9, largest.next_down(), largest, largest + 0.1] {
+                let above = levels.largest_above(&values, floor);
+                assert_eq!(above, expected.filter(|_| largest > floor), "{values:?} above {floor}");
+                found[usize::from(above.is_some())] += 1;
+            }
+        }
+        assert_eq!(found, [40_000, 60_000]);
+        assert_eq!(levels.largest_above(&[f32::NAN; STATISTICS], -1.0), None);
     }
 
     #[test]

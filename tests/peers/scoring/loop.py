@@ -4,6 +4,8 @@
     make bench-model FLAGS='--peer python="exec python3 tests/peers/scoring/loop.py" \
         --peer quix="exec python3 tests/peers/scoring/quix.py"'
 
+How the one in Java is built and run stands in streams/src/main/java/Peer.java.
+
 Kafka -> JSON -> numpy -> ONNX Runtime -> Kafka. Offsets are committed once Kafka has the batch's scores. JSON is read and
 written by Python's own module, or by the one that is named: `loop.py orjson`. What it finds in its environment stands in
 `--help` of `bench model`.

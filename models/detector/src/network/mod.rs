@@ -140,7 +140,8 @@ impl Network {
         let seen = cells.tensor()?;
         let out = self.forward(&seen, &past(&seen)?)?;
         let (least, most) = LOG_SPREAD;
-        let _ = out.f_slice(1, 1, None, 2)?.f_clamp_(f64::from(least), f64::from(most))?.f_exp_()?;
+        // In place: what comes back is a part of it.
+        drop(out.f_slice(1, 1, None, 2)?.f_clamp_(f64::from(least), f64::from(most))?.f_exp_()?);
         Answers::read(&out)
     }
 

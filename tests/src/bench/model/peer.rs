@@ -17,7 +17,7 @@ shell command, which stays in the foreground. It reads KAFKA_TOPIC from its begi
 outside of transactions, one JSON record for each reading into OUT_TOPIC, with the reading's place in it: \
 {\"source\": {\"partition\": …, \"offset\": …}, …}. Beside these it finds in its environment: KAFKA_BOOTSTRAP, and ONNX: the \
 network that our scorer runs; beside that file, with the ending .json, the signals that are its inputs (paths), centre and \
-spread that scale them, and the clip. SIGTERM ends it. May be given several times; tests/peers/scoring has two";
+spread that scale them, and the clip. SIGTERM ends it. May be given several times; tests/peers/scoring has some";
 
 /// What `--help` says about the command line that makes ONNX.
 pub(super) const EXPORT_HELP: &str = "Shell command that turns the artefact in the file MODEL into ONNX in the file ONNX, \

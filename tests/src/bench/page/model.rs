@@ -49,7 +49,7 @@ fn beside(read: &Read) -> String {
         text.push_str(
             "\nOther scorers work off the same JSON backlog after ours and are given the same network, in ONNX. They do less: \
              a reading is scored by its current values alone, without window, state or contributions. Each has to have scored \
-             every reading once. Those in Python are in `tests/peers/scoring`, which says how they are run.\n",
+             every reading once. They are in `tests/peers/scoring`, which says how they are run.\n",
         );
     }
     for note in texts(read, "notes") {
