@@ -276,7 +276,7 @@ async fn commands_are_carried_out_once_whoever_is_killed() {
     assert!(letters.len() == 1 && source(&letters[0]).starts_with("vehicle-commands/"), "{letters:?}");
     assert_eq!(letters[0].payload, b"{\"id\":1}");
 
-    let ended = scenario.stack.discard().await.unwrap();
+    let ended = scenario.stack.shut_down().await.unwrap();
     let count = |name: &str| ended["edge"].tally.as_ref().unwrap().further[name];
     let closed =
         ["answered", "expired", "refused", "given_back", "open"].map(|name| count(&format!("commands_{name}")));

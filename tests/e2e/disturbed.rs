@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use simulator::{audit, ledger};
-use tests::{process::Program, report::Verdict, scenario::Scenario, stack::Role};
+use tests::{evidence::Evidence, process::Program, report::Verdict, scenario::Scenario, stack::Role};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -13,6 +13,7 @@ struct Found {
     figures: std::collections::BTreeMap<String, f64>,
     audit: audit::Report,
     verdict: Verdict,
+    _evidence: Evidence,
 }
 
 async fn run(name: &'static str, flags: &str) -> Found {
@@ -30,15 +31,15 @@ async fn run(name: &'static str, flags: &str) -> Found {
     let figures = serde_json::from_value(report["figures"].clone()).unwrap();
     let audit = audit::run(scenario.stack.kafka(), &ledger::read(&folder).unwrap()).await.unwrap();
     let (verdict, _) = tests::judge::judge_ledger(scenario.stack.kafka(), &folder).await.unwrap();
-    scenario.stack.discard().await.unwrap();
-    Found { figures, audit, verdict }
+    scenario.stack.shut_down().await.unwrap();
+    Found { figures, audit, verdict, _evidence: scenario.evidence }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_finds_each_duplicate_and_each_reordering_that_the_load_made() {
     let flags =
         "--duplicate-share 0.05 --reorder-share 0.05 --clock-share 0.2 --clock-offset-ms=-400000 --payload on-change";
-    let Found { figures, audit, verdict } = run("repeated-and-reordered", flags).await;
+    let Found { figures, audit, verdict, _evidence } = run("repeated-and-reordered", flags).await;
     let figure = |name: &str| figures[name] as u64;
     assert!(verdict.ok && (audit.stored, audit.unacked_at_end) == (6_000, 0), "{verdict:?}");
     assert!(figure("duplicated_readings") > 200 && figure("reordered_readings") > 200, "{figures:#?}");
@@ -50,7 +51,7 @@ async fn the_audit_finds_each_duplicate_and_each_reordering_that_the_load_made()
 async fn vehicles_that_lose_their_connections_lose_no_reading() {
     let flags = "--profile burst --low-rate 200 --period-ms 2000 --burst-ms 500 --storm-share 0.5 --storm-every-ms 1700 \
         --blackout-share 0.4 --blackout-at-ms 1000 --blackout-ms 1500 --tunnel-ms 800 --tunnel-every-ms 3000";
-    let Found { figures, audit, verdict } = run("cut-off", flags).await;
+    let Found { figures, audit, verdict, _evidence } = run("cut-off", flags).await;
     let figure = |name: &str| figures[name] as u64;
     let made = figure("made_readings");
     // Three rounds of 1.5 s at 200 a second and half a second at 1,000.

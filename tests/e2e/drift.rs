@@ -11,6 +11,7 @@ use telemetry::{
     signal,
 };
 use tests::{
+    evidence::Evidence,
     kafka_reader, poll,
     process::{build_executables, executables},
     scenario::room,
@@ -121,7 +122,9 @@ async fn anomalous(kafka: &str, model: &str, minutes: std::ops::Range<i64>, leas
 async fn a_fleet_in_another_season_gets_a_new_champion() {
     build_executables().unwrap();
     let _room = room().await;
-    let mut stack = Stack::start_anew(&executables().unwrap().parent().unwrap().join("e2e/drift")).await.unwrap();
+    let folder = executables().unwrap().parent().unwrap().join("e2e/drift");
+    let _evidence = Evidence::of(folder.join("services"));
+    let mut stack = Stack::start_anew(&folder).await.unwrap();
     let kafka = stack.kafka().to_owned();
     let flags = "--detector robust-z --alarm-budget 100 --history-ms 2400000 --drift-every-ms 600000 --on-drift";
     stack.set(Role::Trainer, flags.split(' '));
@@ -153,5 +156,5 @@ async fn a_fleet_in_another_season_gets_a_new_champion() {
     );
     stack.stop_programs().await.unwrap();
     crate::notebook::goes_from_parquet_to_the_golden_vector(&stack).await;
-    stack.discard().await.unwrap();
+    stack.shut_down().await.unwrap();
 }

@@ -11,6 +11,7 @@ use telemetry::{
     kafka_topic::SCORES,
 };
 use tests::{
+    evidence::Evidence,
     kafka_reader, poll,
     process::{build_executables, executables},
     scenario::room,
@@ -90,6 +91,7 @@ async fn machines_of_others_are_learnt_and_scored_with_the_same_commands() {
     build_executables().unwrap();
     let _room = room().await;
     let folder = executables().unwrap().parent().unwrap().join("e2e/foreign");
+    let _evidence = Evidence::of(folder.join("services"));
     let mut stack = Stack::start_anew_with(&folder, |options| options.only(&[Kind::Kafka])).await.unwrap();
     let history = ROWS[0];
     let breaks = history + BREAKS.start..history + BREAKS.end;
@@ -138,5 +140,5 @@ async fn machines_of_others_are_learnt_and_scored_with_the_same_commands() {
     let verify = ["scores", "verify", "--to", "latest", "--json"];
     let verified: serde_json::Value = serde_json::from_str(&stack.tool(verify).await.unwrap()).unwrap();
     assert!(verified["ok"] == true && verified["checked"].as_u64() == Some(scores.len() as u64), "{verified}");
-    stack.discard().await.unwrap();
+    stack.shut_down().await.unwrap();
 }

@@ -18,7 +18,9 @@ use telemetry::{
     kafka_topic::{SCORES, TELEMETRY, header},
 };
 use tests::{
-    control, poll,
+    control,
+    evidence::Evidence,
+    poll,
     process::{Ended, Program, Running, build_executables, executables, run},
 };
 
@@ -58,6 +60,8 @@ pub(crate) struct Ground {
     /// One client for all looks: a new one takes longer than the scorer takes for thousands of readings.
     marks: Watermarks,
     folder: PathBuf,
+    /// Behind the services: it goes after them.
+    _evidence: Evidence,
 }
 
 impl Ground {
@@ -68,7 +72,8 @@ impl Ground {
         std::fs::create_dir_all(&folder).unwrap();
         let services = Services::start(Options::new(folder.join("kafka")).only(&[Kind::Kafka]).anew()).await.unwrap();
         let kafka = KafkaConfig::new(services.addresses().kafka.to_string());
-        let ground = Self { services, marks: Watermarks::new(&kafka).unwrap(), kafka, folder };
+        let (marks, evidence) = (Watermarks::new(&kafka).unwrap(), Evidence::of(services.dir()));
+        let ground = Self { services, marks, kafka, folder, _evidence: evidence };
         ground.tool(&["topics", "apply"]).await;
         control::publish_trained(&ground.kafka.kafka).await.unwrap();
         ground

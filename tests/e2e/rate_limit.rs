@@ -85,7 +85,7 @@ async fn vehicles_that_slow_down_when_asked_to_lose_nothing_and_are_discarded_no
     let ledger = loaded.scenario.folder().join("ledger");
     let (verdict, facts) = judge_ledger(loaded.scenario.stack.kafka(), &ledger).await.unwrap();
     assert!(verdict.ok && facts.acked == READINGS && facts.in_kafka == READINGS, "{verdict:?}");
-    let ended = loaded.scenario.stack.discard().await.unwrap();
+    let ended = loaded.scenario.stack.shut_down().await.unwrap();
     assert!(ended["edge"].tally.as_ref().unwrap().balances(), "{ended:?}");
 }
 
@@ -97,7 +97,7 @@ async fn vehicles_that_do_not_listen_go_on_being_discarded() {
     let (early, late) = loaded.halves();
     assert!(early > READINGS / 8 && late > READINGS / 8, "{told}");
     assert_eq!(loaded.figure("held_back_messages"), 0, "{told}");
-    loaded.scenario.stack.discard().await.unwrap();
+    loaded.scenario.stack.shut_down().await.unwrap();
 }
 
 /// The fleet with physics keeps to the same rules.
@@ -119,7 +119,7 @@ async fn a_driven_fleet_slows_down_too() {
     assert!(fleet.further["slow_downs"] >= VEHICLES && fleet.further["held_back"] > READINGS / 2, "{fleet:?}");
     let (verdict, facts) = judge_ledger(scenario.stack.kafka(), &ledger).await.unwrap();
     assert!(verdict.ok && facts.acked == READINGS && facts.in_kafka == READINGS, "{verdict:?}");
-    let ended = scenario.stack.discard().await.unwrap();
+    let ended = scenario.stack.shut_down().await.unwrap();
     let edge = ended["edge"].tally.as_ref().unwrap();
     assert!(edge.balances() && (1..READINGS / 8).contains(&edge.discarded["rate_limited"]), "{edge:?}");
 }

@@ -109,7 +109,7 @@ async fn late_and_repeated_readings_kills_a_swap_and_a_rollback_and_replay_equal
     assert!(verified["ok"] == true && verified["checked"].as_u64() >= Some(scores.len() as u64), "{verified}");
     assert!(scores.len() as u64 > written * 8 / 10, "{} of {written}", scores.len());
     control::flipped_bit_is_found(&kafka, LATENESS_MS).await.unwrap();
-    ground.services.discard().await.unwrap();
+    ground.services.stop().await;
 }
 
 /// Readings that a challenger judged, as scorers told.

@@ -76,5 +76,5 @@ async fn scorers_with_transactions_are_killed_and_joined_and_each_score_is_seen_
     assert!(repeated(&again) > 0, "a killed scorer published nothing twice");
     assert_eq!(ground.verify(&[]).await["ok"], true);
     eprintln!("{checked} scores; without transactions {} came twice", repeated(&again));
-    ground.services.discard().await.unwrap();
+    ground.services.stop().await;
 }

@@ -9,6 +9,7 @@ pub mod browser;
 pub mod chaos;
 pub mod control;
 pub mod demo;
+pub mod evidence;
 pub mod judge;
 pub mod kafka_reader;
 pub mod network;

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     control,
+    evidence::Evidence,
     judge::{self, Received},
     kafka_reader, poll,
     process::Program,
@@ -84,6 +85,8 @@ const INTERVAL_MS: u32 = 10_000;
 pub struct Scenario {
     /// The stack under test.
     pub stack: Stack,
+    /// What its services store; for as long as something may still be asserted of it.
+    pub evidence: Evidence,
     folder: PathBuf,
     name: &'static str,
     fleet: Fleet,
@@ -101,6 +104,8 @@ pub struct Judged {
     pub dead_letters: BTreeMap<String, u64>,
     /// How every process ended.
     pub ended: BTreeMap<String, crate::process::Ended>,
+    /// Until the last word is said.
+    _evidence: Evidence,
 }
 
 impl Judged {
@@ -140,8 +145,9 @@ impl Scenario {
         let room = room().await;
         let folder = crate::process::executables()?.parent().context("target has a parent")?.join("e2e").join(name);
         let mut stack = Stack::start_anew(&folder).await?;
+        let evidence = Evidence::of(stack.services.dir());
         stack.set(Role::Edge, ["--ack-min-ms", "500", "--ack-max-ms", "2000"]);
-        Ok(Self { stack, folder, name, fleet: Fleet::default(), _room: room })
+        Ok(Self { stack, evidence, folder, name, fleet: Fleet::default(), _room: room })
     }
 
     /// The folder with logs and ledger.
@@ -228,12 +234,12 @@ impl Scenario {
         tokio::task::spawn_blocking(count).await?
     }
 
-    /// For scenarios without the cloud side: waits for the fleet, judges G1 alone, stops all.
-    pub async fn finish_with_ledger_only(mut self) -> Result<Verdict> {
+    /// For scenarios without the cloud side: waits for the fleet, judges G1 alone, stops all but the services.
+    pub async fn finish_with_ledger_only(&mut self) -> Result<Verdict> {
         let patience = self.fleet.drive + Duration::from_secs(90);
         self.stack.wait_for_end("simulator", patience).await?;
         let (verdict, _) = judge::judge_ledger(self.stack.kafka(), &self.folder.join("ledger")).await?;
-        self.stack.conclude(verdict.ok).await?;
+        self.stack.stop_programs().await?;
         Ok(verdict)
     }
 
@@ -293,10 +299,10 @@ impl Scenario {
             control::flipped_bit_is_found(self.stack.kafka(), LATENESS_MS).await?;
         }
         self.stack.stop_programs().await?;
-        let tallied = self.stack.ended.iter().filter(|(name, _)| !TECHNICIANS.contains(&name.as_str()));
+        let ended = self.stack.shut_down().await?;
+        let tallied = ended.iter().filter(|(name, _)| !TECHNICIANS.contains(&name.as_str()));
         verdicts.insert("G4".into(), judge::judge_tallies(tallied));
         tracing::info!(scenario = self.name, ?verdicts, "judged");
-        let ended = self.stack.conclude(verdicts.values().all(|verdict| verdict.ok)).await?;
-        Ok(Judged { verdicts, alerts, dead_letters: facts.dead_letters, ended })
+        Ok(Judged { verdicts, alerts, dead_letters: facts.dead_letters, ended, _evidence: self.evidence })
     }
 }

@@ -224,24 +224,11 @@ impl Stack {
         Ok(())
     }
 
-    /// Stops everything, services last. What they stored stays: see [`Stack::discard`] for a run that went well.
+    /// Stops everything, services last.
     pub async fn shut_down(mut self) -> Result<BTreeMap<String, Ended>> {
         let stopped = self.stop_programs().await;
         self.services.stop().await;
         stopped.map(|()| self.ended)
-    }
-
-    /// Stops the programs, and removes the services with what they stored; logs stay. Programs that do not stop in good
-    /// order leave everything where it is.
-    pub async fn discard(mut self) -> Result<BTreeMap<String, Ended>> {
-        self.stop_programs().await?;
-        self.services.discard().await?;
-        Ok(self.ended)
-    }
-
-    /// [`Stack::discard`] where all went well; otherwise what is stored is evidence, and stays.
-    pub async fn conclude(self, is_well: bool) -> Result<BTreeMap<String, Ended>> {
-        if is_well { self.discard().await } else { self.shut_down().await }
     }
 
     /// Runs a tool of `motorcade` and gives back what it printed; fails unless it exits with 0.

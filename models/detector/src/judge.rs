@@ -93,6 +93,7 @@ impl Ready {
             // What is not above the last of them has no place. No level is below 0.
             let last = top[CONTRIBUTIONS - 1].map_or(-1.0, |held| held.level);
             let Some((statistic, level)) = levels.largest_above(&baselines[input].compare(raw), last) else { continue };
+            // There is one, since it is above the last.
             let place = top.iter().position(|held| held.is_none_or(|held| held.level < level));
             if let Some(place) = place {
                 top[place..].rotate_right(1);
@@ -210,6 +211,7 @@ fn round(value: f32, parts: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::residual::Head;
 
     #[test]
     fn a_verdict_holds_for_a_while_and_down_to_a_share_of_the_limit() {
@@ -220,6 +222,60 @@ mod tests {
         assert!(at(40, 0.8), "a dip does not end the hold");
         assert!(at(110, 0.99) && !at(111, 0.99), "what is held begins no hold of its own");
         assert!(at(120, 1.2) && at(220, 0.7));
+    }
+
+    /// Bounds and floors leave out what can't be among the first; here every level of every signal is looked at.
+    #[test]
+    fn the_top_is_what_comes_first_when_everything_is_compared() {
+        const INPUTS: usize = 12;
+        let tail = |input: usize, at: usize| Tail {
+            from: 1.0 + ((input + at) % 3) as f32,
+            share: 0.02,
+            scale: 0.5,
+            shape: if at.is_multiple_of(2) { 0.0 } else { 0.3 },
+        };
+        let tails = (0..INPUTS).map(|input| match input % 5 {
+            4 => [Tail::NONE; STATISTICS],
+            _ => std::array::from_fn(|at| tail(input, at)),
+        });
+        let measure = Measure { tails: tails.collect(), limit: 3.0 };
+        let (ready, baselines) = (Ready::new(&measure), vec![Baseline::PLAIN; INPUTS]);
+        let (mut draws, mut full) = ((0..).map(|n| (f64::from(n) * 0.618_033_988_749_895).fract() as f32), 0);
+        for reading in 0..5_000_usize {
+            // Whole numbers, so that many levels are equal; here and there nothing is known.
+            let mut draw = || {
+                let share = draws.next().unwrap();
+                if share < 0.2 { f32::NAN } else { (share * share * 9.0).floor() }
+            };
+            let heads = [Head { expected: 0.0, spread: 1.0, deviation: 0.0 }; 2];
+            let known: Vec<usize> = (0..INPUTS).filter(|input| (input + reading) % 7 != 0).collect();
+            let signals = known.iter().map(|input| (0, *input as u16, heads)).collect();
+            let raw: Vec<Raw> = known
+                .iter()
+                .map(|_| Raw {
+                    largest: [draw(), draw()],
+                    means: [[draw(), draw(), draw()], [draw(), draw(), draw()]],
+                    cusum: draw(),
+                    run: draw() as u16,
+                })
+                .collect();
+            let mut all = Vec::new();
+            for (at, (input, raw)) in known.iter().zip(&raw).enumerate() {
+                let values = baselines[*input].compare(raw);
+                let levels = values.into_iter().zip(&measure.tails[*input]).map(|(value, tail)| tail.level(value));
+                let levels = levels.enumerate().filter(|(_, level)| !level.is_nan());
+                // The first of several.
+                let worst = levels.reduce(|held, next| if next.1 > held.1 { next } else { held });
+                all.extend(worst.map(|(statistic, level)| (at, statistic, level)));
+            }
+            all.sort_by(|a, b| b.2.total_cmp(&a.2));
+            all.truncate(CONTRIBUTIONS);
+            let top = ready.top(&baselines, &Residual { signals }, &raw);
+            let top: Vec<_> = top.into_iter().flatten().map(|worst| (worst.at, worst.statistic, worst.level)).collect();
+            assert_eq!(top, all, "reading {reading}: {raw:?}");
+            full += usize::from(top.len() == CONTRIBUTIONS);
+        }
+        assert!(full > 4_000, "{full}");
     }
 
     #[test]

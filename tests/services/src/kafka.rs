@@ -105,7 +105,7 @@ pub(crate) fn prepare(
     if tls {
         tls::kafka(dir)?;
     }
-    let log_dir = dir.join("kafka");
+    let log_dir = Kind::Kafka.stored_in(dir);
     if log_dir.join("meta.properties").is_file() {
         return Ok(());
     }

@@ -38,11 +38,12 @@ pub use certificates::{Authority, Pair, Use, Validity};
 pub use error::Error;
 pub use ports::Ports;
 pub use record::alive;
-pub use running::{Options, Services, stop_in};
+pub use running::{Options, Services, remove_stored_in, stop_in};
 pub use tls::Tls;
 pub use watcher::Watcher;
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,11 @@ impl Kind {
             Self::Kafka => "kafka",
             Self::Mongod => "mongod",
         }
+    }
+
+    /// Where it stores what it stores; mosquitto stores nothing.
+    fn stored_in(self, dir: &Path) -> PathBuf {
+        dir.join(self.name())
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn program(deps: &Path) -> Result<PathBuf, Error> {
 }
 
 pub(crate) fn prepare(dir: &Path, ports: &Ports) -> Result<(), Error> {
-    let files = dir.join("mongod");
+    let files = Kind::Mongod.stored_in(dir);
     fs::create_dir_all(&files).doing("create", &files)?;
     fill(
         include_str!("../conf/mongod.conf.in"),

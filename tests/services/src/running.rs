@@ -208,23 +208,6 @@ impl Services {
         ending.join_all().await;
     }
 
-    /// Kills all services, returns when all are gone, and removes what they stored: of a run that went well nobody needs
-    /// it, and it takes hundreds of megabytes. Logs and configuration stay.
-    ///
-    /// # Errors
-    ///
-    /// When it can't be removed.
-    pub async fn discard(mut self) -> Result<(), Error> {
-        for kind in Kind::ALL {
-            self.kill(kind).await;
-            let stored = self.options.dir.join(kind.name());
-            if stored.is_dir() {
-                fs::remove_dir_all(&stored).doing("remove", &stored)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Leaves the services running without an owner, until the next start in the folder or [`stop_in`].
     pub fn detach(mut self) {
         std::mem::take(&mut self.running).into_values().for_each(Process::leave);
@@ -323,6 +306,25 @@ pub async fn stop_in(dir: &Path) -> Result<(), Error> {
     }
     let _lock = take(dir)?;
     record::end_recorded(dir, Duration::from_secs(20)).await;
+    Ok(())
+}
+
+/// Removes what services stored in `dir`: hundreds of megabytes, which nobody needs of a run that went well. Logs and
+/// configuration stay.
+///
+/// # Errors
+///
+/// When they have a living owner, or it can't be removed.
+pub fn remove_stored_in(dir: &Path) -> Result<(), Error> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    let _lock = take(dir)?;
+    for stored in Kind::ALL.map(|kind| kind.stored_in(dir)) {
+        if stored.is_dir() {
+            fs::remove_dir_all(&stored).doing("remove", &stored)?;
+        }
+    }
     Ok(())
 }
 

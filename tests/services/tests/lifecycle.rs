@@ -109,14 +109,29 @@ async fn all_three_start_survive_kills_and_stop() {
 
     let pids: Vec<_> = Kind::ALL.into_iter().filter_map(|kind| services.pid(kind)).collect();
     assert_eq!(pids.len(), 3);
+    assert!(matches!(services::remove_stored_in(dir.path()), Err(Error::InUse { .. })), "it is in use");
     services.stop().await;
     assert!(!pids.into_iter().any(exists));
     assert_eq!(processes_of(dir.path()), Vec::<String>::new());
     assert!(services::alive(dir.path()).is_empty());
+
+    let bytes = |kind: Kind| bytes_in(&dir.path().join(kind.name()));
+    assert!(bytes(Kind::Kafka) > 100_000 && bytes(Kind::Mongod) > 100_000);
+    services::remove_stored_in(dir.path()).unwrap();
+    assert_eq!((bytes(Kind::Kafka), bytes(Kind::Mongod)), (0, 0), "what they stored is gone");
+    for kind in Kind::ALL {
+        assert!(dir.path().join(format!("{kind}.log")).is_file(), "what {kind} told stays");
+    }
+}
+
+/// What lies in a folder and below it; 0 where there is none.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.metadata().map_or(0, |found| found.len()) + bytes_in(&entry.path())).sum()
 }
 
 #[tokio::test]
-async fn a_replica_set_follows_when_its_port_changes_until_it_is_discarded() {
+async fn a_replica_set_follows_when_its_port_changes() {
     let dir = tempfile::tempdir().unwrap();
     let options = || Options::new(dir.path()).only(&[Kind::Mongod]);
     let services = Services::start(options()).await.unwrap();
@@ -135,11 +150,7 @@ async fn a_replica_set_follows_when_its_port_changes_until_it_is_discarded() {
     let collection = collection(&second).await;
     assert_eq!(collection.count_documents(doc! {}).await.unwrap(), 1);
     collection.insert_one(doc! { "_id": 2 }).await.unwrap();
-
-    let pid = services.pid(Kind::Mongod).unwrap();
-    services.discard().await.unwrap();
-    assert!(!exists(pid) && !dir.path().join("mongod").exists(), "what it stored is gone");
-    assert!(dir.path().join("mongod.log").is_file() && dir.path().join("mongod.conf").is_file(), "what tells stays");
+    services.stop().await;
 }
 
 #[tokio::test]

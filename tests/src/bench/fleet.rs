@@ -157,7 +157,8 @@ impl Ground {
             end(edge, Signal::SIGTERM).await?;
             broker.stop().await;
         }
-        Ok(self.kafka.discard().await?)
+        self.kafka.stop().await;
+        Ok(())
     }
 }
 
@@ -195,6 +196,7 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
     let kafka = ground.kafka.addresses().kafka.clone();
     let audited =
         audit(&ground.programs, &kafka, &ground.folder.join("ledger"), &ground.folder.join("audit.json")).await?;
+    let stored = ground.kafka.dir().to_owned();
     ground.stop().await?;
 
     report.figures = figures(&settings, &told, &audited, &watched)?;
@@ -203,6 +205,9 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
     report.duration_s = began.elapsed().as_secs_f64();
     let report = BenchReport::new(report, Vec::new(), goals);
     report.write()?;
+    if report.report.is_ok() {
+        services::remove_stored_in(&stored)?;
+    }
     Ok(report)
 }
 

@@ -127,7 +127,7 @@ impl Trial {
     /// If the fleet does not come to its end, the edge ends by itself, or Kafka can't be read.
     pub async fn finish(mut self, promise: Promise) -> Result<Outcome> {
         let outcome = self.judged(promise).await?;
-        self.stack.conclude(outcome.is_ok()).await?;
+        self.stack.shut_down().await?;
         Ok(outcome)
     }
 

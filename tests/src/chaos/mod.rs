@@ -53,7 +53,11 @@ impl Row {
     /// # Errors
     /// What could not be done or did not happen in time; what was judged stands in the outcome.
     pub async fn run(&self) -> Result<Outcome> {
-        (self.run)(self.name).await
+        let outcome = (self.run)(self.name).await?;
+        if outcome.is_ok() {
+            services::remove_stored_in(&trial::folder(self.name)?.join("services"))?;
+        }
+        Ok(outcome)
     }
 }
 

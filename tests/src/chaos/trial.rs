@@ -126,12 +126,17 @@ pub struct Trial {
     _room: SemaphorePermit<'static>,
 }
 
+/// The folder of a row.
+pub(super) fn folder(name: &str) -> Result<PathBuf> {
+    Ok(executables()?.parent().context("target has a parent")?.join("chaos").join(name))
+}
+
 impl Trial {
     /// Services, links and an edge; nobody drives yet.
     pub async fn start(name: &'static str, setup: Setup) -> Result<Self> {
         let room = crate::scenario::room().await;
         let began = Instant::now();
-        let folder = executables()?.parent().context("target has a parent")?.join("chaos").join(name);
+        let folder = folder(name)?;
         let kafka = Link::nowhere().await?;
         let stack = Stack::start_anew_with(&folder, |mut options| {
             options.kafka_through = Some(kafka.address());

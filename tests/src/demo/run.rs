@@ -76,15 +76,15 @@ pub async fn run(settings: Settings) -> Result<Outcome> {
         Err(error) => Err(error),
     };
     view.phase("stopping");
-    let is_well = match &result {
-        Ok(Some(report)) => report.verdicts.values().all(|verdict| verdict.ok),
-        Ok(None) => true,
-        Err(_) => false,
-    };
-    let stopped = stack.conclude(is_well).await;
+    let stopped = stack.shut_down().await;
     signals.abort();
     match (result?, stopped) {
-        (Some(report), Ok(_)) => Ok(Outcome::Judged(report)),
+        (Some(report), Ok(_)) => {
+            if report.is_ok() {
+                services::remove_stored_in(&settings.folder.join("services"))?;
+            }
+            Ok(Outcome::Judged(report))
+        }
         (Some(_), Err(error)) => Err(error.context("stop the stack")),
         (None, _) => Ok(Outcome::Interrupted),
     }

@@ -127,19 +127,19 @@ impl Network {
 
     /// One batch.
     pub(crate) fn infer(&self, cells: &Cells) -> Result<Answers, Error> {
+        Answers::read(&self.output(cells)?)
+    }
+
+    fn output(&self, cells: &Cells) -> Result<Tensor, Error> {
         one_thread();
         let _guard = tch::no_grad_guard();
         let seen = cells.tensor()?;
-        Answers::read(&self.forward(&seen, &past(&seen)?)?)
+        self.forward(&seen, &past(&seen)?)
     }
 
     /// One batch, with spreads where networks answer with their logarithms: libtorch takes a row of exponentials at once.
     fn expect(&self, cells: &Cells) -> Result<Answers, Error> {
-        one_thread();
-        let _guard = tch::no_grad_guard();
-        let seen = cells.tensor()?;
-        let out = self.forward(&seen, &past(&seen)?)?;
-        let (least, most) = LOG_SPREAD;
+        let (out, (least, most)) = (self.output(cells)?, LOG_SPREAD);
         // In place: what comes back is a part of it.
         drop(out.f_slice(1, 1, None, 2)?.f_clamp_(f64::from(least), f64::from(most))?.f_exp_()?);
         Answers::read(&out)

@@ -85,22 +85,35 @@ impl Score {
     /// ready to be copied.
     ///
     /// # Errors
-    /// None: there is memory, and no map with keys that are no texts.
+    /// Those of serde_json, which writes the numbers; a vector takes all that it is given.
     pub fn write(&self, bytes: &mut Vec<u8>) -> serde_json::Result<()> {
-        let Self { vehicle, boot, seq, time, source, model, score, verdict, .. } = self;
+        let Self {
+            vehicle,
+            boot,
+            seq,
+            time,
+            source: Source { partition, offset },
+            model,
+            score,
+            verdict,
+            contributions,
+            family,
+            statistic,
+            payload,
+        } = self;
         bytes.extend_from_slice(br#"{"vehicle":"#);
         text(vehicle.as_str(), bytes)?;
         field(br#","boot":"#, boot, bytes)?;
         field(br#","seq":"#, seq, bytes)?;
         field(br#","time":"#, time, bytes)?;
-        field(br#","source":{"partition":"#, &source.partition, bytes)?;
-        field(br#","offset":"#, &source.offset, bytes)?;
+        field(br#","source":{"partition":"#, partition, bytes)?;
+        field(br#","offset":"#, offset, bytes)?;
         bytes.extend_from_slice(br#"},"model":"#);
         text(model, bytes)?;
         field(br#","score":"#, score, bytes)?;
         field(br#","verdict":"#, verdict, bytes)?;
         bytes.extend_from_slice(br#","contributions":["#);
-        for (at, Contribution { signal, score, expected, observed }) in self.contributions.iter().enumerate() {
+        for (at, Contribution { signal, score, expected, observed }) in contributions.iter().enumerate() {
             bytes.extend_from_slice(if at == 0 { br#"{"signal":"# } else { br#",{"signal":"# });
             text(signal, bytes)?;
             field(br#","score":"#, score, bytes)?;
@@ -109,15 +122,15 @@ impl Score {
             bytes.push(b'}');
         }
         bytes.push(b']');
-        if let Some(family) = &self.family {
+        if let Some(family) = family {
             bytes.extend_from_slice(br#","family":"#);
             text(family, bytes)?;
         }
-        if let Some(statistic) = &self.statistic {
+        if let Some(statistic) = statistic {
             bytes.extend_from_slice(br#","statistic":"#);
             text(statistic, bytes)?;
         }
-        if let Some(payload) = &self.payload {
+        if let Some(payload) = payload {
             bytes.extend_from_slice(br#","payload":""#);
             bytes.extend_from_slice(&payload.digits());
             bytes.push(b'"');
@@ -154,18 +167,25 @@ mod tests {
         collection::vec(any::<char>(), 0..40).prop_map(String::from_iter)
     }
 
+    /// Every pattern of bits, and those that are no usual numbers more often.
+    fn numbers() -> impl Strategy<Value = f64> {
+        let unusual =
+            prop::sample::select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, 1.0, 1e300, 5e-324]);
+        prop_oneof![3 => any::<u64>().prop_map(f64::from_bits), 1 => unusual]
+    }
+
     fn contributions() -> impl Strategy<Value = Vec<Contribution>> {
-        let contribution = (texts(), any::<u32>(), any::<f32>(), any::<f32>());
-        let contribution = contribution.prop_map(|(signal, score, expected, observed)| {
-            // Every pattern of bits, also those that are no numbers.
-            Contribution { signal: signal.into(), score: f32::from_bits(score), expected, observed }
-        });
+        let contribution =
+            (texts(), numbers(), any::<u32>(), numbers()).prop_map(|(signal, score, expected, observed)| {
+                let (score, expected, observed) = (score as f32, f32::from_bits(expected), observed as f32);
+                Contribution { signal: signal.into(), score, expected, observed }
+            });
         collection::vec(contribution, 0..4)
     }
 
     fn scores() -> impl Strategy<Value = Score> {
         let place = ("[A-Za-z0-9_-]{1,64}", any::<u32>(), any::<u64>(), any::<i64>(), any::<i32>(), any::<i64>());
-        let said = (texts(), any::<u64>(), any::<bool>(), contributions());
+        let said = (texts(), numbers(), any::<bool>(), contributions());
         let further = (option::of(texts()), option::of(texts()), option::of(any::<u64>()));
         (place, said, further).prop_map(|(place, said, further)| {
             let (vehicle, boot, seq, time, partition, offset) = place;
@@ -178,7 +198,7 @@ mod tests {
                 time,
                 source: Source { partition, offset },
                 model: model.into(),
-                score: f64::from_bits(score),
+                score,
                 verdict: if is_normal { Verdict::Normal } else { Verdict::Anomalous },
                 contributions,
                 family: family.map(Cow::Owned),

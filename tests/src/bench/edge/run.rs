@@ -62,13 +62,17 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
             }
         }
     }
-    rig.services.discard().await?;
+    let stored = rig.services.dir().to_owned();
+    rig.services.stop().await;
     let rows = rounds.rows();
     report.verdicts = verdicts(&rows, count, failed);
     report.duration_s = began.elapsed().as_secs_f64();
     let goals = goals::of_edge(&rows);
     let report = BenchReport::new(report, rows, goals);
     report.write()?;
+    if report.report.is_ok() {
+        services::remove_stored_in(&stored)?;
+    }
     Ok(report)
 }
 

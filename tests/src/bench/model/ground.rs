@@ -130,6 +130,7 @@ impl Ground {
     }
 
     pub(super) async fn stop(self) -> Result<()> {
-        Ok(self.kafka.discard().await?)
+        self.kafka.stop().await;
+        Ok(())
     }
 }

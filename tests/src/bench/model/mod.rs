@@ -146,6 +146,9 @@ pub async fn run(settings: Settings) -> Result<BenchReport> {
     report.duration_s = began.elapsed().as_secs_f64();
     let report = BenchReport::new(report, rows, goals);
     report.write()?;
+    if report.report.is_ok() {
+        services::remove_stored_in(&settings.folder.join("kafka"))?;
+    }
     Ok(report)
 }
 

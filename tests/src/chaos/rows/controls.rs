@@ -56,7 +56,7 @@ pub(super) async fn forged_ledger(name: &'static str) -> Result<Outcome> {
         repeats,
     );
     outcome.verdicts.insert("the forged acknowledgement is found".into(), Verdict { counts: BTreeMap::new(), ..found });
-    trial.stack.conclude(outcome.is_ok()).await?;
+    trial.stack.shut_down().await?;
     Ok(outcome)
 }
 

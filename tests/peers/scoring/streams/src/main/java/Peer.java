@@ -35,7 +35,7 @@ import org.apache.kafka.streams.processor.api.RecordMetadata;
  *     tests/peers/scoring/streams/target/classes:tests/peers/scoring/streams/target/lib/* Peer"'
  * </pre>
  *
- * At least once, on two threads. No window and no state, as network.py says of all peers. What it finds in its environment
+ * At least once, on two threads. No window and no state, as of all peers. What it finds in its environment
  * stands in `--help` of `bench model`.
  */
 public final class Peer {
@@ -50,11 +50,12 @@ public final class Peer {
         Properties settings = new Properties();
         settings.put(StreamsConfig.APPLICATION_ID_CONFIG, System.getenv("GROUP"));
         settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, System.getenv("KAFKA_BOOTSTRAP"));
-        settings.put(StreamsConfig.STATE_DIR_CONFIG, Files.createTempDirectory("streams-peer").toString());
+        Path folder = Files.createTempDirectory("streams-peer");
+        settings.put(StreamsConfig.STATE_DIR_CONFIG, folder.toString());
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 2);
         settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
         settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.FETCH_MAX_WAIT_MS_CONFIG), 10);
-        // Its default of 100 ms would be all of its latency.
+        // As the other framework among the peers; its default of 100 ms would be most of its latency.
         settings.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 5);
         settings.put(StreamsConfig.producerPrefix(ProducerConfig.ACKS_CONFIG), "all");
 
@@ -66,24 +67,36 @@ public final class Peer {
         KafkaStreams streams = new KafkaStreams(builder.build(), settings);
         streams.setUncaughtExceptionHandler(error -> {
             error.printStackTrace();
-            return StreamThreadExceptionResponse.SHUTDOWN_APPLICATION;
+            return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
         });
-        Runtime.getRuntime().addShutdownHook(new Thread(streams::close));
+        // Whoever runs it sees that it has ended, and why.
+        streams.setStateListener((now, before) -> {
+            if (now == KafkaStreams.State.ERROR) {
+                Runtime.getRuntime().halt(1);
+            }
+        });
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            streams.close();
+            streams.cleanUp();
+            folder.toFile().delete();
+        }));
         streams.start();
     }
 
-    /** Scores the readings of a task's partitions; a session of one thread each. */
+    /** Scores the readings of a task's partition, in a session of its own, which begins when the task does. */
     private static final class Scoring implements Processor<byte[], byte[], byte[], byte[]> {
         private final ObjectMapper json = new ObjectMapper();
         private final OrtEnvironment environment = OrtEnvironment.getEnvironment();
-        private final String[] signals;
-        private final float[] center;
-        private final float[] spread;
-        private final float clip;
-        private final OrtSession session;
+        private String[] signals;
+        private float[] center;
+        private float[] spread;
+        private float clip;
+        private OrtSession session;
         private ProcessorContext<byte[], byte[]> context;
 
-        Scoring() {
+        @Override
+        public void init(ProcessorContext<byte[], byte[]> itsContext) {
+            context = itsContext;
             String onnx = System.getenv("ONNX");
             try (OrtSession.SessionOptions options = new OrtSession.SessionOptions()) {
                 JsonNode scaling = json.readTree(Path.of(onnx.replaceAll("\\.[^./]*$", "") + ".json").toFile());
@@ -99,11 +112,6 @@ public final class Peer {
             } catch (OrtException error) {
                 throw new IllegalStateException(error);
             }
-        }
-
-        @Override
-        public void init(ProcessorContext<byte[], byte[]> itsContext) {
-            context = itsContext;
         }
 
         @Override
