@@ -116,7 +116,7 @@ async fn all_three_start_survive_kills_and_stop() {
     assert!(services::alive(dir.path()).is_empty());
 
     let bytes = |kind: Kind| bytes_in(&dir.path().join(kind.name()));
-    assert!(bytes(Kind::Kafka) > 100_000 && bytes(Kind::Mongod) > 100_000);
+    assert!(bytes(Kind::Kafka) > 0 && bytes(Kind::Mongod) > 0);
     services::remove_stored_in(dir.path()).unwrap();
     assert_eq!((bytes(Kind::Kafka), bytes(Kind::Mongod)), (0, 0), "what they stored is gone");
     for kind in Kind::ALL {
