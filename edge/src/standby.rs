@@ -121,8 +121,10 @@ impl Standby {
         self.lost_at = None;
     }
 
-    /// We are not any more, or could not be.
+    /// We are not any more, or could not be. Whose name was read last may be old: another's may be on its way, so the
+    /// broker has to be asked once more ([`Standby::has_heard`]).
     pub(crate) fn lost(&mut self, now: Instant) {
+        self.heard &= !self.active;
         self.was_active |= self.active;
         self.active = false;
         self.lost_at.get_or_insert(now);
@@ -246,6 +248,31 @@ mod tests {
         assert_eq!(edge.other(), Some("b"));
         edge.reads(b"", now + 9 * LONG);
         assert!(!edge.may_connect(now + 9 * LONG), "not before a pause");
+    }
+
+    #[test]
+    fn who_lost_its_connection_asks_again_before_it_connects() {
+        let now = Instant::now();
+        let lost = || {
+            let mut edge = Standby::new("a".into());
+            edge.has_heard(now);
+            edge.connected();
+            edge.said(now);
+            edge.reads(b"a", now);
+            edge.lost(now);
+            assert!(!edge.may_connect(now), "the name of who took its place may be on its way");
+            edge
+        };
+        let mut edge = lost();
+        edge.has_heard(now);
+        assert!(edge.may_connect(now), "at once, where there is none");
+        // An attempt that failed is no new loss.
+        edge.lost(now);
+        assert!(edge.may_connect(now));
+        let mut edge = lost();
+        edge.reads(b"b", now);
+        edge.has_heard(now);
+        assert!(!edge.may_connect(now) && edge.other() == Some("b"));
     }
 
     #[test]

@@ -309,7 +309,7 @@ impl<R: Release> Edge<R> {
         self.books.tracker.lost();
         self.metrics.connected.set(0.0);
         if let Some(watch) = &mut self.watch {
-            watch.standby.lost(now);
+            watch.lost(now);
         }
         tracing::warn!(why, "the MQTT broker is away");
     }

@@ -118,6 +118,13 @@ impl Watch {
         self.standby.deaf();
     }
 
+    /// The connection that bridges is gone: the broker is asked who is active now.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.standby.lost(now);
+        self.session.ping();
+        self.session.flush();
+    }
+
     /// Why nobody is observed, if that is so: without that the client id may not be used.
     pub(super) fn trouble(&self) -> Option<&str> {
         self.trouble.why.as_deref()

@@ -48,10 +48,10 @@ pub struct Settings {
     #[arg(long, env = "SEED", default_value_t = 7)]
     pub seed: u64,
     /// How much faster than the wall clock simulated time runs.
-    #[arg(long, env = "SPEED", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    #[arg(long, env = "SPEED", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub speed: u32,
-    /// How long the fleet drives, wall seconds.
-    #[arg(long, env = "SECONDS_TO_DRIVE", default_value_t = 100, value_parser = clap::value_parser!(u64).range(20..=3600))]
+    /// How long the fleet drives, wall seconds. A fifth of it is for the training: a slow machine takes 25 s.
+    #[arg(long, env = "SECONDS_TO_DRIVE", default_value_t = 150, value_parser = clap::value_parser!(u64).range(20..=3600))]
     pub seconds: u64,
     /// Simulated time between two readings of a vehicle, ms.
     #[arg(long, default_value_t = 10_000)]

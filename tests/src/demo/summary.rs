@@ -161,6 +161,10 @@ fn judge_alarm_budget(settings: &Settings, alarms: &Alarms, coverage: &Coverage)
         (Faults::Demo, Model::Trained) => recall >= MIN_RECALL,
         (Faults::Demo, Model::Shuffled) => recall <= MAX_SHUFFLED_RECALL,
     };
+    let late = (!coverage.is_enough()).then(|| {
+        let (seconds, speed) = (settings.seconds * 2, (settings.speed / 2).max(1));
+        format!("the model came too late; a slower machine needs longer: SECONDS_TO_DRIVE={seconds} SPEED={speed}")
+    });
     Verdict {
         ok: few && recall_ok && coverage.is_enough() && alarms.healthy_hours > 0.0,
         checked: alarms.faults.len() as u64 + 1,
@@ -172,7 +176,7 @@ fn judge_alarm_budget(settings: &Settings, alarms: &Alarms, coverage: &Coverage)
             ("readings_since_faults".into(), coverage.fleet.made),
             ("scored_since_faults".into(), coverage.fleet.scored),
         ]),
-        examples: coverage.missed.iter().chain(&alarms.false_alarms).take(10).cloned().collect(),
+        examples: late.iter().chain(&coverage.missed).chain(&alarms.false_alarms).take(10).cloned().collect(),
     }
 }
 
@@ -219,7 +223,8 @@ mod tests {
         assert!(!judge_alarm_budget(&shuffled, &alarms(8, 0), &in_time).ok);
         // Nothing was scored, or not the readings of one fault: what is not there raises no false alarm.
         let late = Coverage { fleet: share(80), missed: Vec::new() };
-        assert!(!judge_alarm_budget(&trained, &alarms(8, 0), &late).ok);
+        let late = judge_alarm_budget(&trained, &alarms(8, 0), &late);
+        assert!(!late.ok && late.examples[0].ends_with("SECONDS_TO_DRIVE=300 SPEED=20"), "{:?}", late.examples);
         let hole = Coverage { fleet: share(95), missed: vec![String::new()] };
         assert!(!judge_alarm_budget(&trained, &alarms(8, 0), &hole).ok);
     }
