@@ -3,26 +3,30 @@
 use std::path::PathBuf;
 
 /// Removes what services stored in a folder once it is dropped; if that is because of a panic, everything stays. Whoever
-/// holds it holds it until the last assertion, and drops the services before.
+/// holds it holds it until the last assertion, and drops the services before. Who ends with an error keeps it
+/// ([`Evidence::keep`]): the panic comes later.
 #[derive(Debug)]
 #[must_use = "dropped at once it removes what is needed"]
 pub struct Evidence {
-    services: PathBuf,
+    services: Option<PathBuf>,
 }
 
 impl Evidence {
     /// Of the services in this folder.
     pub fn of(services: impl Into<PathBuf>) -> Self {
-        Self { services: services.into() }
+        Self { services: Some(services.into()) }
+    }
+
+    /// Everything stays.
+    pub fn keep(mut self) {
+        self.services = None;
     }
 }
 
 impl Drop for Evidence {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            return;
-        }
-        if let Err(error) = services::remove_stored_in(&self.services) {
+        let Some(services) = self.services.take().filter(|_| !std::thread::panicking()) else { return };
+        if let Err(error) = services::remove_stored_in(&services) {
             tracing::warn!("what services stored is still there: {error}");
         }
     }
@@ -36,10 +40,13 @@ mod tests {
     fn what_is_stored_goes_with_a_run_that_holds_and_stays_with_one_that_fails() {
         let folder = tempfile::tempdir().unwrap();
         let stored = folder.path().join("kafka/telemetry-0");
-        let run = |holds: bool| {
+        let lay = || {
             std::fs::create_dir_all(&stored).unwrap();
             std::fs::write(folder.path().join("kafka.log"), "").unwrap();
-            let evidence = Evidence::of(folder.path());
+            Evidence::of(folder.path())
+        };
+        let run = |holds: bool| {
+            let evidence = lay();
             let ended = std::thread::spawn(move || {
                 let _evidence = evidence;
                 assert!(holds, "on purpose");
@@ -49,5 +56,7 @@ mod tests {
             stored.exists()
         };
         assert!(run(false) && !run(true));
+        lay().keep();
+        assert!(stored.exists());
     }
 }

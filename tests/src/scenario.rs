@@ -108,6 +108,9 @@ pub struct Judged {
     _evidence: Evidence,
 }
 
+/// Verdicts, alerts, dead letters.
+type Found = (BTreeMap<String, Verdict>, judge::Alerts, BTreeMap<String, u64>);
+
 impl Judged {
     /// Fails with everything that was found unless each verdict is ok.
     pub fn assert_ok(&self) {
@@ -255,6 +258,23 @@ impl Scenario {
     }
 
     async fn judged(mut self, replay: bool) -> Result<Judged> {
+        let found = self.judge(replay).await;
+        let ended = self.stack.shut_down().await;
+        let ((mut verdicts, alerts, dead_letters), ended) = match found.and_then(|found| Ok((found, ended?))) {
+            Ok(all) => all,
+            Err(error) => {
+                self.evidence.keep();
+                return Err(error);
+            }
+        };
+        let tallied = ended.iter().filter(|(name, _)| !TECHNICIANS.contains(&name.as_str()));
+        verdicts.insert("G4".into(), judge::judge_tallies(tallied));
+        tracing::info!(scenario = self.name, ?verdicts, "judged");
+        Ok(Judged { verdicts, alerts, dead_letters, ended, _evidence: self.evidence })
+    }
+
+    /// What can be judged while the services run, as it stands in [`Judged`].
+    async fn judge(&mut self, replay: bool) -> Result<Found> {
         let patience = self.fleet.drive + Duration::from_secs(90);
         let fleet = self.stack.wait_for_end("simulator", patience).await?;
         ensure!(fleet.code == Some(0), "the simulator ended with {:?}", fleet.code);
@@ -299,10 +319,6 @@ impl Scenario {
             control::flipped_bit_is_found(self.stack.kafka(), LATENESS_MS).await?;
         }
         self.stack.stop_programs().await?;
-        let ended = self.stack.shut_down().await?;
-        let tallied = ended.iter().filter(|(name, _)| !TECHNICIANS.contains(&name.as_str()));
-        verdicts.insert("G4".into(), judge::judge_tallies(tallied));
-        tracing::info!(scenario = self.name, ?verdicts, "judged");
-        Ok(Judged { verdicts, alerts, dead_letters: facts.dead_letters, ended, _evidence: self.evidence })
+        Ok((verdicts, alerts, facts.dead_letters))
     }
 }

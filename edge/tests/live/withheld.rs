@@ -51,7 +51,7 @@ async fn vehicles_that_the_limit_forgets_too_early_are_counted() {
 #[test]
 fn an_edge_that_still_waits_for_kafka_ends_when_it_is_told_to() {
     let folder = tempfile::tempdir().unwrap();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let closed = format!("127.0.0.1:{}", services::free_port().unwrap());
     let flags = Flags::none().with("kafka", closed).with("connect-timeout-ms", "50000");
     let edge = Edge::start(folder.path(), "edge", &flags);
     until("it tries to reach Kafka", || edge.log().contains("refused").then_some(()));

@@ -36,7 +36,7 @@ mod watcher;
 pub use addresses::Addresses;
 pub use certificates::{Authority, Pair, Use, Validity};
 pub use error::Error;
-pub use ports::Ports;
+pub use ports::{Ports, free_port};
 pub use record::alive;
 pub use running::{Options, Services, remove_stored_in, stop_in};
 pub use tls::Tls;

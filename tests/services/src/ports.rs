@@ -117,6 +117,14 @@ impl Ports {
     }
 }
 
+/// One more port on 127.0.0.1 on which nothing listens now; also for what a test starts by itself.
+///
+/// # Errors
+/// None is found.
+pub fn free_port() -> Result<u16, Error> {
+    Search::new().next()
+}
+
 /// Whether nothing listens there.
 ///
 /// Asked without listening oneself: a listener would be seen by whoever asks the same at this moment, and a
