@@ -62,4 +62,12 @@ mod tests {
         assert!(weekly.contains(1.0) && !weekly.contains(1.5) && !weekly.contains(0.7));
         assert_eq!(rate_interval(3, 0.0), None);
     }
+
+    /// Any table: P(X <= 8 | 3) = 0.9962, P(X <= 7 | 3) = 0.9881.
+    #[test]
+    fn a_quantile_is_that_of_the_tables() {
+        assert_eq!(poisson_quantile(3.0, 0.99), 8);
+        assert_eq!(poisson_quantile(3.0, 0.988), 7);
+        assert_eq!(poisson_quantile(0.0, 0.99), 0);
+    }
 }

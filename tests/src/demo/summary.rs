@@ -138,22 +138,11 @@ fn to_f64(count: u64) -> f64 {
     count as f64
 }
 
-/// The most alarms that a detector which keeps its promise raises in 99 of 100 runs as long as this one: the 99 %
-/// quantile of the Poisson distribution with this mean.
-fn plausible_alarms(mean: f64) -> u64 {
-    let (mut term, mut sum, mut n) = ((-mean).exp(), (-mean).exp(), 0);
-    while sum < 0.99 && n < 1_000 {
-        n += 1;
-        term *= mean / to_f64(n);
-        sum += term;
-    }
-    n
-}
-
 /// A model was in time; few false alarms; with faults, most of them found; with shuffled weights, hardly any, whatever
 /// the alarms.
 fn judge_alarm_budget(settings: &Settings, alarms: &Alarms, coverage: &Coverage) -> Verdict {
-    let allowed = plausible_alarms(alarms.healthy_hours * ALARM_BUDGET_PER_1000_HOURS / 1000.0);
+    // The most that a detector which keeps its promise raises in 99 of 100 runs as long as this one.
+    let allowed = evaluation::poisson_quantile(alarms.healthy_hours * ALARM_BUDGET_PER_1000_HOURS / 1000.0, 0.99);
     let few = alarms.false_alarms.len() as u64 <= allowed || settings.model == Model::Shuffled;
     let recall = to_f64(alarms.detected() as u64) / to_f64(alarms.faults.len().max(1) as u64);
     let recall_ok = match (settings.faults, settings.model) {
@@ -189,13 +178,6 @@ pub fn judge_conservation(judged: &mut Judged, ended: &BTreeMap<String, Ended>, 
 #[cfg(test)]
 mod tests {
     use super::{super::coverage::Share, *};
-
-    #[test]
-    fn the_plausible_number_of_alarms_is_a_poisson_quantile() {
-        // From tables: P(X <= 8 | 3) = 0.9962, P(X <= 7 | 3) = 0.9881.
-        assert_eq!(plausible_alarms(3.0), 8);
-        assert_eq!(plausible_alarms(0.0), 0);
-    }
 
     #[test]
     fn too_many_false_alarms_and_too_few_found_faults_fail() {
