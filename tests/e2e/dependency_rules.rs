@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "telemetry",
             "detector",
+            "evaluation",
             "service",
             "report",
             "cloud-log",
