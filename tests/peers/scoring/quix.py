@@ -4,6 +4,7 @@ At least once, as Quix Streams does it by default. How it is run stands in loop.
 """
 
 import os
+import tempfile
 
 from quixstreams import Application, message_context
 
@@ -18,6 +19,8 @@ def run():
         auto_offset_reset="earliest",
         auto_create_topics=False,
         use_changelog_topics=False,
+        # Unused, but made: by default where one stands.
+        state_dir=tempfile.mkdtemp(prefix="quix-peer-"),
         loglevel="WARNING",
         consumer_extra_config={"fetch.wait.max.ms": 10},
         producer_extra_config={"linger.ms": 5, "acks": "all"},
