@@ -44,12 +44,40 @@ pub(super) fn forward(weights: &[Tensor], seen: &Tensor, past: &Tensor) -> Resul
         return Err(Error::Malformed("seven tensors make a leave-one-out network".into()));
     };
     // Rows are the last dimension of what is computed, and the first of what weights were written for.
-    let times = |weight: &Tensor, rows: &Tensor| weight.f_transpose(1, 2)?.f_bmm(rows);
-    let codes = times(encoder, seen)?.f_relu_()?;
-    let others = codes.f_sum_dim_intlist(&[0_i64][..], true, None)?.f_sub(&codes)?;
-    let from_others = times(context, &others)?.f_add_(&context_bias.f_transpose(1, 2)?)?;
-    let from_own = times(own, past)?.f_add_(&from_others)?.f_relu_()?;
-    let from_others = from_others.f_relu()?;
+    let turned = |weight: &Tensor| weight.f_transpose(1, 2);
+    let times = |weight: &Tensor, rows: &Tensor| turned(weight)?.f_bmm(rows);
+    let mut codes = times(encoder, seen)?.f_relu_()?;
+    let all = codes.f_sum_dim_intlist(&[0_i64][..], true, None)?;
+    // A batch's time goes into memory more than into products: what is not needed again is written over. Whoever learns
+    // needs the codes again.
+    let less_others = if codes.requires_grad() { codes.f_sub(&all)? } else { codes.f_sub_(&all)? };
+    let mut from_others = turned(context_bias)?.f_baddbmm(&turned(context)?, &less_others, 1, -1)?;
+    let from_own = from_others.f_baddbmm(&turned(own)?, past, 1, 1)?.f_relu_()?;
+    let from_others = from_others.f_relu_()?;
     let heads = Tensor::f_cat(&[times(a, &from_others)?, times(b, &from_own)?], 1)?;
-    Ok(heads.f_add(&heads_bias.f_transpose(1, 2)?)?)
+    Ok(heads.f_add(&turned(heads_bias)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_over_where_nothing_is_learnt_changes_no_bit() {
+        const INPUTS: usize = 7;
+        tch::manual_seed(11);
+        let random = |shape: &[i64]| Tensor::f_randn(shape, (Kind::Float, Device::Cpu)).unwrap();
+        let shape = |shape: Vec<usize>| shape.into_iter().map(|n| n as i64).collect::<Vec<_>>();
+        let weights: Vec<Tensor> = shapes(INPUTS).into_iter().map(|(_, of)| random(&shape(of))).collect();
+        let seen = random(&[INPUTS as i64, NUMBERS as i64, 32]);
+        let past = seen.f_narrow(1, 1, PAST as i64).unwrap();
+        let quick = tch::no_grad(|| forward(&weights, &seen, &past)).unwrap();
+        let learning: Vec<Tensor> = weights.iter().map(|weight| weight.set_requires_grad(true)).collect();
+        let learnt = forward(&learning, &seen, &past).unwrap();
+        assert!(learnt.requires_grad() && learnt.equal(&quick));
+        learnt.sum(Kind::Float).backward();
+        assert!(learning.iter().all(|weight| weight.grad().abs().sum(Kind::Float).double_value(&[]) > 0.0));
+    }
 }

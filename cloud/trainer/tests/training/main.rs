@@ -22,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 use trainer::{
     Choice, Config, Fitting, Trained, connect, publish, registry,
     tools::{
-        CalibrateArgs, EvaluateArgs, ExportArgs, Moving, PromoteArgs, RegisterArgs, Replaying, TrainArgs,
-        run_calibrate, run_evaluate, run_export, run_promote, run_register, run_train,
+        EvaluateArgs, ExportArgs, Moving, PromoteArgs, RegisterArgs, Replaying, TrainArgs, run_evaluate, run_export,
+        run_promote, run_register, run_train,
     },
 };
+
+mod evaluating;
 
 const CHAMPION: &str = "champion";
 const START: i64 = 1_763_700_000_000;
@@ -129,7 +131,8 @@ async fn what_wins_is_promoted_and_what_does_not_is_told() {
     let first = the_first_is_promoted_and_the_same_again_moves_nothing(&kafka, files.path()).await;
     an_equal_is_registered_and_told_but_not_promoted(&kafka, &first).await;
     a_person_overrules_with_a_reason(&kafka, &first).await;
-    models_are_evaluated_and_calibrated_anew(&kafka, files.path()).await;
+    evaluating::a_model_is_evaluated_on_what_is_there(&kafka, files.path()).await;
+    evaluating::a_model_is_calibrated_anew(&kafka).await;
     files_go_through_the_same_gate(&kafka, &first, files.path()).await;
     a_champion_that_judges_nothing_is_told_as_such(&kafka, files.path()).await;
     the_role_learns_from_all_that_was_there_and_a_restart_trains_nothing(&kafka).await;
@@ -189,81 +192,6 @@ async fn a_person_overrules_with_a_reason(kafka: &KafkaConfig, first: &str) {
     let (registry, champion) = registered(kafka).await;
     assert!(champion.starts_with("pca"), "{champion}");
     assert!(registry.aliases[CHAMPION].reason.contains("loss is lower"), "{:?}", registry.aliases);
-}
-
-async fn models_are_evaluated_and_calibrated_anew(kafka: &KafkaConfig, files: &Path) {
-    let evaluate = EvaluateArgs {
-        kafka: kafka.clone(),
-        model: CHAMPION.into(),
-        replaying: Replaying::default(),
-        labels: None,
-        settle_steps: 10,
-        threads: 2,
-        report: Some(files.join("evaluation.json")),
-        json: true,
-    };
-    run_evaluate(evaluate.clone()).await.unwrap();
-    let read = || report::Report::read(&files.join("evaluation.json")).unwrap();
-    let without = read();
-    assert_eq!(without.figures["scored_records"], (VEHICLES * READINGS) as f64);
-    assert!(without.figures["learnt_from_records"] > 0.0, "it learnt from half of this very range");
-    assert!(without.figures.contains_key("loss_nats") && !without.figures.contains_key("vus_pr_ratio"));
-    let labels = files.join("labels.jsonl");
-    let label = |vehicle: &str| {
-        let (from, to) = (START + 500 * STEP, START + 520 * STEP);
-        format!("{{\"vehicle\":\"{vehicle}\",\"kind\":\"hot\",\"from\":{from},\"to\":{to}}}\n")
-    };
-    std::fs::write(&labels, label("veh-03")).unwrap();
-    run_evaluate(EvaluateArgs { labels: Some(labels.clone()), ..evaluate.clone() }).await.unwrap();
-    let with = read();
-    assert!(with.figures.contains_key("vus_pr_ratio") && with.figures["events"] == 1.0, "{:?}", with.figures);
-    assert_eq!(with.tables["kinds"].rows[0][0], "hot");
-    std::fs::write(&labels, label("another")).unwrap();
-    let of_another = run_evaluate(EvaluateArgs { labels: Some(labels.clone()), ..evaluate.clone() }).await;
-    for result in [of_another, run_train(TrainArgs { labels: Some(labels), ..train(kafka, Kind::Pca, 1) }).await] {
-        let (code, text) = refusal(result);
-        assert!(code == 65 && text.contains("widen"), "{text}");
-    }
-    let all: String = (0..VEHICLES)
-        .map(|n| format!("{{\"vehicle\":\"veh-{n:02}\",\"kind\":\"hot\",\"from\":0,\"to\":{}}}\n", START * 2))
-        .collect();
-    std::fs::write(files.join("all.jsonl"), all).unwrap();
-    let sick = EvaluateArgs { labels: Some(files.join("all.jsonl")), ..evaluate.clone() };
-    let (code, text) = refusal(run_evaluate(sick).await);
-    assert!(code == 65 && text.contains("no reading is healthy"), "{text}");
-    let late = Replaying { from: Some(START + 10_000 * STEP), ..Replaying::default() };
-    let (code, text) = refusal(run_evaluate(EvaluateArgs { replaying: late, ..evaluate.clone() }).await);
-    assert!(code == 65 && text.contains("telemetry holds event times 2025-11-21T04:40:10Z to "), "{text}");
-
-    // One whose every held-out reading is off is refused, and can be looked at all the same.
-    let refused = files.join("refused");
-    let hopeless = TrainArgs { refused_out: Some(refused.clone()), ..train(kafka, Kind::LeaveOneOut, 1) };
-    let hopeless = TrainArgs { fitting: Fitting { steps: 10, sample: 1_000, ..hopeless.fitting.clone() }, ..hopeless };
-    let (code, text) = refusal(run_train(hopeless).await);
-    assert!(code == 1 && text.contains("written to"), "{text}");
-    run_evaluate(EvaluateArgs { model: refused.display().to_string(), labels: None, ..evaluate.clone() })
-        .await
-        .unwrap();
-
-    let (before, champion) = registered(kafka).await;
-    let calibrate = CalibrateArgs {
-        kafka: kafka.clone(),
-        model: CHAMPION.into(),
-        replaying: Replaying::default(),
-        alarm_budget: 100.0,
-        min_vehicles: 5,
-        promote: false,
-        labels: None,
-        moving: plain(CHAMPION),
-    };
-    run_calibrate(calibrate.clone()).await.unwrap();
-    let (after, stood) = registered(kafka).await;
-    assert_eq!((after.versions.len(), stood), (before.versions.len() + 1, champion));
-    let new = after.versions.values().find(|version| !before.versions.contains_key(&version.version)).unwrap();
-    assert_eq!(new.card["calibration"]["budget_per_1000_h"], 100.0);
-    let written = count(kafka, MODELS).await;
-    run_calibrate(calibrate).await.unwrap();
-    assert_eq!(count(kafka, MODELS).await, written, "the same version again: nothing is written");
 }
 
 /// What Python has trained comes as a file: it is promoted if it wins, and only then.
