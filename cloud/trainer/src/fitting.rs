@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use detector::{Detector, History, Kind, Options, card::Calibration};
+use detector::{Detector, History, Kind, Options, SAMPLE, STEPS, card::Calibration};
 use evaluation::labels::Labels;
 use service::Error;
 
@@ -22,10 +22,10 @@ pub struct Fitting {
     #[arg(long, env = "MOTORCADE_TRAINER_ALARM_BUDGET", default_value_t = 20.0)]
     pub alarm_budget: f64,
     /// Steps of the optimiser, each over 256 windows.
-    #[arg(long, env = "MOTORCADE_TRAINER_STEPS", default_value_t = 4_000)]
+    #[arg(long, env = "MOTORCADE_TRAINER_STEPS", default_value_t = STEPS)]
     pub steps: u32,
     /// Windows that the network is fitted on, at most.
-    #[arg(long, env = "MOTORCADE_TRAINER_SAMPLE", default_value_t = 1_000_000)]
+    #[arg(long, env = "MOTORCADE_TRAINER_SAMPLE", default_value_t = SAMPLE)]
     pub sample: usize,
     /// Fewest vehicles to learn from.
     #[arg(long, env = "MOTORCADE_TRAINER_MIN_VEHICLES", default_value_t = 5)]

@@ -21,7 +21,7 @@ const CONTRIBUTIONS: usize = 3;
 /// A verdict stays anomalous down to this share of the limit …
 const HOLD: f64 = 0.7;
 /// … for so many steps after the score last reached it.
-const HOLD_STEPS: i64 = 360;
+pub const HOLD_STEPS: i64 = 360;
 
 /// The judgement of one reading.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,9 +184,9 @@ impl Bench {
     }
 }
 
-/// Whether a score is anomalous: from 1 on, and for a while after it last was that, as long as it stays above [`HOLD`].
-/// `alarmed`: when it last was; ms, as `hold_ms`.
-fn is_anomalous(score: f64, time: UnixMillis, alarmed: &mut Option<UnixMillis>, hold_ms: i64) -> bool {
+/// Whether a score is anomalous: from 1 on, and for a while after it last was that, as long as it does not fall below 0.7.
+/// `alarmed`: when it last was; ms, as `hold_ms`, which is [`HOLD_STEPS`] of the layout's steps.
+pub fn is_anomalous(score: f64, time: UnixMillis, alarmed: &mut Option<UnixMillis>, hold_ms: i64) -> bool {
     if score >= 1.0 {
         *alarmed = Some(time);
     }

@@ -53,7 +53,7 @@ mod view;
 pub use card::{Card, Span};
 pub use error::Error;
 pub use history::{History, Recorded};
-pub use judge::Judgement;
+pub use judge::{HOLD_STEPS, Judgement, is_anomalous};
 pub use kind::Kind;
 pub use layout::{Layout, Values};
 pub use residual::Residual;
@@ -66,7 +66,7 @@ pub use {
     detector::{Detector, Question},
     rival::{Losses, SEED_SPREAD, judged_by_both, losses},
     score::score,
-    train::{Options, Split, calibrate, keeps_its_promise, train},
+    train::{Options, SAMPLE, STEPS, Split, calibrate, keeps_its_promise, train},
 };
 
 /// The length of the blocks of time whose largest scores set the limit, ms: a minute at a reading every 10 s.

@@ -28,6 +28,16 @@ impl<T: Copy + Default, const N: usize> Ring<T, N> {
         &mut self.blocks[place * self.signals..(place + 1) * self.signals]
     }
 
+    /// The same blocks for other signals: where each was before, or none where it is new.
+    pub(crate) fn arranged(&self, from: &[Option<usize>]) -> Self {
+        let mut blocks = Vec::with_capacity(N * from.len());
+        for place in 0..N {
+            let before = self.at(place);
+            blocks.extend(from.iter().map(|from| from.map_or_else(T::default, |from| before[from])));
+        }
+        Self { signals: from.len(), blocks }
+    }
+
     /// A signal's blocks, by place of their moment.
     pub(crate) fn of(&self, signal: usize) -> impl Iterator<Item = &T> {
         self.blocks.iter().skip(signal).step_by(self.signals)

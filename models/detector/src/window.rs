@@ -5,7 +5,7 @@
 //! than [`HORIZON`] steps has no part. What a `change` record leaves out is carried from the last record that named
 //! it, at most [`CARRY`] records back.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use telemetry::{Kind, Record, UnixMillis};
 
@@ -118,8 +118,10 @@ impl Block {
 }
 
 /// What is kept of one signal besides its blocks: all of it is touched by every reading.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Channel {
+    /// The signal's place in the layout.
+    at: u16,
     /// The value known now, or NaN.
     known: f32,
     /// Records since it was named.
@@ -135,14 +137,10 @@ struct Channel {
 }
 
 impl Channel {
-    const EMPTY: Self = Self {
-        known: f32::NAN,
-        age: 0,
-        recent: [f32::NAN; RECENT],
-        changed: 0,
-        still: 0,
-        before: [Block { sum: 0.0, count: 0 }; 3],
-    };
+    fn empty(at: u16) -> Self {
+        let (known, recent) = (f32::NAN, [f32::NAN; RECENT]);
+        Self { at, known, age: 0, recent, changed: 0, still: 0, before: [Block::default(); 3] }
+    }
 }
 
 /// The last readings of one vehicle.
@@ -151,7 +149,9 @@ pub struct Window {
     layout: Arc<Layout>,
     last: Option<(u32, u64)>,
     time: UnixMillis,
+    /// Of the signals that the vehicle has ever shown, by ascending place: a layout has places for every kind of vehicle.
     channels: Vec<Channel>,
+    /// By channel, as the coarse ones.
     fine: Ring<Block, FINE_BLOCKS>,
     coarse: Ring<Block, COARSE_BLOCKS>,
     /// Lively readings in each coarse block: those in which at least a third of the known signals changed.
@@ -161,8 +161,12 @@ pub struct Window {
 impl Window {
     /// An empty window.
     pub fn new(layout: Arc<Layout>) -> Self {
-        let (channels, fine, coarse) =
-            (vec![Channel::EMPTY; layout.len()], Ring::new(layout.len()), Ring::new(layout.len()));
+        Self::of(layout, Vec::new())
+    }
+
+    /// A window of these channels, without blocks.
+    fn of(layout: Arc<Layout>, channels: Vec<Channel>) -> Self {
+        let (fine, coarse) = (Ring::new(channels.len()), Ring::new(channels.len()));
         Self { layout, last: None, time: 0, channels, fine, coarse, lively: [0; COARSE_BLOCKS] }
     }
 
@@ -194,12 +198,10 @@ impl Window {
         let step = self.layout.step_ms();
         if time < self.time - COARSE * step {
             // The clock was set back further than readings come out of order: what was summed up has no date.
-            let known: Vec<(f32, u8)> = self.channels.iter().map(|channel| (channel.known, channel.age)).collect();
-            *self = Self { last: self.last, ..Self::new(Arc::clone(&self.layout)) };
-            for (channel, (known, age)) in self.channels.iter_mut().zip(known) {
-                (channel.known, channel.age) = (known, age);
-            }
-            self.time = time;
+            let still_known =
+                |channel: &Channel| Channel { known: channel.known, age: channel.age, ..Channel::empty(channel.at) };
+            let channels = self.channels.iter().map(still_known).collect();
+            *self = Self { last: self.last, time, ..Self::of(Arc::clone(&self.layout), channels) };
             return false;
         }
         let time = time.max(self.time);
@@ -282,11 +284,37 @@ impl Window {
                 }
             }
         }
-        for (at, number) in reading.at.iter().zip(reading.numbers).filter(|(_, number)| number.is_finite()) {
-            if let Some(channel) = self.channels.get_mut(usize::from(*at)) {
-                (channel.known, channel.age) = (*number, 0);
+        // The same signals come again and again, in the same order.
+        let mut next = 0;
+        for (at, number) in named(reading) {
+            if self.channels.get(next).is_none_or(|channel| channel.at != at) {
+                let Some(channel) = self.channel_of(at, reading) else { continue };
+                next = channel;
             }
+            (self.channels[next].known, self.channels[next].age) = (number, 0);
+            next += 1;
         }
+    }
+
+    /// The channel of a place that a reading names; none if the layout has no such place.
+    fn channel_of(&mut self, at: u16, reading: &Reading<'_>) -> Option<usize> {
+        if usize::from(at) >= self.layout.len() {
+            return None;
+        }
+        let found = |channels: &[Channel]| channels.binary_search_by_key(&at, |channel| channel.at).ok();
+        if let Some(channel) = found(&self.channels) {
+            return Some(channel);
+        }
+        // Room for all that are new, at once.
+        let before: Vec<u16> = self.channels.iter().map(|channel| channel.at).collect();
+        let new = named(reading).map(|(at, _)| at).filter(|at| usize::from(*at) < self.layout.len());
+        let places: BTreeSet<u16> = before.iter().copied().chain(new).collect();
+        let from: Vec<Option<usize>> = places.iter().map(|at| before.binary_search(at).ok()).collect();
+        let channels = places.iter().zip(&from);
+        self.channels =
+            channels.map(|(at, from)| from.map_or_else(|| Channel::empty(*at), |from| self.channels[from])).collect();
+        (self.fine, self.coarse) = (self.fine.arranged(&from), self.coarse.arranged(&from));
+        found(&self.channels)
     }
 
     /// Adds what is known to sums and last values, and says all of it.
@@ -315,7 +343,7 @@ impl Window {
         self.lively[now] = self.lively[now].saturating_add(u16::from(lively));
         let mut query = Query { time: self.time, signals: Vec::with_capacity(known) };
         let (fine, coarse) = (self.fine.at(fine_at), self.coarse.at(now));
-        for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| !channel.known.is_nan()) {
+        for (n, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| !channel.known.is_nan()) {
             if near && channel.recent[0] == channel.recent[1] {
                 channel.still = channel.still.saturating_add(u16::from(lively));
             } else {
@@ -330,17 +358,17 @@ impl Window {
             }
             let [value, first, second, third, ..] = channel.recent;
             query.signals.push(Known {
-                at: at as u16,
-                run: run((channel, at), &self.coarse, &self.lively, now),
+                at: channel.at,
+                run: run((channel, n), &self.coarse, &self.lively, now),
                 features: [
                     value,
                     first,
                     second,
                     third,
                     sum / count,
-                    channel.before[0].with(fine[at]).mean(value),
-                    channel.before[1].with(coarse[at]).mean(value),
-                    channel.before[2].with(coarse[at]).mean(value),
+                    channel.before[0].with(fine[n]).mean(value),
+                    channel.before[1].with(coarse[n]).mean(value),
+                    channel.before[2].with(coarse[n]).mean(value),
                 ],
             });
         }
@@ -348,9 +376,15 @@ impl Window {
     }
 }
 
+/// Places and values of what a reading says.
+fn named(reading: &Reading<'_>) -> impl Iterator<Item = (u16, f32)> {
+    let both = reading.at.iter().copied().zip(reading.numbers.iter().copied());
+    both.filter(|(_, number)| number.is_finite())
+}
+
 /// Lively readings since the value last changed, back to the oldest coarse block at most.
 fn run(
-    (channel, signal): (&Channel, usize),
+    (channel, n): (&Channel, usize),
     coarse: &Ring<Block, COARSE_BLOCKS>,
     lively: &[u16; COARSE_BLOCKS],
     now: usize,
@@ -362,7 +396,7 @@ fn run(
     for back in 1..COARSE_BLOCKS {
         let at = (now + COARSE_BLOCKS - back) % COARSE_BLOCKS;
         // An empty block: the value was not there.
-        if channel.changed & (1 << at) != 0 || coarse.at(at)[signal].count == 0 {
+        if channel.changed & (1 << at) != 0 || coarse.at(at)[n].count == 0 {
             break;
         }
         run = run.saturating_add(lively[at]);

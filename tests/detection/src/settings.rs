@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use detector::Kind;
+use detector::{Kind, STEPS};
 use serde_json::json;
 
 use crate::{fleet::Size, short::Short};
@@ -41,11 +41,11 @@ pub(crate) struct Settings {
     /// Kinds of detector to judge.
     #[arg(long, value_delimiter = ',', default_value = "robust-z,pca,autoencoder,leave-one-out")]
     pub(crate) detectors: Vec<Kind>,
-    /// Windows that a network is fitted on.
+    /// Windows that a network is fitted on: fewer than the trainer takes.
     #[arg(long, default_value_t = 400_000)]
     pub(crate) sample: usize,
-    /// Steps of the optimiser, each over 256 windows.
-    #[arg(long, default_value_t = 8_000)]
+    /// Steps of the optimiser, each over 256 windows; as many as the trainer takes.
+    #[arg(long, default_value_t = STEPS)]
     pub(crate) steps: u32,
     /// Threads.
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io::Write, path::PathBuf, sync::Arc, time::Inst
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use detector::{Layout, Options, Recorded, control, keeps_its_promise};
+use detector::{HOLD_STEPS, Layout, Options, Recorded, control, is_anomalous, keeps_its_promise};
 use evaluation::{Scored, poisson_quantile};
 use report::{Report, Table, Verdict, page};
 use serde_json::json;
@@ -40,9 +40,6 @@ const LEAST_FOUND: f64 = 0.5;
 const MOST_OF_PROMISED: f64 = 1.5;
 /// The limit of short histories was chosen on the fleets up to this seed.
 const CHOSEN_ON: u64 = 42;
-/// As the detector's verdict: anomalous from 1 on, and for so long after down to this.
-const HOLD: f32 = 0.7;
-const HOLD_MS: i64 = 360 * STEP_MS;
 /// As the alerter with its default rules: so many of the last six scores fire, so many normal ones in a row resolve.
 const FIRE_COUNT: u32 = 4;
 const FIRE_WINDOW: u8 = 0b11_1111;
@@ -184,10 +181,7 @@ fn outcome(seed: u64, scored: &[Scored], plan: &FaultPlan, accepted: bool) -> Ou
 fn opened(scored: &Scored) -> Vec<UnixMillis> {
     let (mut alerts, mut alarmed, mut window, mut open) = (Vec::new(), None, 0_u8, None);
     for (time, score) in scored.times.iter().zip(&scored.scores) {
-        if *score >= 1.0 {
-            alarmed = Some(time);
-        }
-        let anomalous = *score >= HOLD && alarmed.is_some_and(|alarmed| time - alarmed <= HOLD_MS);
+        let anomalous = is_anomalous(f64::from(*score), *time, &mut alarmed, HOLD_STEPS * STEP_MS);
         if let Some(normals) = open {
             let normals = if anomalous { 0 } else { normals + 1 };
             open = (normals < RESOLVE_AFTER).then_some(normals);
@@ -293,7 +287,7 @@ mod tests {
         };
         assert!(times(&[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0]).is_empty(), "three of the last six");
         assert_eq!(times(&[1.0, 0.0, 1.0, 0.0, 1.0, 1.0]), [5]);
-        assert_eq!(times(&[0.9, 0.9, 1.0, 0.7, 0.7, 0.7]), [5], "the verdict holds");
+        assert_eq!(times(&[0.9, 0.9, 1.0, 0.8, 0.8, 0.8]), [5], "the verdict holds");
         assert!(times(&[1.0, 0.6, 0.6, 0.6, 0.6, 0.6]).is_empty());
         // It stays open until twelve normal ones in a row.
         let again = |pause: usize| times(&[vec![1.0; 4], vec![0.0; pause], vec![1.0; 4]].concat());

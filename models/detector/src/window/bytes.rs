@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Block, Channel, RECENT, Window};
+use super::{Block, COARSE_BLOCKS, Channel, FINE_BLOCKS, Window};
 use crate::{Error, layout::Layout};
 
 const FORM: u8 = 3;
@@ -10,12 +10,12 @@ const FORM: u8 = 3;
 const ID: usize = 16;
 
 impl Window {
-    fn is_empty(&self, at: usize) -> bool {
+    fn is_empty(&self, n: usize) -> bool {
         let nothing = |value: &f32| value.is_nan();
-        let channel = &self.channels[at];
+        let channel = &self.channels[n];
         channel.known.is_nan()
             && channel.recent.iter().all(nothing)
-            && self.fine.of(at).chain(self.coarse.of(at)).all(|block| block.count == 0)
+            && self.fine.of(n).chain(self.coarse.of(n)).all(|block| block.count == 0)
     }
 
     /// The window as bytes. A channel takes 137 of them.
@@ -27,14 +27,14 @@ impl Window {
         bytes.extend(seq.to_le_bytes());
         bytes.extend(self.time.to_le_bytes());
         bytes.extend(self.lively.iter().flat_map(|count| count.to_le_bytes()));
-        for (at, channel) in self.channels.iter().enumerate().filter(|(at, _)| !self.is_empty(*at)) {
-            bytes.extend((at as u16).to_le_bytes());
+        for (n, channel) in self.channels.iter().enumerate().filter(|(n, _)| !self.is_empty(*n)) {
+            bytes.extend(channel.at.to_le_bytes());
             bytes.push(channel.age);
             bytes.extend(channel.changed.to_le_bytes());
             bytes.extend(channel.still.to_le_bytes());
             bytes.extend(channel.known.to_le_bytes());
             bytes.extend(channel.recent.iter().flat_map(|value| value.to_le_bytes()));
-            for block in self.fine.of(at).chain(self.coarse.of(at)) {
+            for block in self.fine.of(n).chain(self.coarse.of(n)) {
                 bytes.extend(block.sum.to_le_bytes());
                 bytes.extend(block.count.to_le_bytes());
             }
@@ -62,36 +62,54 @@ impl Window {
             return Err(Error::Malformed(format!("a window of form {form}")));
         }
         let id: [u8; ID] = take(&mut rest)?;
-        let mut window = Self::new(layout);
-        if id != window.layout.id().as_bytes() {
-            return Ok(window);
+        if id != layout.id().as_bytes() {
+            return Ok(Self::new(layout));
         }
         let (boot, seq) = (u32::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?));
-        window.last = (present == 1).then_some((boot, seq));
-        window.time = i64::from_le_bytes(take(&mut rest)?);
-        for count in &mut window.lively {
+        let last = (present == 1).then_some((boot, seq));
+        let time = i64::from_le_bytes(take(&mut rest)?);
+        let mut lively = [0; COARSE_BLOCKS];
+        for count in &mut lively {
             *count = u16::from_le_bytes(take(&mut rest)?);
         }
+        let (mut channels, mut blocks) = (Vec::new(), Vec::new());
         while !rest.is_empty() {
-            let at = usize::from(u16::from_le_bytes(take(&mut rest)?));
-            let [age] = take(&mut rest)?;
-            let mut channel = Channel { age, ..Channel::EMPTY };
-            channel.changed = u16::from_le_bytes(take(&mut rest)?);
-            channel.still = u16::from_le_bytes(take(&mut rest)?);
-            channel.known = f32::from_le_bytes(take(&mut rest)?);
-            for value in channel.recent.iter_mut().take(RECENT) {
-                *value = f32::from_le_bytes(take(&mut rest)?);
+            let (channel, own) = Channel::read(&mut rest)?;
+            let before = channels.last().map(|before: &Channel| before.at);
+            if usize::from(channel.at) >= layout.len() || before.is_some_and(|before| before >= channel.at) {
+                return Err(Error::Malformed(format!("a window with a place {} behind {before:?}", channel.at)));
             }
-            let place = window.channels.get_mut(at);
-            *place.ok_or_else(|| Error::Malformed(format!("a window with a place {at}")))? = channel;
-            for block in window.fine.of_mut(at).chain(window.coarse.of_mut(at)) {
-                *block =
-                    Block { sum: f32::from_le_bytes(take(&mut rest)?), count: u16::from_le_bytes(take(&mut rest)?) };
+            channels.push(channel);
+            blocks.push(own);
+        }
+        let mut window = Self { last, time, lively, ..Self::of(layout, channels) };
+        for (n, own) in blocks.iter().enumerate() {
+            for (block, own) in window.fine.of_mut(n).chain(window.coarse.of_mut(n)).zip(own) {
+                *block = *own;
             }
         }
         window.sum_fine();
         window.sum_coarse();
         Ok(window)
+    }
+}
+
+impl Channel {
+    /// A channel and its blocks, the fine ones first.
+    fn read(rest: &mut &[u8]) -> Result<(Self, [Block; FINE_BLOCKS + COARSE_BLOCKS]), Error> {
+        let mut channel = Self::empty(u16::from_le_bytes(take(rest)?));
+        [channel.age] = take(rest)?;
+        channel.changed = u16::from_le_bytes(take(rest)?);
+        channel.still = u16::from_le_bytes(take(rest)?);
+        channel.known = f32::from_le_bytes(take(rest)?);
+        for value in &mut channel.recent {
+            *value = f32::from_le_bytes(take(rest)?);
+        }
+        let mut blocks = [Block::default(); FINE_BLOCKS + COARSE_BLOCKS];
+        for block in &mut blocks {
+            *block = Block { sum: f32::from_le_bytes(take(rest)?), count: u16::from_le_bytes(take(rest)?) };
+        }
+        Ok((channel, blocks))
     }
 }
 

@@ -145,6 +145,33 @@ fn a_clock_set_back_far_starts_anew_and_a_little_does_not() {
 }
 
 #[test]
+fn a_signal_that_comes_late_leaves_the_others_as_they_are() {
+    let (mut without, mut with) = (Window::new(layout()), Window::new(layout()));
+    let only = |seq: u64, at: &[u16]| {
+        let numbers = at.iter().map(|at| (seq * (u64::from(*at) + 3) % 17) as f32).collect();
+        Given { at: at.to_vec(), numbers, ..Given::full(seq, [0.0; 3]) }
+    };
+    for seq in 1..=3 * COARSE as u64 {
+        // The new one comes between those that are known, before them, and in another order; a place that is none, never.
+        let at: &[u16] = match seq {
+            ..100 => &[4, 9],
+            100..120 => &[4, 7, 9],
+            120..140 => &[9, 2, 7, 4, 9_999],
+            _ => &[4, 9],
+        };
+        let (plain, query) = (only(seq, &[4, 9]).go(&mut without).unwrap(), only(seq, at).go(&mut with).unwrap());
+        let bits = |query: &Query, at| features(query, at).iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+        assert!([4, 9].into_iter().all(|at| bits(&query, at) == bits(&plain, at)), "{seq}");
+        let mut named: Vec<u16> = at.iter().copied().filter(|at| *at < 9_999).collect();
+        named.sort_unstable();
+        assert_eq!(places(&query), named);
+        assert_eq!(value(&query, 7), (100..140).contains(&seq).then(|| (seq * 10 % 17) as f32));
+        assert!(seq != 100 || features(&query, 7)[1].is_nan(), "it has no past");
+    }
+    assert_eq!(without.channels.len(), 2, "what a vehicle never shows takes no room");
+}
+
+#[test]
 fn a_window_of_another_layout_begins_anew_and_broken_bytes_are_refused() {
     let mut window = Window::new(layout());
     Given::full(1, [1.0, 2.0, 3.0]).go(&mut window);
@@ -174,7 +201,11 @@ fn readings() -> impl Strategy<Value = Vec<Given>> {
             if hole >= 98 {
                 (boot, seq) = (boot + 1, 1);
             }
-            let (kind, at) = if kind < 60 { (Kind::Full, vec![0, 1, 2]) } else { (Kind::Change, vec![1]) };
+            let (kind, at) = match kind {
+                0..60 => (Kind::Full, vec![0, 1, 2]),
+                60..95 => (Kind::Change, vec![1]),
+                _ => (Kind::Change, vec![5, 1]),
+            };
             // Few values, so that some stand still.
             let numbers = numbers.into_iter().map(f32::round).take(at.len()).collect();
             Given { boot, seq, time, kind, at, numbers }

@@ -10,7 +10,10 @@ use trainer::{
     tools::{CalibrateArgs, EvaluateArgs, Replaying, TrainArgs, run_calibrate, run_evaluate, run_train},
 };
 
-use crate::{CHAMPION, READINGS, START, STEP, VEHICLES, count, plain, refusal, registered, train};
+use crate::{
+    CHAMPION, count, refusal,
+    training::{READINGS, START, STEP, VEHICLES, plain, registered, train},
+};
 
 pub(crate) async fn a_model_is_evaluated_on_what_is_there(kafka: &KafkaConfig, files: &Path) {
     let evaluate = EvaluateArgs {

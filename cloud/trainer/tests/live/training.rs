@@ -1,17 +1,13 @@
 //! Training from a real Kafka: what is replayed is spooled, what wins is promoted, what does not is told.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use cloud_log::{History, KafkaConfig, OutRecord, Producer, topics};
+use cloud_log::{History, KafkaConfig, OutRecord, Producer};
 use detector::{Kind, Layout, Options, Reading, Recorded, control};
-use service::Error;
-use services::{Options as Start, Services};
 use telemetry::{
     Encoding, Record, Signals, Value, VehicleId,
     event::{ModelEvent, ModelKey, Registry},
@@ -27,13 +23,12 @@ use trainer::{
     },
 };
 
-mod evaluating;
+use crate::{CHAMPION, count, evaluating, refusal, start_kafka, stop_kafka};
 
-const CHAMPION: &str = "champion";
-const START: i64 = 1_763_700_000_000;
-const STEP: i64 = 10_000;
-const READINGS: u64 = 700;
-const VEHICLES: u64 = 12;
+pub(crate) const START: i64 = 1_763_700_000_000;
+pub(crate) const STEP: i64 = 10_000;
+pub(crate) const READINGS: u64 = 700;
+pub(crate) const VEHICLES: u64 = 12;
 
 /// Healthy vehicles whose signals follow from two quantities.
 fn reading(vehicle: u64, seq: u64) -> Record {
@@ -72,7 +67,7 @@ async fn record_history(kafka: &KafkaConfig) {
     producer.flush().await.unwrap();
 }
 
-fn train(kafka: &KafkaConfig, kind: Kind, seed: u64) -> TrainArgs {
+pub(crate) fn train(kafka: &KafkaConfig, kind: Kind, seed: u64) -> TrainArgs {
     TrainArgs {
         kafka: kafka.clone(),
         fitting: Fitting {
@@ -94,14 +89,10 @@ fn train(kafka: &KafkaConfig, kind: Kind, seed: u64) -> TrainArgs {
     }
 }
 
-async fn registered(kafka: &KafkaConfig) -> (Registry, String) {
+pub(crate) async fn registered(kafka: &KafkaConfig) -> (Registry, String) {
     let registry = registry::read(kafka).await.unwrap();
     let champion = registry.aliases.get(CHAMPION).map(|alias| alias.version.clone()).unwrap_or_default();
     (registry, champion)
-}
-
-async fn count(kafka: &KafkaConfig, kafka_topic: &str) -> i64 {
-    History::watermarks(kafka, kafka_topic).await.unwrap().values().map(|(low, high)| high - low).sum()
 }
 
 async fn last_event(kafka: &KafkaConfig) -> ModelEvent {
@@ -112,19 +103,9 @@ async fn last_event(kafka: &KafkaConfig) -> ModelEvent {
     serde_json::from_slice(&last.unwrap()).unwrap()
 }
 
-fn refusal(result: Result<(), Error>) -> (u8, String) {
-    let error = result.unwrap_err();
-    let text = error.to_string();
-    assert_eq!(text.lines().count(), 1, "{text}");
-    (error.exit_code(), text)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_wins_is_promoted_and_what_does_not_is_told() {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("training-live-{}", std::process::id()));
-    let services = Services::start(Start::new(&dir).only(&[services::Kind::Kafka])).await.unwrap();
-    let kafka = KafkaConfig::new(services.addresses().kafka.to_string());
-    topics::apply(&kafka, 3, false).await.unwrap();
+    let (services, kafka) = start_kafka("training", 3).await;
     record_history(&kafka).await;
     let files = tempfile::tempdir().unwrap();
 
@@ -137,9 +118,7 @@ async fn what_wins_is_promoted_and_what_does_not_is_told() {
     a_champion_that_judges_nothing_is_told_as_such(&kafka, files.path()).await;
     the_role_learns_from_all_that_was_there_and_a_restart_trains_nothing(&kafka).await;
 
-    let dir = services.dir().to_owned();
-    services.stop().await;
-    std::fs::remove_dir_all(dir).unwrap();
+    stop_kafka(services).await;
 }
 
 async fn the_first_is_promoted_and_the_same_again_moves_nothing(kafka: &KafkaConfig, files: &Path) -> String {
@@ -248,7 +227,7 @@ async fn files_go_through_the_same_gate(kafka: &KafkaConfig, first: &str, files:
     assert_eq!(registered(kafka).await.0.aliases["looked-at"].reason, "to see what it does");
 }
 
-fn plain(alias: &str) -> Moving {
+pub(crate) fn plain(alias: &str) -> Moving {
     Moving { alias: alias.into(), reason: None, json: false }
 }
 

@@ -1,16 +1,10 @@
 //! The registry against a real Kafka: a file becomes a version, the champion, is rolled back, comes out as it went in.
 
-#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+use std::{path::Path, sync::Arc};
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-
-use cloud_log::{History, KafkaConfig, OutRecord, Producer, topics};
+use cloud_log::{History, KafkaConfig, OutRecord, Producer};
 use detector::{Kind, Layout, Options, Recorded, control};
 use service::Error;
-use services::{Options as Start, Services};
 use telemetry::{
     Record, Signals, Value, VehicleId,
     event::{ModelEvent, ModelKey, ModelVersion, Registry},
@@ -25,7 +19,7 @@ use trainer::{
     },
 };
 
-const CHAMPION: &str = "champion";
+use crate::{CHAMPION, count, refusal, start_kafka, stop_kafka};
 
 /// Healthy vehicles whose signals follow from one load; small, but enough for the kinds that need no optimiser.
 fn fleet() -> Recorded {
@@ -93,23 +87,12 @@ async fn events(kafka: &KafkaConfig) -> Vec<ModelEvent> {
 }
 
 async fn records_on_models(kafka: &KafkaConfig) -> i64 {
-    History::watermarks(kafka, MODELS).await.unwrap().values().map(|(low, high)| high - low).sum()
-}
-
-/// The exit code and the one line of a refusal.
-fn refusal(result: Result<(), Error>) -> (u8, String) {
-    let error = result.unwrap_err();
-    let text = error.to_string();
-    assert_eq!(text.lines().count(), 1, "{text}");
-    (error.exit_code(), text)
+    count(kafka, MODELS).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_goes_through_the_registry_and_back() {
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("registry-live-{}", std::process::id()));
-    let services = Services::start(Start::new(&dir).only(&[services::Kind::Kafka])).await.unwrap();
-    let kafka = KafkaConfig::new(services.addresses().kafka.to_string());
-    topics::apply(&kafka, 1, false).await.unwrap();
+    let (services, kafka) = start_kafka("registry", 1).await;
     let files = tempfile::tempdir().unwrap();
     let history = fleet();
     let (z, pca) = (train(&history, Kind::RobustZ), train(&history, Kind::Pca));
@@ -123,9 +106,7 @@ async fn a_model_goes_through_the_registry_and_back() {
     what_comes_out_is_what_went_in(&kafka, &pca, files.path()).await;
     a_lost_artefact_is_told_and_can_be_registered_again(&kafka, (&z, &z_file), files.path()).await;
 
-    let dir = services.dir().to_owned();
-    services.stop().await;
-    std::fs::remove_dir_all(dir).unwrap();
+    stop_kafka(services).await;
 }
 
 async fn an_empty_registry_says_so(kafka: &KafkaConfig, files: &Path) {
