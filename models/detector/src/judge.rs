@@ -18,9 +18,9 @@ use crate::{
 
 /// Contributions that a judgement names.
 const CONTRIBUTIONS: usize = 3;
-/// A verdict stays anomalous down to this share of the limit …
+/// A verdict stays anomalous down to this share of the limit, for [`HOLD_STEPS`].
 const HOLD: f64 = 0.7;
-/// … for so many steps after the score last reached it.
+/// For so many steps after the score last reached the limit, a verdict may stay anomalous.
 pub const HOLD_STEPS: i64 = 360;
 
 /// The judgement of one reading.
