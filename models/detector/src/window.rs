@@ -15,7 +15,9 @@ use crate::{
 };
 
 mod bytes;
+mod channel;
 pub(crate) use bytes::take;
+use channel::{Block, Channel};
 #[cfg(test)]
 mod tests;
 
@@ -92,54 +94,6 @@ impl Query {
     /// The window time that counts, ms.
     pub fn time(&self) -> UnixMillis {
         self.time
-    }
-}
-
-/// Sum and number of values in a block.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Block {
-    sum: f32,
-    count: u16,
-}
-
-impl Block {
-    fn add(&mut self, value: f32) {
-        self.sum += value;
-        self.count = self.count.saturating_add(1);
-    }
-
-    fn with(self, other: Self) -> Self {
-        Self { sum: self.sum + other.sum, count: self.count.saturating_add(other.count) }
-    }
-
-    fn mean(self, otherwise: f32) -> f32 {
-        if self.count == 0 { otherwise } else { self.sum / f32::from(self.count) }
-    }
-}
-
-/// What is kept of one signal besides its blocks: all of it is touched by every reading.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Channel {
-    /// The signal's place in the layout.
-    at: u16,
-    /// The value known now, or NaN.
-    known: f32,
-    /// Records since it was named.
-    age: u8,
-    /// The last values, newest first.
-    recent: [f32; RECENT],
-    /// Coarse blocks in which the value changed, a bit each.
-    changed: u16,
-    /// Lively readings in the current coarse block since the value changed in it.
-    still: u16,
-    /// Sums of all blocks but the current one: 4 fine ones, 2 and 11 coarse ones. Follow from the blocks.
-    before: [Block; 3],
-}
-
-impl Channel {
-    fn empty(at: u16) -> Self {
-        let (known, recent) = (f32::NAN, [f32::NAN; RECENT]);
-        Self { at, known, age: 0, recent, changed: 0, still: 0, before: [Block::default(); 3] }
     }
 }
 
