@@ -1,5 +1,6 @@
-//! The negative control: a detector whose network has forgotten what it learnt but which is calibrated like any
-//! other. If such a model still finds faults, the network has no part in finding them.
+//! Negative controls: a detector whose network has forgotten what it learnt but which is calibrated like any other (if such
+//! a model still finds faults, the network has no part in finding them), and one whose limits for strangers were set on
+//! vehicles that its network has learnt from.
 //!
 //! For tests and judges only: no command of the product publishes what is made here.
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Shuffles all weights inside each tensor, then sets baselines and limit anew on this history to the same budget.
-/// The gate is left out: such a model would not pass it.
+/// The gate is left out: such a model would not pass it. So are networks that could tell of strangers: they have learnt.
 ///
 /// # Errors
 /// As [`crate::train`], less its refusals.
@@ -26,19 +27,30 @@ pub fn shuffled(detector: &Detector, history: &dyn History, options: &Options, s
             numbers.swap(at, draws.random_range(0..=at));
         }
     }
+    by_itself(detector, &Network::of(detector.card().detector, scaler.len(), &weights)?, history, options)
+}
+
+/// Sets baselines, tails and limits anew on this history by the detector's own network alone: those for strangers too come
+/// of vehicles that it has learnt from. What cross-fitting is good for shows beside this one.
+///
+/// # Errors
+/// As [`crate::train`], less its refusals.
+pub fn not_cross_fitted(detector: &Detector, history: &dyn History, options: &Options) -> Result<Detector, Error> {
+    by_itself(detector, detector.parts().1, history, options)
+}
+
+fn by_itself(
+    detector: &Detector,
+    network: &Network,
+    history: &dyn History,
+    options: &Options,
+) -> Result<Detector, Error> {
     let card = detector.card();
     let options = Options { kind: card.detector, ..options.clone() };
-    let network = Network::of(card.detector, scaler.len(), &weights)?;
     let survey = Survey::of(history, options.threads)?;
     let parts = survey.part(&options)?;
-    train::finish(
-        history,
-        &survey,
-        parts,
-        (scaler, &network),
-        &options,
-        (card.sample, card.training_steps as u32, card.loss),
-    )
+    let fitted = (card.sample, card.training_steps as u32, card.loss);
+    train::finish(history, &survey, parts, (detector.parts().0, network, &[]), &options, fitted)
 }
 
 /// Trains without the gate: to look at a model that was refused.

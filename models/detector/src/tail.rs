@@ -70,8 +70,8 @@ impl Tail {
         -self.share.log10()
     }
 
-    /// −log₁₀ of the probability that a healthy vehicle shows this value or a larger one; below the threshold a
-    /// straight line towards it, which only keeps the order. NaN where nothing is known.
+    /// See [`Level::of_value`].
+    #[cfg(test)]
     pub(crate) fn level(&self, value: f32) -> f32 {
         Level::of(self).of_value(value)
     }
@@ -100,7 +100,8 @@ impl Level {
         Self { from: tail.from, at_threshold, slope, shape: tail.shape, per_scale: 1.0 / tail.scale }
     }
 
-    /// See [`Tail::level`].
+    /// −log₁₀ of the probability that a healthy vehicle shows this value or a larger one; below the threshold a
+    /// straight line towards it, which only keeps the order. NaN where nothing is known.
     pub(crate) fn of_value(&self, value: f32) -> f32 {
         self.above(value, f32::NEG_INFINITY).unwrap_or(f32::NAN)
     }

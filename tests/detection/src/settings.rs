@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use detector::{Kind, STEPS};
+use detector::{Kind, SAMPLE, STEPS};
 use serde_json::json;
 
 use crate::{fleet::Size, short::Short};
@@ -20,8 +20,8 @@ pub(crate) struct Settings {
     /// Vehicles that are trained on.
     #[arg(long, default_value_t = 40)]
     pub(crate) vehicles: u32,
-    /// Vehicles that are only tested on.
-    #[arg(long, default_value_t = 10)]
+    /// Vehicles that are only tested on: of ten, one that alarms all the time would be all that shows.
+    #[arg(long, default_value_t = 30)]
     pub(crate) unseen: u32,
     /// Days of the training part.
     #[arg(long, default_value_t = 14)]
@@ -41,8 +41,8 @@ pub(crate) struct Settings {
     /// Kinds of detector to judge.
     #[arg(long, value_delimiter = ',', default_value = "robust-z,pca,autoencoder,leave-one-out")]
     pub(crate) detectors: Vec<Kind>,
-    /// Windows that a network is fitted on: fewer than the trainer takes.
-    #[arg(long, default_value_t = 400_000)]
+    /// Windows that a network is fitted on; as many as the trainer takes.
+    #[arg(long, default_value_t = SAMPLE)]
     pub(crate) sample: usize,
     /// Steps of the optimiser, each over 256 windows; as many as the trainer takes.
     #[arg(long, default_value_t = STEPS)]

@@ -54,21 +54,41 @@ fn a_signal_that_no_vehicle_sends_is_no_input_and_one_that_never_changes_does_no
     assert!(anomalous(&judgements) > 100);
 }
 
-/// A fleet that stands still, each vehicle's signals at values of its own, or all at the same.
+/// A reading of a vehicle that stands still: its signals rest at values of its own, or of vehicle 1.
+fn still(one_for_all: bool, index: u32, seq: u64, fault: f64) -> Record {
+    let mut source = Synthetic::new(if one_for_all { 1 } else { index });
+    let vehicle = VehicleId::parse(&format!("veh-{index}")).unwrap();
+    Record { vehicle, seq, time: START + seq as i64 * STEP, ..source.read(1, fault) }
+}
+
+/// A fleet of such vehicles.
+fn still_fleet(one_for_all: bool) -> Recorded {
+    let mut history = Recorded::new(layout());
+    for (index, seq) in (1..=VEHICLES).flat_map(|index| (1..=READINGS).map(move |seq| (index, seq))) {
+        let record = still(one_for_all, index, seq, 0.0);
+        history.push(&record, record.time);
+    }
+    history
+}
+
+/// A network learns by heart what rests.
+#[test]
+fn strangers_are_quiet_because_limits_come_of_networks_that_have_not_learnt_from_the_vehicles() {
+    let history = still_fleet(false);
+    let detector = control::ungated(&history, &options()).unwrap();
+    let not_cross_fitted = control::not_cross_fitted(&detector, &history, &options()).unwrap();
+    let alarms = |detector: &Detector| -> usize {
+        let of = |index| -> Vec<Record> { (1..=120).map(|seq| still(false, index, seq, 0.0)).collect() };
+        (1_001..=1_020).filter(|index| anomalous(&judged(detector, &of(*index), 60)) > 0).count()
+    };
+    let (found, without) = (alarms(&detector), alarms(&not_cross_fitted));
+    assert!(found <= 1 && without >= 5, "{found} of 20 strangers alarm, {without} without cross-fitting");
+}
+
 #[test]
 fn where_no_vehicle_changes_every_kind_is_quiet_and_where_nothing_does_none_learns() {
-    let still = |one_for_all: bool, index: u32, seq: u64, fault: f64| {
-        let mut source = Synthetic::new(if one_for_all { 1 } else { index });
-        let vehicle = VehicleId::parse(&format!("veh-{index}")).unwrap();
-        Record { vehicle, seq, time: START + seq as i64 * STEP, ..source.read(1, fault) }
-    };
     for (kind, one_for_all) in Kind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
-        let mut history = Recorded::new(layout());
-        for (index, seq) in (1..=VEHICLES).flat_map(|index| (1..=READINGS).map(move |seq| (index, seq))) {
-            let record = still(one_for_all, index, seq, 0.0);
-            history.push(&record, record.time);
-        }
-        let trained = train(&history, &Options { kind, ..options() });
+        let trained = train(&still_fleet(one_for_all), &Options { kind, ..options() });
         if one_for_all {
             let refusal = trained.unwrap_err();
             assert!(matches!(&refusal, Error::TooLittle(why) if why.contains("ever changes")), "{kind}: {refusal}");

@@ -1,10 +1,10 @@
-//! Getting to know the vehicles: some blocks of each, its baseline, the fleet's, and that of a fleet without it.
+//! Getting to know the vehicles: some blocks of each, its baseline, and the fleet's.
 
 use telemetry::UnixMillis;
 
 use super::{
     Options,
-    folds::{self, FOLDS},
+    cross::Networks,
     survey::Parts,
     walk::{self, Walk},
 };
@@ -12,7 +12,6 @@ use crate::{
     Error, History,
     baseline::{self, Baseline, Baselines, Fleet, MAX_VEHICLES, Own, Standing, key},
     history,
-    network::Network,
     residual::Residual,
     scaler::Scaler,
     track::{MEANS, Raw},
@@ -63,27 +62,34 @@ impl<T> Selection<T> {
     }
 }
 
-/// Statistics of some blocks of each vehicle's training part.
+/// Statistics of some blocks of each vehicle's training part: by the network, and by the one that has not learnt from it.
 pub(super) fn select(
     history: &dyn History,
-    (scaler, network): (&Scaler, &(dyn Fn() -> Result<Network, Error> + Sync)),
+    (scaler, networks): (&Scaler, &(dyn Fn() -> Result<Networks, Error> + Sync)),
     parts: Parts,
     most: usize,
     options: &Options,
-) -> Result<Vec<Selected<Raw>>, Error> {
+) -> Result<[Vec<Selected<Raw>>; 2], Error> {
     let plain = vec![Baseline::PLAIN; scaler.len()];
-    let step_ms = history.layout().step_ms();
-    history::each(history.vehicles().len(), options.threads, network, |network, vehicle| {
-        let mut selection = Selection::new(crate::block_ms(history.layout()), most, |raw| *raw);
-        let mut walk = Walk::new(step_ms, UnixMillis::MIN);
+    let (block_ms, step_ms) = (crate::block_ms(history.layout()), history.layout().step_ms());
+    let selected = history::each(history.vehicles().len(), options.threads, networks, |networks, vehicle| {
+        let mut selections = [(); 2].map(|()| Selection::new(block_ms, most, |raw| *raw));
+        let mut walks = [(); 2].map(|()| Walk::new(step_ms, UnixMillis::MIN));
         let span = (UnixMillis::MIN, parts.train);
-        walk::look_through(history, vehicle, (scaler, network), span, &mut |query, residual| {
-            if let Some(raw) = walk.follow(&plain, query, residual) {
-                selection.take(query, residual, raw);
+        walk::look_through(history, vehicle, (scaler, networks), span, &mut |query, residual, other| {
+            let residuals = [Some(residual), other];
+            for ((selection, walk), residual) in selections.iter_mut().zip(&mut walks).zip(residuals) {
+                let Some(residual) = residual else { continue };
+                if let Some(raw) = walk.follow(&plain, query, residual) {
+                    selection.take(query, residual, raw);
+                }
             }
         })?;
-        Ok(selection.blocks)
-    })
+        let [own, other] = selections.map(|selection| selection.blocks);
+        Ok::<_, Error>((own, other))
+    })?;
+    let (own, others) = selected.into_iter().unzip();
+    Ok([own, others])
 }
 
 /// The means of each vehicle's blocks.
@@ -105,26 +111,29 @@ fn own<'a>(blocks: impl Iterator<Item = &'a Vec<(u16, Means)>>, inputs: usize) -
     columns.iter_mut().map(|heads| std::array::from_fn(|head| baseline::own(&mut heads[head]))).collect()
 }
 
+/// What blocks of each vehicle say, by input and head.
+pub(super) fn owns(selected: &[Selected<Means>], inputs: usize) -> Vec<Vec<[Own; 2]>> {
+    selected.iter().map(|blocks| own(blocks.iter(), inputs)).collect()
+}
+
 /// What is known of the vehicles at some moment.
 #[derive(Debug)]
 pub(super) struct Acquaintance {
     owns: Vec<Vec<[Own; 2]>>,
     /// By input: of all vehicles.
     fleet: Vec<Fleet>,
-    /// Of all vehicles but those of a fold.
-    without: Vec<Vec<Fleet>>,
 }
 
 impl Acquaintance {
     pub(super) fn of(selected: &[Selected<Means>], inputs: usize) -> Self {
-        let owns: Vec<Vec<[Own; 2]>> = selected.iter().map(|blocks| own(blocks.iter(), inputs)).collect();
-        let fleet = |fold: Option<usize>| -> Vec<Fleet> {
-            let others = owns.iter().enumerate().filter(|(vehicle, _)| fold != Some(folds::of_vehicle(*vehicle)));
-            let others: Vec<_> = others.map(|(_, own)| own).collect();
-            (0..inputs).map(|input| Fleet::of(&others.iter().map(|own| &own[input]).collect::<Vec<_>>())).collect()
-        };
-        let without = (0..FOLDS).map(|fold| fleet(Some(fold))).collect();
-        Self { fleet: fleet(None), without, owns }
+        let owns = owns(selected, inputs);
+        let of_input = |input: usize| Fleet::of(&owns.iter().map(|own| &own[input]).collect::<Vec<_>>());
+        Self { fleet: (0..inputs).map(of_input).collect(), owns }
+    }
+
+    /// What blocks of each vehicle say, by input and head.
+    pub(super) fn owns(&self) -> &[Vec<[Own; 2]>] {
+        &self.owns
     }
 
     /// A vehicle's baseline; none of one that nothing is known of.
@@ -133,13 +142,6 @@ impl Acquaintance {
         // Of a few minutes no centre is known: it would be the fleet's baseline under another name.
         let some = own.iter().flatten().any(|own| !own.center.is_nan());
         some.then(|| self.fleet.iter().zip(own).map(|(fleet, own)| fleet.vehicle(own)).collect())
-    }
-
-    /// What a vehicle would be held against if nothing were known of it and those of its fold.
-    pub(super) fn stranger(&self, vehicle: usize) -> Vec<Baseline> {
-        let others = self.without[folds::of_vehicle(vehicle)].iter().zip(&self.fleet);
-        // What only vehicles of its fold have can be held against nothing else.
-        others.map(|(others, all)| if others.is_known() { others.stranger() } else { all.stranger() }).collect()
     }
 
     /// As what the artefact will judge each vehicle: it keeps so many baselines.
@@ -155,14 +157,11 @@ impl Acquaintance {
         (0..self.owns.len()).map(standing).collect()
     }
 
-    /// What the artefact will know.
-    pub(super) fn baselines(&self, history: &dyn History) -> Baselines {
-        let vehicles = history.vehicles().iter().enumerate().zip(self.standings());
-        let kept = vehicles.filter(|(_, standing)| *standing == Standing::Known);
-        Baselines {
-            fleet: self.fleet.iter().map(Fleet::stranger).collect(),
-            vehicles: kept.filter_map(|((at, id), _)| Some((key(id), self.known(at)?))).collect(),
-        }
+    /// What the artefact will know, where vehicles have these standings and strangers are held against `fleet`.
+    pub(super) fn baselines(&self, history: &dyn History, standings: &[Standing], fleet: Vec<Baseline>) -> Baselines {
+        let vehicles = history.vehicles().iter().enumerate().zip(standings);
+        let kept = vehicles.filter(|(_, standing)| **standing == Standing::Known);
+        Baselines { fleet, vehicles: kept.filter_map(|((at, id), _)| Some((key(id), self.known(at)?))).collect() }
     }
 }
 
@@ -177,20 +176,15 @@ mod tests {
     }
 
     #[test]
-    fn a_vehicle_has_no_part_in_what_it_is_held_against_as_a_stranger() {
-        let center = |vehicle: usize| if folds::of_vehicle(vehicle) == 0 { 5.0 } else { 0.1 * (vehicle % 3) as f32 };
-        let mut selected: Vec<Selected<Means>> = (0..2 * FOLDS).map(|vehicle| blocks(center(vehicle))).collect();
-        selected.push(Vec::new());
+    fn a_vehicle_is_known_by_twelve_minutes_of_its_own() {
+        let mut selected: Vec<Selected<Means>> = (0..8_u8).map(|n| blocks(0.1 * f32::from(n % 3))).collect();
+        selected.extend([blocks(5.0), Vec::new()]);
         let known = Acquaintance::of(&selected, 1);
-        let own = known.known(0).unwrap();
+        let own = known.known(8).unwrap();
         assert!((own[0].center[0] - 5.0).abs() < 0.1, "{own:?}");
-        // Without its fold no vehicle lies that far off.
-        let stranger = known.stranger(0);
-        assert!(stranger[0].center[0] < 0.2 && stranger[0].spread[0][0] < 0.5, "{stranger:?}");
-        assert_eq!(known.known(2 * FOLDS), None, "nothing was seen of it");
-        selected[2 * FOLDS] = blocks(5.0)[..11].to_vec();
-        assert_eq!(Acquaintance::of(&selected, 1).known(2 * FOLDS), None, "too little was seen of it");
-        let alone = Acquaintance::of(&selected[..1], 1);
-        assert!((alone.stranger(0)[0].center[0] - 5.0).abs() < 0.1, "there is no other");
+        assert_eq!(known.known(9), None, "nothing was seen of it");
+        selected[9] = blocks(5.0)[..11].to_vec();
+        assert_eq!(Acquaintance::of(&selected, 1).known(9), None, "too little was seen of it");
+        assert_eq!(known.standings().iter().filter(|standing| **standing == Standing::Known).count(), 9);
     }
 }

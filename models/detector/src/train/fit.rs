@@ -1,6 +1,6 @@
 //! Fitting a network of each kind to a sample.
 
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tch::{Kind as Dtype, Tensor, nn, nn::OptimizerConfig};
 
@@ -35,19 +35,24 @@ pub(super) struct Fitted {
     pub(super) steps: u32,
 }
 
-/// Fits a network of the wanted kind.
-pub(super) fn fit(sample: &Sample, inputs: usize, options: &Options) -> Result<Fitted, Error> {
+/// Fits a network of the wanted kind to some windows of a sample; everything random comes from `draws`.
+pub(super) fn fit(
+    sample: &Sample,
+    windows: &[u32],
+    inputs: usize,
+    options: &Options,
+    mut draws: ChaCha8Rng,
+) -> Result<Fitted, Error> {
     network::one_thread();
-    let mut draws = ChaCha8Rng::seed_from_u64(options.seed);
     let network = Network::initial(options.kind, inputs, &mut || draws.random())?;
     match options.kind {
-        Kind::RobustZ => Ok(Fitted { network: robust_z(sample, inputs)?, loss: [0.0; 2], steps: 0 }),
-        Kind::Pca => Ok(Fitted { network: pca(sample, inputs)?, loss: [0.0; 2], steps: 0 }),
+        Kind::RobustZ => Ok(Fitted { network: robust_z(sample, windows, inputs)?, loss: [0.0; 2], steps: 0 }),
+        Kind::Pca => Ok(Fitted { network: pca(sample, windows, inputs)?, loss: [0.0; 2], steps: 0 }),
         Kind::Autoencoder | Kind::LeaveOneOut => {
-            let epochs = (MOST_EPOCHS * sample.len()).div_ceil(BATCH);
+            let epochs = (MOST_EPOCHS * windows.len()).div_ceil(BATCH);
             let steps = options.steps.min(u32::try_from(epochs).unwrap_or(u32::MAX));
             let options = Options { steps, ..options.clone() };
-            let loss = optimise(&network, sample, inputs, &options, &mut draws)?;
+            let loss = optimise(&network, (sample, windows), inputs, &options, &mut draws)?;
             Ok(Fitted { network, loss, steps })
         }
     }
@@ -119,13 +124,13 @@ impl Batch {
 
 fn optimise(
     network: &Network,
-    sample: &Sample,
+    (sample, windows): (&Sample, &[u32]),
     inputs: usize,
     options: &Options,
     draws: &mut ChaCha8Rng,
 ) -> Result<[f64; 2], Error> {
     let mut optimiser = nn::AdamW { wd: 1e-4, ..nn::AdamW::default() }.build(&network.store, PEAK)?;
-    let mut order: Vec<u32> = (0..sample.len() as u32).collect();
+    let mut order = windows.to_vec();
     let mut batch = Batch::new(inputs);
     let (mut next, tenth) = (order.len(), (options.steps / 10).max(1));
     let share = hidden_share(options.kind);
@@ -167,9 +172,9 @@ fn shuffle(order: &mut [u32], draws: &mut ChaCha8Rng) {
     }
 }
 
-/// Windows that are measured: evenly spread over the sample.
-fn measured(sample: &Sample) -> impl Iterator<Item = usize> + use<> {
-    (0..sample.len()).step_by(sample.len().div_ceil(MEASURED).max(1))
+/// Windows that are measured: evenly spread over all.
+fn measured(windows: &[u32]) -> impl Iterator<Item = usize> {
+    windows.iter().step_by(windows.len().div_ceil(MEASURED).max(1)).map(|window| *window as usize)
 }
 
 /// Logarithm of the robust spread of numbers.
@@ -183,10 +188,10 @@ fn log_spread(mut numbers: Vec<f32>) -> f32 {
     spread.max(LEAST_SPREAD).ln()
 }
 
-fn robust_z(sample: &Sample, inputs: usize) -> Result<Network, Error> {
+fn robust_z(sample: &Sample, windows: &[u32], inputs: usize) -> Result<Network, Error> {
     let mut spreads = Vec::with_capacity(2 * inputs);
     for input in 0..inputs {
-        let known = measured(sample).map(|window| sample.window(window).features(input)).filter(|f| !f[0].is_nan());
+        let known = measured(windows).map(|window| sample.window(window).features(input)).filter(|f| !f[0].is_nan());
         let known: Vec<_> = known.collect();
         spreads.push(log_spread(known.iter().map(|f| f[0]).collect()));
         let past = |f: &[f32; FEATURES]| f[1..VALUES].iter().sum::<f32>() / (VALUES - 1) as f32;
@@ -195,9 +200,9 @@ fn robust_z(sample: &Sample, inputs: usize) -> Result<Network, Error> {
     Network::of(Kind::RobustZ, inputs, &[("log_spread".to_owned(), (vec![inputs, 2], spreads))].into())
 }
 
-fn pca(sample: &Sample, inputs: usize) -> Result<Network, Error> {
+fn pca(sample: &Sample, windows: &[u32], inputs: usize) -> Result<Network, Error> {
     let width = inputs * VALUES;
-    let windows: Vec<usize> = measured(sample).collect();
+    let windows: Vec<usize> = measured(windows).collect();
     let mut rows = vec![0_f32; windows.len() * width];
     for (row, window) in rows.chunks_exact_mut(width).zip(&windows) {
         for (input, cell) in row.chunks_exact_mut(VALUES).enumerate() {

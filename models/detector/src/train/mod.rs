@@ -1,12 +1,15 @@
-//! Training: what the history holds, a sample of it, the network, baselines, tails, limit, and the gate.
+//! Training: what the history holds, a sample of it, the networks, baselines, tails, limit, and the gate.
 
 mod acquaintance;
 mod calibrate;
+mod cross;
 mod expectation;
 mod fit;
 mod folds;
 mod gate;
 mod sample;
+mod seen;
+mod strangers;
 mod survey;
 mod tails;
 mod walk;
@@ -21,7 +24,7 @@ use crate::{
     detector::{shape, write_eyes, write_judge},
     judge::is_judged,
     memory_ms,
-    network::Network,
+    network::{Network, Weights},
     scaler::Scaler,
     window::CARRY,
 };
@@ -97,7 +100,8 @@ pub fn train(history: &dyn History, options: &Options) -> Result<Detector, Error
     Ok(detector)
 }
 
-/// Sets baselines, tails and limit of a detector anew on this history; scaler and network stay.
+/// Sets baselines, tails and limit of a detector anew on this history; scaler and network stay. Networks for vehicles that
+/// nothing is known of are fitted as in a training, so that it takes about as long.
 ///
 /// # Errors
 /// As [`train`], and [`Error::Malformed`] if history has another layout than the detector.
@@ -110,8 +114,11 @@ pub fn calibrate(detector: &Detector, history: &dyn History, options: &Options) 
     let options = Options { kind: card.detector, seed: card.seed, ..options.clone() };
     let survey = Survey::of(history, options.threads)?;
     let parts = survey.part(&options)?;
+    let sample = sample::draw(history, &survey, parts, scaler, &options)?;
+    let out_of_fold = cross::to_parts(&sample, scaler.len(), &options)?;
+    drop(sample);
     let fitted = (card.sample, u32::try_from(card.training_steps).unwrap_or(u32::MAX), card.loss);
-    let detector = finish(history, &survey, parts, (scaler, network), &options, fitted)?;
+    let detector = finish(history, &survey, parts, (scaler, network, &out_of_fold), &options, fitted)?;
     keeps_its_promise(detector.card())?;
     Ok(detector)
 }
@@ -134,24 +141,26 @@ pub(crate) fn learn(history: &dyn History, options: &Options) -> Result<Detector
         return Err(Error::TooLittle(text));
     }
     let sample = sample::draw(history, &survey, parts, &scaler, options)?;
-    let fitted = fit::fit(&sample, scaler.len(), options)?;
+    let (fitted, out_of_fold) = cross::to_all(&sample, scaler.len(), options)?;
+    let fit::Fitted { network, loss, steps } = fitted;
     let windows = sample.len() as u64;
     drop(sample);
-    finish(history, &survey, parts, (&scaler, &fitted.network), options, (windows, fitted.steps, fitted.loss))
+    finish(history, &survey, parts, (&scaler, &network, &out_of_fold), options, (windows, steps, loss))
 }
 
-/// Baselines, tails, limit and card for a scaler and a network, and from them the artefact. Passes no judgement.
+/// Baselines, tails, limit and card for a scaler and a network, and from them the artefact; beside the network stand those
+/// that were fitted without a part of the vehicles each, if there are any. Passes no judgement.
 pub(crate) fn finish(
     history: &dyn History,
     survey: &Survey,
     parts: Parts,
-    (scaler, network): (&Scaler, &Network),
+    (scaler, network, out_of_fold): (&Scaler, &Network, &[Weights]),
     options: &Options,
     (sample, steps, loss): (u64, u32, [f64; 2]),
 ) -> Result<Detector, Error> {
     let weights = network.weights()?;
     let Calibrated { judge, calibration, explained } =
-        calibrate::calibrate(history, survey, parts, (scaler, &weights), options)?;
+        calibrate::calibrate(history, survey, parts, (scaler, &weights, out_of_fold), options)?;
     let layout = history.layout();
     let card = Card {
         detector: options.kind,

@@ -46,7 +46,7 @@ impl Drawn<'_> {
 }
 
 impl Sample {
-    fn of(inputs: usize, rows: Vec<Vec<i16>>) -> Self {
+    pub(super) fn of(inputs: usize, rows: Vec<Vec<i16>>) -> Self {
         let mut firsts = vec![0];
         for own in &rows {
             firsts.push(firsts[firsts.len() - 1] + own.len() / (inputs * FEATURES));
@@ -57,6 +57,12 @@ impl Sample {
     /// Number of windows.
     pub(super) fn len(&self) -> usize {
         self.firsts[self.rows.len()]
+    }
+
+    /// Numbers of the windows of some vehicles, in order.
+    pub(super) fn windows(&self, of: impl Fn(usize) -> bool) -> Vec<u32> {
+        let vehicles = self.firsts.windows(2).enumerate().filter(|(vehicle, _)| of(*vehicle));
+        vehicles.flat_map(|(_, ends)| ends[0] as u32..ends[1] as u32).collect()
     }
 
     /// A window by its number.
@@ -150,5 +156,7 @@ mod tests {
         let first = |number: usize| sample.window(number).features(1)[0];
         assert_eq!((first(0), first(1)), (1.0, 2.0));
         assert!(first(2).is_nan());
+        let windows = |wanted: &[usize]| sample.windows(|vehicle| wanted.contains(&vehicle));
+        assert_eq!([windows(&[0, 1, 2]), windows(&[1]), windows(&[2])], [vec![0, 1, 2], vec![], vec![2]]);
     }
 }

@@ -1,22 +1,22 @@
 //! Tails and limit, from the largest statistics of each block of a minute.
 
 use evaluation::{Bins, Peak, Spread, heights, limit_for, poisson_quantile};
-use telemetry::UnixMillis;
 
 use super::{
     Options,
     folds::{self, FOLDS},
+    seen::Seen,
 };
 use crate::{
     Error,
-    baseline::{Baseline, Standing},
+    baseline::Standing,
     card::{Calibration, Strangers},
+    history,
     judge::Measure,
-    residual::Residual,
     scaler::quantiles,
-    tail::{LEAST_VALUES, Tail},
-    track::{BLOCKS_ALIKE, Raw, STATISTICS},
-    window::{COARSE, FINE, Query},
+    tail::{LEAST_VALUES, Level, Tail},
+    track::{BLOCKS_ALIKE, STATISTICS},
+    window::{COARSE, FINE},
 };
 
 /// No limit lies below this level: one in a hundred.
@@ -33,134 +33,74 @@ const LEAST_TOLD: f32 = 1.3;
 /// The share of blocks whose levels are the upper twentieth.
 const TWENTIETH: f64 = 0.05;
 
-/// One signal's statistic that may belong to a tail.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    block: u32,
-    input: u16,
-    statistic: u16,
-    value: f32,
-}
-
-/// The blocks of one vehicle in the part that sets the limit, or in the held-out part.
-#[derive(Debug)]
-pub(super) struct Seen {
-    vehicle: u32,
-    /// Beginning of each block.
-    blocks: Vec<UnixMillis>,
-    readings: u64,
-    candidates: Vec<Candidate>,
-    /// Blocks in which each statistic was known.
-    known: Vec<[u32; STATISTICS]>,
-}
-
-/// Collects the blocks of a vehicle.
-pub(super) struct Blocks<'a> {
-    candidates: &'a [[f32; STATISTICS]],
-    judged: &'a [bool],
-    current: Option<i64>,
-    largest: Vec<[f32; STATISTICS]>,
-    seen: Seen,
-}
-
-impl<'a> Blocks<'a> {
-    pub(super) fn new(vehicle: u32, (candidates, judged): (&'a [[f32; STATISTICS]], &'a [bool])) -> Self {
-        let inputs = candidates.len();
-        let known = vec![[0; STATISTICS]; inputs];
-        let seen = Seen { vehicle, blocks: Vec::new(), readings: 0, candidates: Vec::new(), known };
-        let largest = vec![[f32::NAN; STATISTICS]; inputs];
-        Self { candidates, judged, current: None, largest, seen }
-    }
-
-    /// Takes a reading's statistics, held against these baselines; `block` is its block.
-    pub(super) fn take(&mut self, block: i64, own: &[Baseline], query: &Query, residual: &Residual, raw: &[Raw]) {
-        if self.current != Some(block) {
-            self.close();
-            self.current = Some(block);
-            self.seen.blocks.push(query.time());
-        }
-        self.seen.readings += 1;
-        for ((_, input, _), raw) in residual.signals.iter().zip(raw) {
-            let input = usize::from(*input);
-            if !self.judged[input] {
-                continue;
-            }
-            for (most, found) in self.largest[input].iter_mut().zip(own[input].compare(raw)) {
-                *most = most.max(found);
-            }
-        }
-    }
-
-    fn close(&mut self) {
-        let Some(block) = (self.seen.blocks.len() as u32).checked_sub(1) else { return };
-        for (input, largest) in self.largest.iter_mut().enumerate() {
-            for (statistic, value) in largest.iter_mut().enumerate().filter(|(_, value)| !value.is_nan()) {
-                self.seen.known[input][statistic] += 1;
-                if *value >= self.candidates[input][statistic] {
-                    let (input, statistic) = (input as u16, statistic as u16);
-                    self.seen.candidates.push(Candidate { block, input, statistic, value: *value });
-                }
-                *value = f32::NAN;
-            }
-        }
-    }
-
-    pub(super) fn finish(mut self) -> Seen {
-        self.close();
-        // Of many vehicles: room to grow would take as much again.
-        self.seen.candidates.shrink_to_fit();
-        self.seen.blocks.shrink_to_fit();
-        self.seen
-    }
-}
-
 /// A limit that was set.
 #[derive(Debug, Clone)]
 pub(super) struct Set {
     pub(super) measure: Measure,
     /// How it was set and how it held; without a distribution of scores.
     pub(super) calibration: Calibration,
-    /// Vehicle and score of each held-out block.
+    /// Vehicle and score of each held-out block, as the network judges it.
     scores: Vec<(u32, f32)>,
 }
 
-/// A tail for every statistic of every input, from all folds or all but one.
-fn fit(seen: &[Seen], inputs: usize, standing: Standing, without: Option<usize>) -> Vec<[Tail; STATISTICS]> {
-    let mut columns: Vec<[Vec<f32>; STATISTICS]> = (0..inputs).map(|_| Default::default()).collect();
-    let mut known = vec![[0_u64; STATISTICS]; inputs];
-    for vehicle in seen.iter().filter(|one| Some(folds::of_vehicle(one.vehicle as usize)) != without) {
-        for candidate in &vehicle.candidates {
-            columns[usize::from(candidate.input)][usize::from(candidate.statistic)].push(candidate.value);
-        }
-        for (sum, count) in known.iter_mut().flatten().zip(vehicle.known.iter().flatten()) {
-            *sum += u64::from(*count);
-        }
-    }
+/// Tails of an input's statistics: from all vehicles, and from all but those of each fold.
+type Folded = ([Tail; STATISTICS], [[Tail; STATISTICS]; FOLDS]);
+
+/// A tail for every statistic of an input.
+fn fit(seen: &[Seen], input: usize, standing: Standing) -> Folded {
+    let (mut all, mut without) = ([Tail::NONE; STATISTICS], [[Tail::NONE; STATISTICS]; FOLDS]);
     let share = folds::tail_share(standing);
-    let of = |(mut row, known): ([Vec<f32>; STATISTICS], [u64; STATISTICS])| {
-        let mut tails = [Tail::NONE; STATISTICS];
-        for (statistic, (tail, column)) in tails.iter_mut().zip(&mut row).enumerate() {
+    let (mut column, mut rest): (Vec<(f32, u8)>, Vec<f32>) = (Vec::new(), Vec::new());
+    for statistic in 0..STATISTICS {
+        let mut known = [0_u64; FOLDS];
+        column.clear();
+        for vehicle in seen {
+            let fold = folds::of_vehicle(vehicle.vehicle as usize);
+            known[fold] += u64::from(vehicle.known[input][statistic]);
+            column.extend(vehicle.candidates[input][statistic].iter().map(|found| (found.value, fold as u8)));
+        }
+        // In order once: what is left without a fold is then in order as well.
+        column.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        let mut fit = |fold: Option<usize>| {
+            let left = |at: usize| fold != Some(at);
+            let known: u64 = known.iter().enumerate().filter(|(at, _)| left(*at)).map(|(_, count)| count).sum();
             // Means over an hour of two minutes that follow each other are the same mean.
-            if known[statistic] / BLOCKS_ALIKE[statistic] >= LEAST_VALUES {
-                *tail = Tail::fit(known[statistic], column, share);
+            if known / BLOCKS_ALIKE[statistic] < LEAST_VALUES {
+                return Tail::NONE;
+            }
+            rest.clear();
+            rest.extend(column.iter().filter(|(_, at)| left(usize::from(*at))).map(|(value, _)| *value));
+            Tail::fit(known, &mut rest, share)
+        };
+        all[statistic] = fit(None);
+        for (fold, tails) in without.iter_mut().enumerate() {
+            tails[statistic] = fit(Some(fold));
+            // Where the others say too little, as beside a single vehicle, there are only the tails of all.
+            if tails[statistic].from.is_nan() {
+                tails[statistic] = all[statistic];
             }
         }
-        tails
-    };
-    columns.into_iter().zip(known).map(of).collect()
+    }
+    (all, without)
 }
 
-/// The level of each block of a vehicle, by its place in time.
-fn levels<'a>(vehicle: &'a Seen, tails: &[[Tail; STATISTICS]]) -> impl Iterator<Item = Peak> + use<'a> {
+/// So much is added to the number of a vehicle where a network judged it that has not learnt from it: its alarms are others.
+const OUT_OF_FOLD: u32 = 1 << 31;
+
+/// The level of each block of a vehicle, by its place in time; `tails` by input.
+fn levels<'a>(vehicle: &Seen, tails: impl Iterator<Item = &'a [Tail; STATISTICS]>) -> Vec<Peak> {
     let mut levels = vec![0.0_f32; vehicle.blocks.len()];
-    for candidate in &vehicle.candidates {
-        let tail = &tails[usize::from(candidate.input)][usize::from(candidate.statistic)];
-        let level = tail.level(candidate.value);
-        let held = &mut levels[candidate.block as usize];
-        // NaN, where no tail is known, changes nothing.
-        *held = held.max(level);
+    for (tails, columns) in tails.zip(&vehicle.candidates) {
+        for (level, column) in tails.iter().map(Level::of).zip(columns) {
+            for candidate in column {
+                let held = &mut levels[candidate.block as usize];
+                // NaN, where no tail is known, changes nothing.
+                *held = held.max(level.of_value(candidate.value));
+            }
+        }
     }
-    vehicle.blocks.iter().zip(levels).map(|(time, score)| Peak { vehicle: vehicle.vehicle, time: *time, score })
+    let number = vehicle.vehicle + if vehicle.out_of_fold { OUT_OF_FOLD } else { 0 };
+    vehicle.blocks.iter().zip(levels).map(|(time, score)| Peak { vehicle: number, time: *time, score }).collect()
 }
 
 /// Whether there are blocks enough to set a limit.
@@ -170,6 +110,10 @@ pub(super) fn are_enough(setting: &[Seen]) -> bool {
 
 /// Fits the tails and sets the limit to the budget, and counts what is held out; `gap_ms`: event time that a reading
 /// stands for; `losses`: of what is held out.
+///
+/// Of strangers there may be both what the network saw and what those saw that had not learnt from them. Tails and limit
+/// are of both: of what is odd about a vehicle that nothing is known of, and about the network. Held out, where there are
+/// any, only alarms of the latter count.
 pub(super) fn limit(
     (setting, held_out): (&[Seen], &[Seen]),
     inputs: usize,
@@ -178,24 +122,26 @@ pub(super) fn limit(
     (held_out_loss, trivial_loss): (f64, f64),
     options: &Options,
 ) -> Result<Set, Error> {
-    let tails = fit(setting, inputs, standing, None);
-    let without = |fold| {
-        let mut others = fit(setting, inputs, standing, Some(fold));
-        // Where the others say too little, as beside a single vehicle, there are only the tails of all.
-        for (others, all) in others.iter_mut().flatten().zip(tails.iter().flatten()) {
-            if others.from.is_nan() {
-                *others = *all;
-            }
-        }
-        others
+    let fits = |(): &mut (), input| Ok::<_, Error>(fit(setting, input, standing));
+    let fits: Vec<Folded> = history::each(inputs, options.threads, || Ok(()), fits)?;
+    let without = |vehicle: &Seen| {
+        let fold = folds::of_vehicle(vehicle.vehicle as usize);
+        fits.iter().map(move |(_, without)| &without[fold])
     };
-    // One after the other: each takes a copy of all that may belong to a tail.
-    let without: Vec<_> = (0..FOLDS.min(setting.len())).map(without).collect();
-    let tails_for = |vehicle: &Seen| &without[folds::of_vehicle(vehicle.vehicle as usize)];
-    let readings = |seen: &[Seen]| seen.iter().map(|vehicle| vehicle.readings).sum::<u64>() as f64;
-    let hours = [setting, held_out].map(|seen| readings(seen) * gap_ms / 3_600_000.0);
-    let setting: Vec<Peak> = setting.iter().flat_map(|vehicle| levels(vehicle, tails_for(vehicle))).collect();
-    let held_out: Vec<Peak> = held_out.iter().flat_map(|vehicle| levels(vehicle, &tails)).collect();
+    let all = || fits.iter().map(|(all, _)| all);
+    let out_of_fold = held_out.iter().any(|vehicle| vehicle.out_of_fold);
+    let counts = |vehicle: &&Seen| vehicle.out_of_fold == out_of_fold;
+    let hours = |readings: u64| readings as f64 * gap_ms / 3_600_000.0;
+    let hours = [
+        hours(setting.iter().map(|vehicle| vehicle.readings).sum()),
+        hours(held_out.iter().filter(counts).map(|vehicle| vehicle.readings).sum()),
+    ];
+    let setting: Vec<Peak> = setting.iter().flat_map(|vehicle| levels(vehicle, without(vehicle))).collect();
+    let by_network = held_out.iter().filter(|vehicle| !vehicle.out_of_fold);
+    let by_network: Vec<Peak> = by_network.flat_map(|vehicle| levels(vehicle, all())).collect();
+    let by_others: Option<Vec<Peak>> =
+        out_of_fold.then(|| held_out.iter().filter(counts).flat_map(|vehicle| levels(vehicle, all())).collect());
+    let held_out = by_others.as_ref().unwrap_or(&by_network);
     if (setting.len() as u64) < LEAST_VALUES {
         return Err(Error::TooLittle(format!(
             "{} blocks of {FINE} steps behind the training part are too few to set a limit: record longer",
@@ -210,10 +156,10 @@ pub(super) fn limit(
         f64::from(other.unwrap_or(limit) / limit)
     };
     let limit_alarms = heights(&setting, limit, merge_ms).len() as u64;
-    let held_out_alarms = heights(&held_out, limit, merge_ms).len() as u64;
+    let held_out_alarms = heights(held_out, limit, merge_ms).len() as u64;
     let mut upper: Vec<f32> = setting.iter().map(|peak| peak.score).collect();
     let [twentieth] = quantiles(&mut upper, [1.0 - TWENTIETH]);
-    let scores = held_out.iter().map(|peak| (peak.vehicle, peak.score / limit)).collect();
+    let scores = by_network.iter().map(|peak| (peak.vehicle, peak.score / limit)).collect();
     let tail_blocks = held_out.iter().filter(|peak| peak.score > twentieth).count() as u64;
     let expected = budget * hours[1] / 1_000.0;
     let expected_tail = held_out.len() as f64 * TWENTIETH;
@@ -239,6 +185,7 @@ pub(super) fn limit(
         scores: None,
         strangers: Strangers::default(),
     };
+    let tails = fits.into_iter().map(|(all, _)| all).collect();
     Ok(Set { measure: Measure { tails, limit }, calibration, scores })
 }
 
@@ -258,21 +205,24 @@ pub(super) fn scores(known: &Set, strangers: &Set, standings: &[Standing]) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::seen::Candidate;
 
     /// A vehicle whose only statistic lies around this value.
     fn seen(vehicle: u32, around: f32) -> Seen {
         let value = |block: u32| around + (block as f32 * 0.618).fract();
-        let candidates = (0..200).map(|block| Candidate { block, input: 0, statistic: 0, value: value(block) });
+        let mut candidates: [Vec<Candidate>; STATISTICS] = Default::default();
+        candidates[0].extend((0..200).map(|block| Candidate { block, value: value(block) }));
         let blocks = (0..200).map(|block| i64::from(block) * 60_000).collect();
-        Seen { vehicle, blocks, readings: 1_200, candidates: candidates.collect(), known: vec![[200; STATISTICS]] }
+        let (candidates, known) = (vec![candidates], vec![[200; STATISTICS]]);
+        Seen { vehicle, out_of_fold: false, blocks, readings: 1_200, candidates, known }
     }
 
     #[test]
     fn a_vehicle_is_judged_by_tails_that_it_had_no_part_in() {
         let around = |vehicle: u32| if folds::of_vehicle(vehicle as usize) == 0 { 50.0 } else { 1.0 };
         let fleet: Vec<Seen> = (0..2 * FOLDS as u32).map(|vehicle| seen(vehicle, around(vehicle))).collect();
-        let from = |without| fit(&fleet, 1, Standing::Known, without)[0][0].from;
-        assert!(from(None) > 50.0 && from(Some(1)) > 50.0 && from(Some(0)) < 2.0);
+        let (all, without) = fit(&fleet, 0, Standing::Known);
+        assert!(all[0].from > 50.0 && without[1][0].from > 50.0 && without[0][0].from < 2.0);
         let options = Options { budget_per_1000_h: 1.0, threads: 1, ..Options::default() };
         let set = |fleet: &[Seen]| {
             let Set { measure, calibration, .. } =
@@ -288,7 +238,7 @@ mod tests {
         let short = |vehicle| {
             let mut seen = seen(vehicle, 1.0);
             seen.blocks.truncate(100);
-            seen.candidates.truncate(100);
+            seen.candidates[0][0].truncate(100);
             Seen { known: vec![[100; STATISTICS]], ..seen }
         };
         for few in [set(&[short(0), short(1)]).0, set(&[seen(0, 1.0)]).0] {

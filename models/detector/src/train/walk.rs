@@ -4,33 +4,35 @@ use std::sync::Arc;
 
 use telemetry::UnixMillis;
 
+use super::cross::Networks;
 use crate::{
     Error, History, Track, Window,
     baseline::Baseline,
-    network::{BATCH, Network},
+    network::BATCH,
     residual::Residual,
     scaler::Scaler,
     track::{self, Raw},
     window::Query,
 };
 
-/// Readings of a vehicle from `from` on, as the network sees them. Before that, over the horizon of a track, they are
-/// shown too, so that no track begins cold; readings from `to` on are left out.
+/// Readings of a vehicle from `from` on, as the network sees them and as the one does that has not learnt from it, where
+/// there is one. Before that, over the horizon of a track, they are shown too, so that no track begins cold; readings from
+/// `to` on are left out.
 pub(super) fn look_through(
     history: &dyn History,
     vehicle: usize,
-    (scaler, network): (&Scaler, &Network),
+    (scaler, networks): (&Scaler, &Networks),
     (from, to): (UnixMillis, UnixMillis),
-    visit: &mut dyn FnMut(&Query, &Residual),
+    visit: &mut dyn FnMut(&Query, &Residual, Option<&Residual>),
 ) -> Result<(), Error> {
     let layout = history.layout();
     let warm = from.saturating_sub(track::HORIZON * layout.step_ms());
     let mut window = Window::new(Arc::clone(layout));
     let mut waiting: Vec<Query> = Vec::with_capacity(BATCH);
     let mut flush = |waiting: &mut Vec<Query>| {
-        let residuals = network.look(scaler, &waiting.iter().collect::<Vec<_>>())?;
-        for (query, residual) in waiting.iter().zip(&residuals) {
-            visit(query, residual);
+        let (residuals, others) = networks.look(scaler, vehicle, &waiting.iter().collect::<Vec<_>>())?;
+        for (at, (query, residual)) in waiting.iter().zip(&residuals).enumerate() {
+            visit(query, residual, others.as_ref().map(|others| &others[at]));
         }
         waiting.clear();
         Ok::<_, Error>(())

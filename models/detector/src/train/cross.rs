@@ -1,0 +1,135 @@
+//! Cross-fitting: beside the network that is shipped, some that were each fitted without a part of the vehicles. They alone
+//! tell how far a vehicle that no training saw lies from what is expected of it.
+//!
+//! A network knows the quirks of the vehicles that it was fitted to. Limits for strangers that were set on such vehicles
+//! held for most others, but one tyre whose pressure lay outside of what the network had seen gave 75 alarms a week where
+//! one was promised (one of ten vehicles, with one of five networks: `make bench-detection`).
+
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use super::{
+    Options,
+    fit::{Fitted, fit},
+    sample::Sample,
+};
+use crate::{
+    Error, Kind, history,
+    network::{BATCH, Network, Weights},
+    residual::Residual,
+    scaler::Scaler,
+    window::Query,
+};
+
+/// Parts of the fleet. With the network that learns from all, as many fits as two cores do in pairs.
+pub(super) const PARTS: usize = 3;
+
+/// The part of a vehicle.
+pub(super) fn part(vehicle: usize) -> usize {
+    vehicle % PARTS
+}
+
+/// Fits the network to all vehicles.
+pub(super) fn to_all(sample: &Sample, inputs: usize, options: &Options) -> Result<(Fitted, Vec<Weights>), Error> {
+    let mut fits = fits(sample, inputs, options, true)?;
+    let all = fits.remove(0);
+    Ok((all, weights(&fits)?))
+}
+
+/// Fits only what was not fitted to some of the vehicles: for a network that is there.
+pub(super) fn to_parts(sample: &Sample, inputs: usize, options: &Options) -> Result<Vec<Weights>, Error> {
+    weights(&fits(sample, inputs, options, false)?)
+}
+
+fn weights(fits: &[Fitted]) -> Result<Vec<Weights>, Error> {
+    fits.iter().map(|fitted| fitted.network.weights()).collect()
+}
+
+/// What each part is to be judged by, in order of the parts; before them, if wanted, the network of all. No part is judged
+/// where one has no windows to learn from but those of itself.
+fn fits(sample: &Sample, inputs: usize, options: &Options, all: bool) -> Result<Vec<Fitted>, Error> {
+    let mut parts: Vec<Vec<u32>> = (0..PARTS).map(|n| sample.windows(|vehicle| part(vehicle) != n)).collect();
+    if parts.iter().any(|windows| windows.len() < BATCH) {
+        parts.clear();
+    }
+    if all {
+        parts.insert(0, sample.windows(|_| true));
+    }
+    let draws = |n: usize| {
+        // The network that is shipped has the first stream, whatever else is fitted.
+        let mut draws = ChaCha8Rng::seed_from_u64(options.seed);
+        draws.set_stream((n + usize::from(!all)) as u64);
+        draws
+    };
+    history::each(parts.len(), options.threads, || Ok(()), |(), n| fit(sample, &parts[n], inputs, options, draws(n)))
+}
+
+/// The network, and for each part of the vehicles one that has not learnt from them; of these none, or one for each part.
+#[derive(Debug)]
+pub(super) struct Networks {
+    own: Network,
+    parts: Vec<Network>,
+}
+
+impl Networks {
+    pub(super) fn of(kind: Kind, inputs: usize, (own, parts): (&Weights, &[Weights])) -> Result<Self, Error> {
+        let network = |weights| Network::of(kind, inputs, weights);
+        Ok(Self { own: network(own)?, parts: parts.iter().map(network).collect::<Result<_, _>>()? })
+    }
+
+    /// What is expected of a vehicle at each query: by the network, and by the one that has not learnt from it.
+    pub(super) fn look(
+        &self,
+        scaler: &Scaler,
+        vehicle: usize,
+        queries: &[&Query],
+    ) -> Result<(Vec<Residual>, Option<Vec<Residual>>), Error> {
+        let other = self.parts.get(part(vehicle)).map(|network| network.look(scaler, queries));
+        Ok((self.own.look(scaler, queries)?, other.transpose()?))
+    }
+}
+
+/// Something of each part, from whether a vehicle belongs to it.
+pub(super) fn by_part<T>(mut of_part: impl FnMut(&dyn Fn(usize) -> bool) -> T) -> Vec<T> {
+    (0..PARTS).map(|n| of_part(&|vehicle| part(vehicle) == n)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::FEATURES;
+
+    const INPUTS: usize = 3;
+
+    /// Of each vehicle as many windows, their numbers without a pattern, those of one vehicle moved.
+    fn sample(vehicles: usize, windows: usize, moved: Option<usize>) -> Sample {
+        let number = |vehicle: usize, n: usize| {
+            let number = ((vehicle * 10_007 + n) as f64 * 0.618_033_988_749_895).fract() * 8_000.0 - 4_000.0;
+            number as i16 + if moved == Some(vehicle) { 2_000 } else { 0 }
+        };
+        let rows = |vehicle: usize| (0..windows * INPUTS * FEATURES).map(|n| number(vehicle, n)).collect();
+        Sample::of(INPUTS, (0..vehicles).map(rows).collect())
+    }
+
+    #[test]
+    fn a_part_is_judged_by_what_has_not_learnt_from_it() {
+        let options = Options { steps: 3, threads: 2, ..Options::default() };
+        for kind in Kind::ALL {
+            let options = Options { kind, ..options.clone() };
+            let fits = |moved| to_all(&sample(6, 200, moved), INPUTS, &options).unwrap();
+            let ((all, parts), (moved_all, moved_parts)) = (fits(None), fits(Some(PARTS + 1)));
+            assert_ne!(all.network.weights().unwrap(), moved_all.network.weights().unwrap(), "{kind}");
+            let same: Vec<bool> = parts.iter().zip(&moved_parts).map(|(a, b)| a == b).collect();
+            assert_eq!(same, [false, true, false], "{kind}: of these only the second has not seen it");
+            assert_eq!(to_parts(&sample(6, 200, None), INPUTS, &options).unwrap(), parts, "{kind}");
+            let network = Networks::of(kind, INPUTS, (&all.network.weights().unwrap(), &parts)).unwrap();
+            assert_eq!(network.parts.len(), PARTS, "{kind}");
+        }
+    }
+
+    #[test]
+    fn where_a_part_would_leave_nothing_to_learn_from_there_are_none() {
+        let options = Options { kind: Kind::RobustZ, threads: 1, ..Options::default() };
+        let (fitted, parts) = to_all(&sample(1, 2 * BATCH, None), INPUTS, &options).unwrap();
+        assert_eq!((fitted.steps, parts.len()), (0, 0));
+    }
+}
