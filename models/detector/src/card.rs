@@ -95,12 +95,13 @@ pub struct Calibration {
 }
 
 /// How the limit of vehicles without a baseline of their own was set, and how it held: by all vehicles, each held against
-/// the baseline of a fleet without its fold. The budget is the same.
+/// the baseline of a fleet without its fold. It was set on what the network sees and on what networks see that have not
+/// learnt from the vehicle, and is held to by the latter. The budget is the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Strangers {
     /// −log₁₀ of the probability that is a score of 1.
     pub limit: f64,
-    /// Alarms in the hours that set it.
+    /// Alarms in the hours that set it: the mean of both.
     pub limit_alarms: u64,
     /// Held-out vehicle-hours: of vehicles that come later, too.
     pub held_out_hours: f64,

@@ -3,7 +3,7 @@
 //!
 //! A network knows the quirks of the vehicles that it was fitted to. Limits for strangers that were set on such vehicles
 //! held for most others, but one tyre whose pressure lay outside of what the network had seen gave 75 alarms a week where
-//! one was promised (one of ten vehicles, with one of five networks: `make bench-detection`).
+//! one was promised (one of ten vehicles, with one of five networks).
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 

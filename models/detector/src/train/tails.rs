@@ -131,11 +131,11 @@ pub(super) fn limit(
     let all = || fits.iter().map(|(all, _)| all);
     let out_of_fold = held_out.iter().any(|vehicle| vehicle.out_of_fold);
     let counts = |vehicle: &&Seen| vehicle.out_of_fold == out_of_fold;
-    let hours = |readings: u64| readings as f64 * gap_ms / 3_600_000.0;
-    let hours = [
-        hours(setting.iter().map(|vehicle| vehicle.readings).sum()),
-        hours(held_out.iter().filter(counts).map(|vehicle| vehicle.readings).sum()),
-    ];
+    let readings = |of: &mut dyn Iterator<Item = &Seen>| of.map(|vehicle| vehicle.readings).sum::<u64>() as f64;
+    let all_readings = [readings(&mut setting.iter()), readings(&mut held_out.iter().filter(counts))];
+    let hours = all_readings.map(|readings| readings * gap_ms / 3_600_000.0);
+    // What two networks judged was driven once.
+    let once = readings(&mut setting.iter().filter(|vehicle| !vehicle.out_of_fold)) / all_readings[0].max(1.0);
     let setting: Vec<Peak> = setting.iter().flat_map(|vehicle| levels(vehicle, without(vehicle))).collect();
     let by_network = held_out.iter().filter(|vehicle| !vehicle.out_of_fold);
     let by_network: Vec<Peak> = by_network.flat_map(|vehicle| levels(vehicle, all())).collect();
@@ -155,7 +155,7 @@ pub(super) fn limit(
         let other = limit_for(&setting, budget * hours[0] / 1_000.0, merge_ms, Some(LEVELS_SPREAD));
         f64::from(other.unwrap_or(limit) / limit)
     };
-    let limit_alarms = heights(&setting, limit, merge_ms).len() as u64;
+    let limit_alarms = (heights(&setting, limit, merge_ms).len() as f64 * once).round() as u64;
     let held_out_alarms = heights(held_out, limit, merge_ms).len() as u64;
     let mut upper: Vec<f32> = setting.iter().map(|peak| peak.score).collect();
     let [twentieth] = quantiles(&mut upper, [1.0 - TWENTIETH]);
@@ -170,7 +170,7 @@ pub(super) fn limit(
     let calibration = Calibration {
         budget_per_1000_h: budget,
         merge_ms,
-        limit_hours: hours[0],
+        limit_hours: hours[0] * once,
         limit_alarms,
         limit: f64::from(limit),
         other_budgets: OTHER_BUDGETS.map(|budget| (budget, other(budget))).to_vec(),
@@ -244,6 +244,31 @@ mod tests {
         for few in [set(&[short(0), short(1)]).0, set(&[seen(0, 1.0)]).0] {
             assert!(few > LEAST_LIMIT, "{few}");
         }
+    }
+
+    #[test]
+    fn a_limit_for_strangers_is_of_what_is_odd_about_them_and_of_what_is_odd_about_the_network() {
+        let by = |around, out_of_fold| (0..16).map(move |n| Seen { out_of_fold, ..seen(n, around) });
+        let options = Options { budget_per_1000_h: 100.0, threads: 2, ..Options::default() };
+        let set = |fleet: &[Seen]| {
+            limit((fleet, fleet), 1, Standing::Stranger, (10_000.0, 10_000), (0.0, 0.0), &options).unwrap()
+        };
+        let alone: Vec<Seen> = by(1.0, false).collect();
+        for (network, others) in [(1.0, 50.0), (50.0, 1.0)] {
+            let both: Vec<Seen> = by(network, false).chain(by(others, true)).collect();
+            let (alone, both) = (set(&alone), set(&both));
+            let is_alarm = |set: &Set| set.measure.tails[0][0].level(50.5) > set.measure.limit;
+            assert_eq!((is_alarm(&alone), is_alarm(&both)), (true, false), "{network} and {others}");
+            let hours = |set: &Set| [set.calibration.limit_hours, set.calibration.held_out_hours];
+            assert_eq!(hours(&alone), hours(&both), "driven once");
+            assert_eq!(alone.scores.len(), both.scores.len(), "as the network alone judges");
+        }
+        // Held out, the alarms of the others count.
+        let held_out: Vec<Seen> = by(1.0, false).chain(by(90.0, true)).collect();
+        let both: Vec<Seen> = by(1.0, false).chain(by(1.0, true)).collect();
+        let set = limit((&both, &held_out), 1, Standing::Stranger, (10_000.0, 10_000), (0.0, 0.0), &options).unwrap();
+        assert!(set.calibration.held_out_alarms >= 16, "{:?}", set.calibration);
+        assert!(set.scores.iter().all(|(vehicle, score)| *vehicle < 16 && *score < 1.5), "{:?}", set.scores.first());
     }
 
     #[test]
