@@ -115,7 +115,7 @@ pub fn calibrate(detector: &Detector, history: &dyn History, options: &Options) 
     let survey = Survey::of(history, options.threads)?;
     let parts = survey.part(&options)?;
     let sample = sample::draw(history, &survey, parts, scaler, &options)?;
-    let out_of_fold = cross::to_parts(&sample, scaler.len(), &options)?;
+    let out_of_fold = cross::to_parts(&sample, scaler.len(), survey.training_steps(history.layout(), parts), &options)?;
     drop(sample);
     let fitted = (card.sample, u32::try_from(card.training_steps).unwrap_or(u32::MAX), card.loss);
     let detector = finish(history, &survey, parts, (scaler, network, &out_of_fold), &options, fitted)?;
@@ -141,7 +141,8 @@ pub(crate) fn learn(history: &dyn History, options: &Options) -> Result<Detector
         return Err(Error::TooLittle(text));
     }
     let sample = sample::draw(history, &survey, parts, &scaler, options)?;
-    let (fitted, out_of_fold) = cross::to_all(&sample, scaler.len(), options)?;
+    let (fitted, out_of_fold) =
+        cross::to_all(&sample, scaler.len(), survey.training_steps(history.layout(), parts), options)?;
     let fit::Fitted { network, loss, steps } = fitted;
     let windows = sample.len() as u64;
     drop(sample);

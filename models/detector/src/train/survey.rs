@@ -142,8 +142,13 @@ impl Survey {
             .any(|(at, value)| *first.entry(*at).or_insert(*value) != *value)
     }
 
+    /// How long the training part lasts, steps.
+    pub(super) fn training_steps(&self, layout: &Layout, parts: Parts) -> i64 {
+        (parts.train.min(self.to) - self.from) / layout.step_ms()
+    }
+
     pub(crate) fn scaler(&self, layout: &Layout, parts: Parts) -> Scaler {
-        let span = (parts.train.min(self.to) - self.from) / layout.step_ms();
+        let span = self.training_steps(layout, parts);
         // What has hardly had time to fill differs from what it will be.
         let used = VALUES + MEANS.iter().take_while(|length| FILLED * **length <= span).count();
         Scaler::fit(layout, &mut self.columns(layout, parts), used)
