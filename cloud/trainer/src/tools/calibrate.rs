@@ -27,7 +27,8 @@ use crate::{
 ///
 /// The weights stay, for example those of an artefact that Python wrote; what they are held against comes from the range
 /// that is replayed. What passes its calibration becomes a version of its own; the same weights and readings give the same
-/// version, which is registered once.
+/// version, which is registered once. It takes about as long as a training: what vehicles are held against that nothing is
+/// known of comes of networks that are fitted anew.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CalibrateArgs {
     /// Kafka.
