@@ -8,9 +8,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Detector, Error, History, Options,
+    Detector, Error, History, Kind, Options,
     network::Network,
-    train::{self, Survey},
+    train::{self, Learnt, Survey},
 };
 
 /// Shuffles all weights inside each tensor, then sets baselines and limit anew on this history to the same budget.
@@ -19,15 +19,30 @@ use crate::{
 /// # Errors
 /// As [`crate::train`], less its refusals.
 pub fn shuffled(detector: &Detector, history: &dyn History, options: &Options, seed: u64) -> Result<Detector, Error> {
-    let mut draws = ChaCha8Rng::seed_from_u64(seed);
     let (scaler, network) = detector.parts();
+    by_itself(detector, &shuffle(network, detector.card().detector, scaler.len(), seed)?, history, options)
+}
+
+/// Learns, then shuffles and calibrates as [`shuffled`] does: a calibration less than a training and `shuffled` after it.
+///
+/// # Errors
+/// As [`crate::train`], less its refusals.
+pub fn forgotten(history: &dyn History, options: &Options, seed: u64) -> Result<Detector, Error> {
+    let mut learnt = Learnt::from(history, options)?;
+    learnt.network = shuffle(&learnt.network, options.kind, learnt.scaler.len(), seed)?;
+    learnt.out_of_fold.clear();
+    learnt.calibrate(history, options)
+}
+
+fn shuffle(network: &Network, kind: Kind, inputs: usize, seed: u64) -> Result<Network, Error> {
+    let mut draws = ChaCha8Rng::seed_from_u64(seed);
     let mut weights = network.weights()?;
     for (_, numbers) in weights.values_mut() {
         for at in (1..numbers.len()).rev() {
             numbers.swap(at, draws.random_range(0..=at));
         }
     }
-    by_itself(detector, &Network::of(detector.card().detector, scaler.len(), &weights)?, history, options)
+    Network::of(kind, inputs, &weights)
 }
 
 /// Sets baselines, tails and limits anew on this history by the detector's own network alone: those for strangers too come

@@ -163,11 +163,10 @@ async fn shuffled(kafka: &KafkaConfig, seed: u64) -> Result<Trained, Error> {
     let replayed = replay::replay(kafka, &replay::Range::ALL, &replay::Spooling::default()).await?;
     let task = tokio::task::spawn_blocking(move || {
         let options = Options { seed, steps: 1_500, ..Options::default() };
-        // Whether the model that is then spoilt passes the gate does not matter, and on so short a history chance may
+        // Whether the model that is spoilt passes the gate does not matter, and on so short a history chance may
         // refuse it.
-        let detector = detector::control::ungated(&replayed.history, &options)?;
-        let shuffled = detector::control::shuffled(&detector, &replayed.history, &options, seed)?;
-        anyhow::Ok(Trained::from(&shuffled))
+        let forgotten = detector::control::forgotten(&replayed.history, &options, seed)?;
+        anyhow::Ok(Trained::from(&forgotten))
     });
     Ok(task.await.map_err(anyhow::Error::from)??)
 }

@@ -27,37 +27,43 @@ pub(super) const PARTS: usize = 3;
 /// model, of minutes, is wanted soon and replaced soon; four fits in place of one would keep it waiting.
 const LEAST_STEPS: i64 = 360;
 
+/// Whether a training part of so many steps of event time is long enough.
+pub(super) fn pays(event_steps: i64) -> bool {
+    event_steps >= LEAST_STEPS
+}
+
 /// The part of a vehicle.
 pub(super) fn part(vehicle: usize) -> usize {
     vehicle % PARTS
 }
 
-/// Fits the network to all vehicles; `steps`: how long the training part lasts.
+/// Fits the network to all vehicles and, if `parted`, those that were each fitted without a part of them.
 pub(super) fn to_all(
     sample: &Sample,
     inputs: usize,
-    steps: i64,
+    parted: bool,
     options: &Options,
 ) -> Result<(Fitted, Vec<Weights>), Error> {
-    let mut fits = fits(sample, inputs, steps, options, true)?;
+    let mut fits = fits(sample, inputs, [true, parted], options)?;
     let all = fits.remove(0);
     Ok((all, weights(&fits)?))
 }
 
 /// Fits only what was not fitted to some of the vehicles: for a network that is there.
-pub(super) fn to_parts(sample: &Sample, inputs: usize, steps: i64, options: &Options) -> Result<Vec<Weights>, Error> {
-    weights(&fits(sample, inputs, steps, options, false)?)
+pub(super) fn to_parts(sample: &Sample, inputs: usize, options: &Options) -> Result<Vec<Weights>, Error> {
+    weights(&fits(sample, inputs, [false, true], options)?)
 }
 
 fn weights(fits: &[Fitted]) -> Result<Vec<Weights>, Error> {
     fits.iter().map(|fitted| fitted.network.weights()).collect()
 }
 
-/// What each part is to be judged by, in order of the parts; before them, if wanted, the network of all. No part is judged
-/// where one has no windows to learn from but those of itself, or where there was little time to learn.
-fn fits(sample: &Sample, inputs: usize, steps: i64, options: &Options, all: bool) -> Result<Vec<Fitted>, Error> {
-    let mut parts: Vec<Vec<u32>> = (0..PARTS).map(|n| sample.windows(|vehicle| part(vehicle) != n)).collect();
-    if steps < LEAST_STEPS || parts.iter().any(|windows| windows.len() < BATCH) {
+/// What is wanted of these: the network of all, and what each part is to be judged by, in order of the parts. No part is
+/// judged where one has no windows to learn from but those of itself.
+fn fits(sample: &Sample, inputs: usize, [all, parted]: [bool; 2], options: &Options) -> Result<Vec<Fitted>, Error> {
+    let without = |n: usize| sample.windows(|vehicle| part(vehicle) != n);
+    let mut parts: Vec<Vec<u32>> = if parted { (0..PARTS).map(without).collect() } else { Vec::new() };
+    if parts.iter().any(|windows| windows.len() < BATCH) {
         parts.clear();
     }
     if all {
@@ -124,12 +130,12 @@ mod tests {
         let options = Options { steps: 3, threads: 2, ..Options::default() };
         for kind in Kind::ALL {
             let options = Options { kind, ..options.clone() };
-            let fits = |moved| to_all(&sample(6, 200, moved), INPUTS, LEAST_STEPS, &options).unwrap();
+            let fits = |moved| to_all(&sample(6, 200, moved), INPUTS, true, &options).unwrap();
             let ((all, parts), (moved_all, moved_parts)) = (fits(None), fits(Some(PARTS + 1)));
             assert_ne!(all.network.weights().unwrap(), moved_all.network.weights().unwrap(), "{kind}");
             let same: Vec<bool> = parts.iter().zip(&moved_parts).map(|(a, b)| a == b).collect();
             assert_eq!(same, [false, true, false], "{kind}: of these only the second has not seen it");
-            assert_eq!(to_parts(&sample(6, 200, None), INPUTS, LEAST_STEPS, &options).unwrap(), parts, "{kind}");
+            assert_eq!(to_parts(&sample(6, 200, None), INPUTS, &options).unwrap(), parts, "{kind}");
             let network = Networks::of(kind, INPUTS, (&all.network.weights().unwrap(), &parts)).unwrap();
             assert_eq!(network.parts.len(), PARTS, "{kind}");
         }
@@ -138,9 +144,10 @@ mod tests {
     #[test]
     fn where_a_part_would_leave_nothing_to_learn_from_and_where_time_was_short_there_are_none() {
         let options = Options { kind: Kind::RobustZ, threads: 1, ..Options::default() };
-        for (vehicles, steps) in [(1, LEAST_STEPS), (6, LEAST_STEPS - 1)] {
-            let (fitted, parts) = to_all(&sample(vehicles, 2 * BATCH, None), INPUTS, steps, &options).unwrap();
-            assert_eq!((fitted.steps, parts.len()), (0, 0));
+        for (vehicles, event_steps, parts) in [(1, LEAST_STEPS, 0), (6, LEAST_STEPS - 1, 0), (6, LEAST_STEPS, PARTS)] {
+            let sample = sample(vehicles, 2 * BATCH, None);
+            let (fitted, found) = to_all(&sample, INPUTS, pays(event_steps), &options).unwrap();
+            assert_eq!((fitted.steps, found.len()), (0, parts));
         }
     }
 }

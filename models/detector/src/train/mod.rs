@@ -114,9 +114,12 @@ pub fn calibrate(detector: &Detector, history: &dyn History, options: &Options) 
     let options = Options { kind: card.detector, seed: card.seed, ..options.clone() };
     let survey = Survey::of(history, options.threads)?;
     let parts = survey.part(&options)?;
-    let sample = sample::draw(history, &survey, parts, scaler, &options)?;
-    let out_of_fold = cross::to_parts(&sample, scaler.len(), survey.training_steps(history.layout(), parts), &options)?;
-    drop(sample);
+    let out_of_fold = if cross::pays(survey.training_steps(history.layout(), parts)) {
+        let sample = sample::draw(history, &survey, parts, scaler, &options)?;
+        cross::to_parts(&sample, scaler.len(), &options)?
+    } else {
+        Vec::new()
+    };
     let fitted = (card.sample, u32::try_from(card.training_steps).unwrap_or(u32::MAX), card.loss);
     let detector = finish(history, &survey, parts, (scaler, network, &out_of_fold), &options, fitted)?;
     keeps_its_promise(detector.card())?;
@@ -125,28 +128,50 @@ pub fn calibrate(detector: &Detector, history: &dyn History, options: &Options) 
 
 /// Learns and calibrates, whatever comes of it.
 pub(crate) fn learn(history: &dyn History, options: &Options) -> Result<Detector, Error> {
-    let survey = Survey::of(history, options.threads)?;
-    let parts = survey.part(options)?;
-    let scaler = survey.scaler(history.layout(), parts);
-    if scaler.len() < 2 {
-        let text = format!("{} numeric signals with enough values; at least 2 are needed", scaler.len());
-        return Err(Error::TooLittle(text));
+    Learnt::from(history, options)?.calibrate(history, options)
+}
+
+/// What was learnt from history before it is calibrated.
+pub(crate) struct Learnt {
+    survey: Survey,
+    parts: Parts,
+    pub(crate) scaler: Scaler,
+    pub(crate) network: Network,
+    /// What was fitted without a part of the vehicles each, if anything.
+    pub(crate) out_of_fold: Vec<Weights>,
+    /// Windows, steps of the optimiser, loss.
+    fitted: (u64, u32, [f64; 2]),
+}
+
+impl Learnt {
+    pub(crate) fn from(history: &dyn History, options: &Options) -> Result<Self, Error> {
+        let survey = Survey::of(history, options.threads)?;
+        let parts = survey.part(options)?;
+        let scaler = survey.scaler(history.layout(), parts);
+        if scaler.len() < 2 {
+            let text = format!("{} numeric signals with enough values; at least 2 are needed", scaler.len());
+            return Err(Error::TooLittle(text));
+        }
+        if !survey.changes(parts, &scaler.inputs) {
+            let text = format!(
+                "none of the {} signals ever changes in the training part: there is nothing to learn; record vehicles at \
+                 work, or widen the range",
+                scaler.len()
+            );
+            return Err(Error::TooLittle(text));
+        }
+        let sample = sample::draw(history, &survey, parts, &scaler, options)?;
+        let parted = cross::pays(survey.training_steps(history.layout(), parts));
+        let (fit::Fitted { network, loss, steps }, out_of_fold) =
+            cross::to_all(&sample, scaler.len(), parted, options)?;
+        let fitted = (sample.len() as u64, steps, loss);
+        Ok(Self { survey, parts, scaler, network, out_of_fold, fitted })
     }
-    if !survey.changes(parts, &scaler.inputs) {
-        let text = format!(
-            "none of the {} signals ever changes in the training part: there is nothing to learn; record vehicles at work, \
-             or widen the range",
-            scaler.len()
-        );
-        return Err(Error::TooLittle(text));
+
+    pub(crate) fn calibrate(&self, history: &dyn History, options: &Options) -> Result<Detector, Error> {
+        let networks = (&self.scaler, &self.network, &self.out_of_fold[..]);
+        finish(history, &self.survey, self.parts, networks, options, self.fitted)
     }
-    let sample = sample::draw(history, &survey, parts, &scaler, options)?;
-    let (fitted, out_of_fold) =
-        cross::to_all(&sample, scaler.len(), survey.training_steps(history.layout(), parts), options)?;
-    let fit::Fitted { network, loss, steps } = fitted;
-    let windows = sample.len() as u64;
-    drop(sample);
-    finish(history, &survey, parts, (&scaler, &network, &out_of_fold), options, (windows, steps, loss))
 }
 
 /// Baselines, tails, limit and card for a scaler and a network, and from them the artefact; beside the network stand those
