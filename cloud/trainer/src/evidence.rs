@@ -15,6 +15,9 @@ pub(crate) struct Evidence {
     budget: f64,
     /// Alarms if the model had known none of the vehicles, and in how many hours; cards of older forms do not say.
     as_strangers: Option<(u64, f64)>,
+    /// Whether limits for vehicles that no training saw come of networks that have not learnt from vehicles, as those of older
+    /// cards do not; none of cards without such limits.
+    cross_fitted: Option<bool>,
     /// Vehicles that were learnt from, and how many of them have no baseline of their own.
     vehicles: [u64; 2],
 }
@@ -27,6 +30,7 @@ impl From<&Card> for Evidence {
             hours: of.held_out_hours,
             budget: of.budget_per_1000_h,
             as_strangers: Some((of.strangers.held_out_alarms, of.strangers.held_out_hours)),
+            cross_fitted: Some(of.strangers.networks > 0),
             vehicles: [card.vehicles, card.vehicles.saturating_sub(card.baselines)],
         }
     }
@@ -46,6 +50,7 @@ impl Evidence {
             budget: of.get("budget_per_1000_h")?.as_f64()?,
             as_strangers: number(of, "/strangers/held_out_alarms")
                 .zip(of.pointer("/strangers/held_out_hours").and_then(Value::as_f64)),
+            cross_fitted: of.get("strangers").map(|of| number(of, "/networks").unwrap_or_default() > 0),
             vehicles: [vehicles, vehicles.saturating_sub(known)],
         })
     }
@@ -88,7 +93,12 @@ impl Evidence {
                  vehicles are that no training saw, and less is found in them"
             )
         });
-        self.warning().into_iter().chain(strangers)
+        let learnt_from = (self.cross_fitted == Some(false)).then(|| {
+            "limits for vehicles that no training saw were set on vehicles that were learnt from: such vehicles may raise more \
+             alarms than promised"
+                .to_owned()
+        });
+        self.warning().into_iter().chain(strangers).chain(learnt_from)
     }
 
     /// Says that it shows nothing; none where it does.
@@ -119,7 +129,7 @@ mod tests {
     use super::*;
 
     fn evidence(alarms: u64, hours: f64) -> Evidence {
-        Evidence { alarms, hours, budget: 20.0, as_strangers: None, vehicles: [9, 0] }
+        Evidence { alarms, hours, budget: 20.0, as_strangers: None, cross_fitted: None, vehicles: [9, 0] }
     }
 
     #[test]
@@ -150,5 +160,15 @@ mod tests {
         assert!(Evidence::of_card(&card).unwrap().told().ends_with("; 5 in 12.0 hours if all were strangers to it"));
         let warned: Vec<String> = new.warnings().collect();
         assert!(warned.iter().any(|line| line.starts_with("3000 of 5000 vehicles have no baseline")), "{warned:?}");
+        let of_learnt_from = |card: &Value| {
+            Evidence::of_card(card)
+                .unwrap()
+                .warnings()
+                .any(|line| line.starts_with("limits for vehicles that no training saw"))
+        };
+        assert!(of_learnt_from(&card), "older cards do not say, and it was so");
+        card["calibration"]["strangers"]["networks"] = json!(3);
+        assert!(!of_learnt_from(&card));
+        assert_eq!(old.warnings().count(), 1, "nothing of strangers: {:?}", old.warnings().collect::<Vec<_>>());
     }
 }

@@ -95,13 +95,17 @@ pub struct Calibration {
 }
 
 /// How the limit of vehicles without a baseline of their own was set, and how it held: by all vehicles, each held against
-/// the baseline of a fleet without its fold. It was set on what the network sees and on what networks see that have not
-/// learnt from the vehicle, and is held to by the latter. The budget is the same.
+/// the baseline of a fleet without its fold. It keeps the same budget for what the network sees and for what networks see
+/// that have not learnt from the vehicle; counted are alarms of the latter, where there are such networks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Strangers {
+    /// Networks that each saw a part of the vehicles which they had not learnt from. 0 in older cards, and where the history
+    /// was too short for that or hung on one part of the vehicles: the limit then comes of what was learnt from alone.
+    #[serde(default)]
+    pub networks: u64,
     /// −log₁₀ of the probability that is a score of 1.
     pub limit: f64,
-    /// Alarms in the hours that set it: the mean of both.
+    /// Alarms in the hours that set it.
     pub limit_alarms: u64,
     /// Held-out vehicle-hours: of vehicles that come later, too.
     pub held_out_hours: f64,
@@ -113,9 +117,10 @@ pub struct Strangers {
     pub realised_per_1000_h: f64,
 }
 
-impl From<&Calibration> for Strangers {
-    fn from(of: &Calibration) -> Self {
+impl Strangers {
+    pub(crate) fn of(of: &Calibration, networks: usize) -> Self {
         Self {
+            networks: networks as u64,
             limit: of.limit,
             limit_alarms: of.limit_alarms,
             held_out_hours: of.held_out_hours,

@@ -28,9 +28,8 @@ pub fn shuffled(detector: &Detector, history: &dyn History, options: &Options, s
 /// # Errors
 /// As [`crate::train`], less its refusals.
 pub fn forgotten(history: &dyn History, options: &Options, seed: u64) -> Result<Detector, Error> {
-    let mut learnt = Learnt::from(history, options)?;
+    let mut learnt = Learnt::from(history, options, false)?;
     learnt.network = shuffle(&learnt.network, options.kind, learnt.scaler.len(), seed)?;
-    learnt.out_of_fold.clear();
     learnt.calibrate(history, options)
 }
 

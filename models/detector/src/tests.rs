@@ -187,9 +187,6 @@ fn with_shuffled_weights_the_detection_vanishes() {
     assert_ne!(shuffled.version(), detector.version());
     let faulty = judged(&shuffled, &records(3, 0.12, 120), 50);
     assert!(anomalous(&faulty) <= 6, "{} of {}", anomalous(&faulty), faulty.len());
-    // Learnt and forgotten at once it is the same.
-    let forgotten = control::forgotten(healthy(), &options(), 7).unwrap();
-    assert!(forgotten.save() == shuffled.save());
 }
 
 #[test]

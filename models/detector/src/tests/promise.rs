@@ -83,6 +83,25 @@ fn strangers_are_quiet_because_limits_come_of_networks_that_have_not_learnt_from
     };
     let (found, without) = (alarms(&detector), alarms(&not_cross_fitted));
     assert!(found <= 1 && without >= 5, "{found} of 20 strangers alarm, {without} without cross-fitting");
+    let told = [&detector, &not_cross_fitted].map(|detector| detector.card().calibration.strangers.networks);
+    assert_eq!(told, [3, 0]);
+}
+
+#[test]
+fn a_cross_fitted_artefact_depends_neither_on_threads_nor_on_who_fits_it() {
+    let options =
+        Options { split: Split::Shares([0.6, 0.92]), steps: 150, budget_per_1000_h: 200.0, threads: 2, ..options() };
+    let detector = train(healthy(), &options).unwrap();
+    assert_eq!(detector.card().calibration.strangers.networks, 3);
+    let again = train(healthy(), &Options { threads: 1, ..options.clone() }).unwrap();
+    assert!(again.save() == detector.save(), "one thread");
+    // Whatever is wanted of a training, the networks of a calibration learn as long as the one that is there.
+    let calibrated = crate::calibrate(&detector, healthy(), &Options { steps: 1, ..options.clone() }).unwrap();
+    assert!(calibrated.save() == detector.save(), "calibrated on the same history");
+    // A negative control has none of them, whether it learns and forgets at once or one after the other.
+    let shuffled = control::shuffled(&detector, healthy(), &options, 7).unwrap();
+    let forgotten = control::forgotten(healthy(), &options, 7).unwrap();
+    assert!(forgotten.save() == shuffled.save() && shuffled.card().calibration.strangers.networks == 0);
 }
 
 #[test]

@@ -122,7 +122,7 @@ pub(super) fn calibrate(
     };
     let standings = known.standings();
     let scores = tails::scores(&own, &as_strangers, &standings);
-    let of_strangers = card::Strangers::from(&as_strangers.calibration);
+    let of_strangers = card::Strangers::of(&as_strangers.calibration, out_of_fold.len());
     let calibration = Calibration { scores, strangers: of_strangers, ..own.calibration };
     let baselines = known.baselines(history, &standings, strangers.baselines());
     let judge = Judge { baselines, known: own.measure, strangers: as_strangers.measure };
@@ -132,11 +132,11 @@ pub(super) fn calibrate(
 /// What was seen of the vehicles: as of known ones, as of strangers; and what was expected of each.
 type AllSeen = ([Vec<Seen>; 2], Vec<Expectation>);
 
-fn unzip(looks: Vec<([Seen; 3], Expectation)>) -> AllSeen {
+fn unzip(looks: Vec<([Option<Seen>; 3], Expectation)>) -> AllSeen {
     let (mut all, mut expectations) = ([Vec::new(), Vec::new()], Vec::new());
     for ([known, stranger, out_of_fold], expectation) in looks {
-        all[0].push(known);
-        all[1].extend([stranger, out_of_fold].into_iter().filter(|seen| !seen.blocks.is_empty()));
+        all[0].extend(known);
+        all[1].extend([stranger, out_of_fold].into_iter().flatten());
         expectations.push(expectation);
     }
     (all, expectations)
@@ -225,7 +225,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn finish(self) -> ([Seen; 3], Expectation) {
+    fn finish(self) -> ([Option<Seen>; 3], Expectation) {
         (self.ways.map(|way| way.blocks.finish()), self.expectation)
     }
 }

@@ -59,11 +59,12 @@ fn weights(fits: &[Fitted]) -> Result<Vec<Weights>, Error> {
 }
 
 /// What is wanted of these: the network of all, and what each part is to be judged by, in order of the parts. No part is
-/// judged where one has no windows to learn from but those of itself.
+/// judged where the rest of the fleet is no match for one: where it has less than half of the windows, or hardly knows one of
+/// the signals. What had little to learn from would tell of that, not of the vehicles.
 fn fits(sample: &Sample, inputs: usize, [all, parted]: [bool; 2], options: &Options) -> Result<Vec<Fitted>, Error> {
     let without = |n: usize| sample.windows(|vehicle| part(vehicle) != n);
     let mut parts: Vec<Vec<u32>> = if parted { (0..PARTS).map(without).collect() } else { Vec::new() };
-    if parts.iter().any(|windows| windows.len() < BATCH) {
+    if parts.iter().any(|windows| 2 * windows.len() < sample.len() || !sample.knows(windows, BATCH)) {
         parts.clear();
     }
     if all {
@@ -149,5 +150,22 @@ mod tests {
             let (fitted, found) = to_all(&sample, INPUTS, pays(event_steps), &options).unwrap();
             assert_eq!((fitted.steps, found.len()), (0, parts));
         }
+    }
+
+    #[test]
+    fn where_the_rest_of_the_fleet_is_no_match_for_a_part_there_are_none() {
+        let options = Options { kind: Kind::RobustZ, threads: 1, ..Options::default() };
+        let rows = |windows: usize, knows_last: bool| -> Vec<i16> {
+            let number = |n: usize| if n / FEATURES % INPUTS == 2 && !knows_last { i16::MIN } else { 7 };
+            (0..windows * INPUTS * FEATURES).map(number).collect()
+        };
+        let parts = |of: &dyn Fn(usize) -> (usize, bool)| {
+            let rows = (0..6).map(of).map(|(windows, knows_last)| rows(windows, knows_last)).collect();
+            to_all(&Sample::of(INPUTS, rows), INPUTS, true, &options).unwrap().1.len()
+        };
+        assert_eq!(parts(&|_| (BATCH, true)), PARTS);
+        assert_eq!(parts(&|vehicle| (BATCH, vehicle <= 2)), PARTS, "in each rest there is one that knows it");
+        assert_eq!(parts(&|vehicle| (BATCH, part(vehicle) == 1)), 0, "a signal of one part alone");
+        assert_eq!(parts(&|vehicle| (if part(vehicle) == 1 { 9 * BATCH } else { BATCH }, true)), 0, "little else");
     }
 }

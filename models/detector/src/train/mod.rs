@@ -111,7 +111,11 @@ pub fn calibrate(detector: &Detector, history: &dyn History, options: &Options) 
     }
     let (scaler, network) = detector.parts();
     let card = detector.card();
-    let options = Options { kind: card.detector, seed: card.seed, ..options.clone() };
+    let mut options = Options { kind: card.detector, seed: card.seed, ..options.clone() };
+    if card.detector.is_learnt() {
+        // What stands for the network's ignorance learns as long as it did.
+        options.steps = u32::try_from(card.training_steps).unwrap_or(u32::MAX);
+    }
     let survey = Survey::of(history, options.threads)?;
     let parts = survey.part(&options)?;
     let out_of_fold = if cross::pays(survey.training_steps(history.layout(), parts)) {
@@ -128,7 +132,7 @@ pub fn calibrate(detector: &Detector, history: &dyn History, options: &Options) 
 
 /// Learns and calibrates, whatever comes of it.
 pub(crate) fn learn(history: &dyn History, options: &Options) -> Result<Detector, Error> {
-    Learnt::from(history, options)?.calibrate(history, options)
+    Learnt::from(history, options, true)?.calibrate(history, options)
 }
 
 /// What was learnt from history before it is calibrated.
@@ -138,13 +142,14 @@ pub(crate) struct Learnt {
     pub(crate) scaler: Scaler,
     pub(crate) network: Network,
     /// What was fitted without a part of the vehicles each, if anything.
-    pub(crate) out_of_fold: Vec<Weights>,
+    out_of_fold: Vec<Weights>,
     /// Windows, steps of the optimiser, loss.
     fitted: (u64, u32, [f64; 2]),
 }
 
 impl Learnt {
-    pub(crate) fn from(history: &dyn History, options: &Options) -> Result<Self, Error> {
+    /// `parted`: whether parts of the vehicles are to be judged by networks that have not learnt from them.
+    pub(crate) fn from(history: &dyn History, options: &Options, parted: bool) -> Result<Self, Error> {
         let survey = Survey::of(history, options.threads)?;
         let parts = survey.part(options)?;
         let scaler = survey.scaler(history.layout(), parts);
@@ -161,7 +166,7 @@ impl Learnt {
             return Err(Error::TooLittle(text));
         }
         let sample = sample::draw(history, &survey, parts, &scaler, options)?;
-        let parted = cross::pays(survey.training_steps(history.layout(), parts));
+        let parted = parted && cross::pays(survey.training_steps(history.layout(), parts));
         let (fit::Fitted { network, loss, steps }, out_of_fold) =
             cross::to_all(&sample, scaler.len(), parted, options)?;
         let fitted = (sample.len() as u64, steps, loss);

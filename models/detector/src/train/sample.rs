@@ -65,6 +65,24 @@ impl Sample {
         vehicles.flat_map(|(_, ends)| ends[0] as u32..ends[1] as u32).collect()
     }
 
+    /// Whether every signal is known in so many of these windows at least.
+    pub(super) fn knows(&self, windows: &[u32], least: usize) -> bool {
+        let mut missing = vec![least; self.inputs];
+        let mut left = self.inputs;
+        for window in windows.iter().map(|window| self.window(*window as usize)) {
+            for (input, missing) in missing.iter_mut().enumerate().filter(|(_, missing)| **missing > 0) {
+                if window.0[input * FEATURES] != UNKNOWN {
+                    *missing -= 1;
+                    left -= usize::from(*missing == 0);
+                }
+            }
+            if left == 0 {
+                return true;
+            }
+        }
+        left == 0
+    }
+
     /// A window by its number.
     pub(super) fn window(&self, number: usize) -> Drawn<'_> {
         let vehicle = self.firsts.partition_point(|first| *first <= number) - 1;

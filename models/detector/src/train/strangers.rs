@@ -24,8 +24,9 @@ pub(super) struct Strangers {
     fleet: Vec<Fleet>,
     /// Of all vehicles but those of a fold.
     without: Vec<Vec<Fleet>>,
-    /// By part of the vehicles: how much further up than the shipped network's the centres lie of the one that judges it.
-    shifts: Vec<Shifts>,
+    /// By part and fold of the vehicles: how much further up than the shipped network's the centres lie of the one that
+    /// judges the part. Vehicles of the fold have no say in it: what is odd about one of few would be taken for the network's.
+    shifts: Vec<Vec<Shifts>>,
 }
 
 impl Strangers {
@@ -34,15 +35,18 @@ impl Strangers {
     pub(super) fn of(known: &Acquaintance, others: Option<&[Selected<Means>]>, inputs: usize) -> Self {
         let Some(others) = others else { return Self::from(known.owns(), Vec::new(), inputs) };
         let mut owns = owns(others, inputs);
-        let shifts = cross::by_part(|is_in| shifts(known.owns(), &owns, is_in, inputs));
+        let shifts = cross::by_part(|is_in| {
+            let without = |fold| shifts(known.owns(), &owns, &|v| is_in(v) && folds::of_vehicle(v) != fold, inputs);
+            (0..FOLDS).map(without).collect::<Vec<_>>()
+        });
         for (vehicle, own) in owns.iter_mut().enumerate() {
-            let shifts = &shifts[cross::part(vehicle)];
+            let shifts = &shifts[cross::part(vehicle)][folds::of_vehicle(vehicle)];
             own.iter_mut().flatten().zip(shifts.iter().flatten()).for_each(|(own, shift)| own.center -= shift);
         }
         Self::from(&owns, shifts, inputs)
     }
 
-    fn from(owns: &[Vec<[Own; 2]>], shifts: Vec<Shifts>, inputs: usize) -> Self {
+    fn from(owns: &[Vec<[Own; 2]>], shifts: Vec<Vec<Shifts>>, inputs: usize) -> Self {
         let fleet = |fold: Option<usize>| -> Vec<Fleet> {
             let others = owns.iter().enumerate().filter(|(vehicle, _)| fold != Some(folds::of_vehicle(*vehicle)));
             let others: Vec<_> = others.map(|(_, own)| own).collect();
@@ -67,7 +71,7 @@ impl Strangers {
     /// The same for what the network says that has not learnt from the vehicle.
     pub(super) fn out_of_fold(&self, vehicle: usize) -> Vec<Baseline> {
         let mut found = self.without(vehicle);
-        if let Some(shifts) = self.shifts.get(cross::part(vehicle)) {
+        if let Some(shifts) = self.shifts.get(cross::part(vehicle)).map(|of| &of[folds::of_vehicle(vehicle)]) {
             found.iter_mut().zip(shifts).for_each(|(baseline, shifts)| {
                 baseline.center.iter_mut().zip(shifts).for_each(|(center, shift)| *center += shift);
             });
@@ -76,7 +80,7 @@ impl Strangers {
     }
 }
 
-/// How much further up the centres of some vehicles lie to another network, half of them more and half less.
+/// How much further up the centres of some vehicles lie to another network: the median; 0 where there is none.
 fn shifts(known: &[Vec<[Own; 2]>], others: &[Vec<[Own; 2]>], is_in: &dyn Fn(usize) -> bool, inputs: usize) -> Shifts {
     let shift = |input: usize, head: usize| {
         let pairs = known.iter().zip(others).enumerate().filter(|(vehicle, _)| is_in(*vehicle));
@@ -124,12 +128,23 @@ mod tests {
         let others: Vec<_> = (0..27).map(|vehicle| blocks(spread(vehicle) + bias(vehicle))).collect();
         let (learnt_only, both) = (strangers(&learnt, None), strangers(&learnt, Some(&others)));
         let [narrow, wide] = [learnt_only.baselines(), both.baselines()].map(|of| of[0].spread[0][1]);
-        assert!(narrow < 0.2 && (2.0..4.0).contains(&wide), "{narrow} and {wide}: differing vehicles, not networks");
+        assert!(narrow < 0.2 && (2.0..5.0).contains(&wide), "{narrow} and {wide}: differing vehicles, not networks");
         for vehicle in 0..27 {
             let (own, other) = (both.without(vehicle)[0], both.out_of_fold(vehicle)[0]);
-            assert!(own.center[0].abs() < 1.0, "{own:?}");
-            assert!((other.center[0] - own.center[0] - bias(vehicle)).abs() < 0.3, "{own:?}, {other:?}");
+            assert!(own.center[0].abs() < 1.5, "{own:?}");
+            // That of the eight or seven others, which differ.
+            assert!((other.center[0] - own.center[0] - bias(vehicle)).abs() < 1.2, "{own:?}, {other:?}");
             assert_eq!(own.spread, other.spread);
+        }
+    }
+
+    #[test]
+    fn in_a_small_fleet_what_is_odd_about_a_vehicle_is_not_taken_for_its_networks() {
+        let learnt: Vec<Selected<Means>> = (0..5).map(|_| blocks(0.0)).collect();
+        for odd in 0..5 {
+            let others: Vec<_> = (0..5).map(|vehicle| blocks(if vehicle == odd { 3.0 } else { 0.0 })).collect();
+            let held_against = strangers(&learnt, Some(&others)).out_of_fold(odd)[0];
+            assert!(held_against.center[0].abs() < 0.5, "vehicle {odd}: {held_against:?}");
         }
     }
 

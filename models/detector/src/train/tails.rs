@@ -52,20 +52,23 @@ fn fit(seen: &[Seen], input: usize, standing: Standing) -> Folded {
     let share = folds::tail_share(standing);
     let (mut column, mut rest): (Vec<(f32, u8)>, Vec<f32>) = (Vec::new(), Vec::new());
     for statistic in 0..STATISTICS {
-        let mut known = [0_u64; FOLDS];
+        // By what all saw, and by what the network itself did: what two networks judged was driven once.
+        let mut known = [[0_u64; 2]; FOLDS];
         column.clear();
         for vehicle in seen {
-            let fold = folds::of_vehicle(vehicle.vehicle as usize);
-            known[fold] += u64::from(vehicle.known[input][statistic]);
-            column.extend(vehicle.candidates[input][statistic].iter().map(|found| (found.value, fold as u8)));
+            let (fold, blocks) = (folds::of_vehicle(vehicle.vehicle as usize), vehicle.known[input][statistic]);
+            known[fold][0] += u64::from(blocks);
+            known[fold][1] += if vehicle.out_of_fold { 0 } else { u64::from(blocks) };
+            column.extend(vehicle.candidates(input, statistic).iter().map(|found| (found.value, fold as u8)));
         }
         // In order once: what is left without a fold is then in order as well.
         column.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
         let mut fit = |fold: Option<usize>| {
             let left = |at: usize| fold != Some(at);
-            let known: u64 = known.iter().enumerate().filter(|(at, _)| left(*at)).map(|(_, count)| count).sum();
+            let others = known.iter().enumerate().filter(|(at, _)| left(*at));
+            let (known, driven) = others.fold((0, 0), |sums, (_, count)| (sums.0 + count[0], sums.1 + count[1]));
             // Means over an hour of two minutes that follow each other are the same mean.
-            if known / BLOCKS_ALIKE[statistic] < LEAST_VALUES {
+            if driven / BLOCKS_ALIKE[statistic] < LEAST_VALUES {
                 return Tail::NONE;
             }
             rest.clear();
@@ -84,23 +87,20 @@ fn fit(seen: &[Seen], input: usize, standing: Standing) -> Folded {
     (all, without)
 }
 
-/// So much is added to the number of a vehicle where a network judged it that has not learnt from it: its alarms are others.
-const OUT_OF_FOLD: u32 = 1 << 31;
-
 /// The level of each block of a vehicle, by its place in time; `tails` by input.
 fn levels<'a>(vehicle: &Seen, tails: impl Iterator<Item = &'a [Tail; STATISTICS]>) -> Vec<Peak> {
     let mut levels = vec![0.0_f32; vehicle.blocks.len()];
-    for (tails, columns) in tails.zip(&vehicle.candidates) {
-        for (level, column) in tails.iter().map(Level::of).zip(columns) {
-            for candidate in column {
+    for (input, tails) in tails.enumerate() {
+        for (statistic, level) in tails.iter().map(Level::of).enumerate() {
+            for candidate in vehicle.candidates(input, statistic) {
                 let held = &mut levels[candidate.block as usize];
                 // NaN, where no tail is known, changes nothing.
                 *held = held.max(level.of_value(candidate.value));
             }
         }
     }
-    let number = vehicle.vehicle + if vehicle.out_of_fold { OUT_OF_FOLD } else { 0 };
-    vehicle.blocks.iter().zip(levels).map(|(time, score)| Peak { vehicle: number, time: *time, score }).collect()
+    let peaks = vehicle.blocks.iter().zip(levels);
+    peaks.map(|(time, score)| Peak { vehicle: vehicle.vehicle, time: *time, score }).collect()
 }
 
 /// Whether there are blocks enough to set a limit.
@@ -111,9 +111,10 @@ pub(super) fn are_enough(setting: &[Seen]) -> bool {
 /// Fits the tails and sets the limit to the budget, and counts what is held out; `gap_ms`: event time that a reading
 /// stands for; `losses`: of what is held out.
 ///
-/// Of strangers there may be both what the network saw and what those saw that had not learnt from them. Tails and limit
-/// are of both: of what is odd about a vehicle that nothing is known of, and about the network. Held out, where there are
-/// any, only alarms of the latter count.
+/// Of strangers there may be both what the network saw and what those saw that had not learnt from them. Tails are of both:
+/// of what is odd about a vehicle that nothing is known of, and about the network. The limit keeps the budget for either,
+/// and alarms are counted, where they are set and where they are held out, as the latter see them: as vehicles will be seen
+/// that no training saw.
 pub(super) fn limit(
     (setting, held_out): (&[Seen], &[Seen]),
     inputs: usize,
@@ -129,55 +130,57 @@ pub(super) fn limit(
         fits.iter().map(move |(_, without)| &without[fold])
     };
     let all = || fits.iter().map(|(all, _)| all);
-    let out_of_fold = held_out.iter().any(|vehicle| vehicle.out_of_fold);
-    let counts = |vehicle: &&Seen| vehicle.out_of_fold == out_of_fold;
-    let readings = |of: &mut dyn Iterator<Item = &Seen>| of.map(|vehicle| vehicle.readings).sum::<u64>() as f64;
-    let all_readings = [readings(&mut setting.iter()), readings(&mut held_out.iter().filter(counts))];
-    let hours = all_readings.map(|readings| readings * gap_ms / 3_600_000.0);
-    // What two networks judged was driven once.
-    let once = readings(&mut setting.iter().filter(|vehicle| !vehicle.out_of_fold)) / all_readings[0].max(1.0);
-    let setting: Vec<Peak> = setting.iter().flat_map(|vehicle| levels(vehicle, without(vehicle))).collect();
-    let by_network = held_out.iter().filter(|vehicle| !vehicle.out_of_fold);
-    let by_network: Vec<Peak> = by_network.flat_map(|vehicle| levels(vehicle, all())).collect();
-    let by_others: Option<Vec<Peak>> =
-        out_of_fold.then(|| held_out.iter().filter(counts).flat_map(|vehicle| levels(vehicle, all())).collect());
-    let held_out = by_others.as_ref().unwrap_or(&by_network);
-    if (setting.len() as u64) < LEAST_VALUES {
+    let of_view = |seen: &[Seen], of_setting: bool, out_of_fold: bool| -> (Vec<Peak>, f64) {
+        let seen = || seen.iter().filter(|vehicle| vehicle.out_of_fold == out_of_fold);
+        let peaks = |vehicle: &Seen| {
+            if of_setting { levels(vehicle, without(vehicle)) } else { levels(vehicle, all()) }
+        };
+        let hours = seen().map(|vehicle| vehicle.readings).sum::<u64>() as f64 * gap_ms / 3_600_000.0;
+        (seen().flat_map(peaks).collect(), hours)
+    };
+    let out_of_fold = setting.iter().any(|vehicle| vehicle.out_of_fold);
+    let (by_network, setting_hours) = of_view(setting, true, false);
+    let by_others = out_of_fold.then(|| of_view(setting, true, true).0);
+    if (by_network.len() as u64) < LEAST_VALUES {
         return Err(Error::TooLittle(format!(
             "{} blocks of {FINE} steps behind the training part are too few to set a limit: record longer",
-            setting.len()
+            by_network.len()
         )));
     }
     let (budget, merge_ms) = (options.budget_per_1000_h, options.merge_steps * step_ms);
-    let wanted = budget * hours[0] / 1_000.0;
-    let limit = limit_for(&setting, wanted, merge_ms, Some(LEVELS_SPREAD)).map_or(1.0, |limit| limit.max(LEAST_LIMIT));
-    let other = |budget: f64| {
-        let other = limit_for(&setting, budget * hours[0] / 1_000.0, merge_ms, Some(LEVELS_SPREAD));
-        f64::from(other.unwrap_or(limit) / limit)
+    let views = || std::iter::once(&by_network).chain(&by_others);
+    let limit_at = |budget: f64| {
+        let wanted = budget * setting_hours / 1_000.0;
+        views().filter_map(|peaks| limit_for(peaks, wanted, merge_ms, Some(LEVELS_SPREAD))).reduce(f32::max)
     };
-    let limit_alarms = (heights(&setting, limit, merge_ms).len() as f64 * once).round() as u64;
-    let held_out_alarms = heights(held_out, limit, merge_ms).len() as u64;
+    let limit = limit_at(budget).map_or(1.0, |limit| limit.max(LEAST_LIMIT));
+    let other = |budget: f64| f64::from(limit_at(budget).unwrap_or(limit) / limit);
+    let setting = by_others.as_ref().unwrap_or(&by_network);
+    let limit_alarms = heights(setting, limit, merge_ms).len() as u64;
+    let scores = of_view(held_out, false, false).0;
+    let scores = scores.iter().map(|peak| (peak.vehicle, peak.score / limit)).collect();
+    let (held_out, held_out_hours) = of_view(held_out, false, out_of_fold);
+    let held_out_alarms = heights(&held_out, limit, merge_ms).len() as u64;
     let mut upper: Vec<f32> = setting.iter().map(|peak| peak.score).collect();
     let [twentieth] = quantiles(&mut upper, [1.0 - TWENTIETH]);
-    let scores = by_network.iter().map(|peak| (peak.vehicle, peak.score / limit)).collect();
     let tail_blocks = held_out.iter().filter(|peak| peak.score > twentieth).count() as u64;
-    let expected = budget * hours[1] / 1_000.0;
+    let expected = budget * held_out_hours / 1_000.0;
     let expected_tail = held_out.len() as f64 * TWENTIETH;
     // Blocks that follow each other are alike: they come in runs, and it is runs that chance makes.
-    let runs = heights(&setting, twentieth.next_up(), COARSE * step_ms).len().max(1) as f64;
+    let runs = heights(setting, twentieth.next_up(), COARSE * step_ms).len().max(1) as f64;
     let run = (setting.iter().filter(|peak| peak.score > twentieth).count() as f64 / runs).max(1.0);
     let by_chance = (poisson_quantile(expected_tail / run, 0.99) as f64 * run) as u64;
     let calibration = Calibration {
         budget_per_1000_h: budget,
         merge_ms,
-        limit_hours: hours[0] * once,
+        limit_hours: setting_hours,
         limit_alarms,
         limit: f64::from(limit),
         other_budgets: OTHER_BUDGETS.map(|budget| (budget, other(budget))).to_vec(),
-        held_out_hours: hours[1],
+        held_out_hours,
         held_out_alarms,
         allowed_alarms: poisson_quantile(expected, 0.99).max((2.0 * expected) as u64),
-        realised_per_1000_h: if hours[1] > 0.0 { held_out_alarms as f64 * 1_000.0 / hours[1] } else { 0.0 },
+        realised_per_1000_h: if held_out_hours > 0.0 { held_out_alarms as f64 * 1_000.0 / held_out_hours } else { 0.0 },
         tail_blocks,
         allowed_tail_blocks: by_chance.max((2.0 * expected_tail) as u64),
         held_out_loss,
@@ -205,16 +208,14 @@ pub(super) fn scores(known: &Set, strangers: &Set, standings: &[Standing]) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::seen::Candidate;
 
     /// A vehicle whose only statistic lies around this value.
     fn seen(vehicle: u32, around: f32) -> Seen {
-        let value = |block: u32| around + (block as f32 * 0.618).fract();
-        let mut candidates: [Vec<Candidate>; STATISTICS] = Default::default();
-        candidates[0].extend((0..200).map(|block| Candidate { block, value: value(block) }));
-        let blocks = (0..200).map(|block| i64::from(block) * 60_000).collect();
-        let (candidates, known) = (vec![candidates], vec![[200; STATISTICS]]);
-        Seen { vehicle, out_of_fold: false, blocks, readings: 1_200, candidates, known }
+        of_blocks(vehicle, around, 200)
+    }
+
+    fn of_blocks(vehicle: u32, around: f32, blocks: u32) -> Seen {
+        Seen::of_values(vehicle, (0..blocks).map(|block| around + (block as f32 * 0.618).fract()))
     }
 
     #[test]
@@ -235,12 +236,7 @@ mod tests {
         let (alike, _, _) = set(&(0..16).map(|vehicle| seen(vehicle, 1.0)).collect::<Vec<_>>());
         assert!(alike < 8.0, "{alike}");
         // Two of 100 blocks each, and a single one: without a fold there are too few for a tail.
-        let short = |vehicle| {
-            let mut seen = seen(vehicle, 1.0);
-            seen.blocks.truncate(100);
-            seen.candidates[0][0].truncate(100);
-            Seen { known: vec![[100; STATISTICS]], ..seen }
-        };
+        let short = |vehicle| of_blocks(vehicle, 1.0, 100);
         for few in [set(&[short(0), short(1)]).0, set(&[seen(0, 1.0)]).0] {
             assert!(few > LEAST_LIMIT, "{few}");
         }
@@ -248,7 +244,11 @@ mod tests {
 
     #[test]
     fn a_limit_for_strangers_is_of_what_is_odd_about_them_and_of_what_is_odd_about_the_network() {
-        let by = |around, out_of_fold| (0..16).map(move |n| Seen { out_of_fold, ..seen(n, around) });
+        let by = |around, out_of_fold| {
+            let mut fleet: Vec<Seen> = (0..16).map(|n| seen(n, around)).collect();
+            fleet.iter_mut().for_each(|vehicle| vehicle.out_of_fold = out_of_fold);
+            fleet.into_iter()
+        };
         let options = Options { budget_per_1000_h: 100.0, threads: 2, ..Options::default() };
         let set = |fleet: &[Seen]| {
             limit((fleet, fleet), 1, Standing::Stranger, (10_000.0, 10_000), (0.0, 0.0), &options).unwrap()
