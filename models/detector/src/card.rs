@@ -95,8 +95,8 @@ pub struct Calibration {
 }
 
 /// How the limit of vehicles without a baseline of their own was set, and how it held: by all vehicles, each held against
-/// the baseline of a fleet without its fold. It keeps the same budget for what the network sees and for what networks see
-/// that have not learnt from the vehicle; counted are alarms of the latter, where there are such networks.
+/// the baseline of a fleet without its fold. The budget is the same. Where there are networks that have not learnt from the
+/// vehicle, what they see counts by half, and what the network itself sees by the other half.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Strangers {
     /// Networks that each saw a part of the vehicles which they had not learnt from. 0 in older cards, and where the history

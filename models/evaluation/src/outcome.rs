@@ -125,7 +125,7 @@ pub fn limits(scored: &[Scored], measure: &Measure) -> Vec<f32> {
             block = Some(at);
         }
     }
-    let limit = |a_week: f64| limit_for(&peaks, a_week * time_ms / WEEK_MS, measure.merge_ms, None);
+    let limit = |a_week: f64| limit_for(&peaks, 1.0, a_week * time_ms / WEEK_MS, measure.merge_ms, None);
     BUDGETS.iter().map(|(_, a_week)| limit(*a_week).unwrap_or(f32::INFINITY)).collect()
 }
 
