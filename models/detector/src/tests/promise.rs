@@ -93,10 +93,10 @@ fn a_cross_fitted_artefact_depends_neither_on_threads_nor_on_who_fits_it() {
         Options { split: Split::Shares([0.6, 0.92]), steps: 150, budget_per_1000_h: 200.0, threads: 2, ..options() };
     let detector = train(healthy(), &options).unwrap();
     assert_eq!(detector.card().calibration.strangers.networks, 3);
-    let again = train(healthy(), &Options { threads: 1, ..options.clone() }).unwrap();
+    let again = train(healthy(), &Options { threads: 1, ..options }).unwrap();
     assert!(again.save() == detector.save(), "one thread");
     // Whatever is wanted of a training, the networks of a calibration learn as long as the one that is there.
-    let calibrated = crate::calibrate(&detector, healthy(), &Options { steps: 1, ..options.clone() }).unwrap();
+    let calibrated = crate::calibrate(&detector, healthy(), &Options { steps: 1, ..options }).unwrap();
     assert!(calibrated.save() == detector.save(), "calibrated on the same history");
     // A negative control has none of them, whether it learns and forgets at once or one after the other.
     let shuffled = control::shuffled(&detector, healthy(), &options, 7).unwrap();
