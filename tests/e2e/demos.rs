@@ -18,7 +18,7 @@ use tests::{
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// Services, 100 s of driving, catching up and judging take a good two minutes.
+/// Services, up to 200 s of driving, catching up and judging take a good four minutes.
 const AT_MOST: Duration = Duration::from_secs(400);
 /// Services and roles start.
 const STARTED_WITHIN: Duration = Duration::from_secs(90);
