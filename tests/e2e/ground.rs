@@ -19,6 +19,7 @@ use telemetry::{
 };
 use tests::{
     control,
+    demo::stages,
     evidence::Evidence,
     poll,
     process::{Ended, Program, Running, build_executables, executables, run},
@@ -151,6 +152,17 @@ impl Ground {
             assert!(began.elapsed() < WITHIN, "{scores} more than {begin} do not come");
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Waits until this scorer has published at least so many scores.
+    pub(crate) async fn sends(&self, scorer: &Running, least: u32) {
+        let admin = scorer.admin().unwrap();
+        let sent = async || {
+            let metrics = reqwest::get(format!("http://{admin}/metrics")).await?.error_for_status()?.text().await?;
+            let sent = stages::sums(&metrics).get("scorer_records_sent_total").copied().unwrap_or_default();
+            Ok((sent >= f64::from(least)).then_some(()))
+        };
+        poll::until("a scorer publishes scores", WITHIN, sent).await.unwrap();
     }
 
     pub(crate) async fn kill_after(&self, scorer: Running, scores: i64) {

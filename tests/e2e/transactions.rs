@@ -13,7 +13,7 @@ use tests::process::Ended;
 
 use crate::ground::{Drive, Ground, VEHICLES, WITHIN};
 
-/// Of each vehicle of the first fleet, at most, and of later ones.
+/// Of each vehicle of a fleet that drives until it is enough, at most, and of the last one.
 const MOST_READINGS: u64 = 8_000;
 const READINGS: u64 = 400;
 /// More than may wait for a transaction.
@@ -42,9 +42,16 @@ async fn scorers_with_transactions_are_killed_and_joined_and_each_score_is_seen_
     };
     let (first, one) =
         tokio::join!(ground.drive(Drive { pause: PAUSE, ..Drive::of(1, MOST_READINGS) }, &enough), killed_twice);
-    // Another one joins while there is work, and partitions change hands.
-    let joined = Drive { pause: PAUSE, ..Drive::of(1 + VEHICLES, READINGS) };
-    let (second, two) = tokio::join!(ground.drive(joined, &never), instance("two"));
+    // Another one joins while there is work, and partitions change hands, however long that takes.
+    let joined = Drive { pause: PAUSE, ..Drive::of(1 + VEHICLES, MOST_READINGS) };
+    let shared = AtomicBool::new(false);
+    let joins = async {
+        let two = instance("two").await;
+        ground.sends(&two, 1_000).await;
+        shared.store(true, Ordering::Relaxed);
+        two
+    };
+    let (second, two) = tokio::join!(ground.drive(joined, &shared), joins);
     let tallies = ground.finish(vec![one, two], group).await;
     assert!(tallies.iter().all(|tally| tally.sent > 0), "{tallies:?}");
     eprintln!("one and two: {tallies:?}");
@@ -64,10 +71,10 @@ async fn scorers_with_transactions_are_killed_and_joined_and_each_score_is_seen_
     let Ended { code, tally } = scorer.stop(WITHIN).await.unwrap();
     assert!(code == Some(0) && tally.as_ref().is_some_and(Tally::balances), "{code:?} {tally:?}");
 
-    // Without the flag the same kill shows.
+    // Without the flag the same kill shows; commits come seldom, so that it can't hit a moment right after one.
     let third = ground.drive(Drive::of(1 + 3 * VEHICLES, READINGS), &never).await;
     let before = ground.ends().await;
-    let scorer = ground.scorer("plain", "plain", &[]).await;
+    let scorer = ground.scorer("plain", "plain", &["--commit-ms", "60000"]).await;
     ground.kill_after(scorer, 8_000).await;
     let scorer = ground.scorer("plain", "plain", &[]).await;
     ground.finish(vec![scorer], "plain").await;

@@ -42,10 +42,10 @@ impl DriftWatch {
         Ok(Self { kafka: kafka.clone(), scores, alias: alias.to_owned(), every_ms, watch: None, looked: None })
     }
 
-    /// Takes in a reading with its window time, ms.
-    pub(crate) fn reading(&mut self, record: &Record, time: UnixMillis) {
+    /// Takes in a reading of this partition with its window time, ms.
+    pub(crate) fn reading(&mut self, partition: i32, record: &Record, time: UnixMillis) {
         if let Some(watch) = &mut self.watch {
-            watch.reading(record, time);
+            watch.reading(partition, record, time);
         }
     }
 

@@ -170,7 +170,7 @@ impl Trainer {
                 });
                 seen.take(record.partition, record.offset, new.map(|reading| reading.time));
                 if let (Some(drift), Some(reading)) = (&mut self.drift, &reading) {
-                    drift.reading(&reading.record, reading.time);
+                    drift.reading(record.partition, &reading.record, reading.time);
                 }
             }
             if let Some(drift) = &mut self.drift

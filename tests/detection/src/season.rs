@@ -104,7 +104,7 @@ fn score(detector: &Detector, fleet: &[Vec<Record>], from: UnixMillis) -> Vec<(R
 fn watched(watch: &mut Watch, scored: &[(Record, Score)]) -> Vec<Drift> {
     let look = |(record, score): &(Record, Score)| {
         let drift = watch.score(score);
-        watch.reading(record, record.time);
+        watch.reading(score.source.partition, record, record.time);
         drift
     };
     scored.iter().filter_map(look).collect()

@@ -16,8 +16,10 @@ use telemetry::{
 
 use crate::{Card, Error, Layout, Values, block_ms};
 
-/// A while is closed when event time has gone a tenth of its length beyond it: readings come late.
+/// A while is closed when event time has gone a tenth of its length beyond it, in every partition: readings come late.
 const GRACE: i64 = 10;
+/// So many whiles after its end, a while is closed without what is still to come of some partition.
+const AWAITED: i64 = 2;
 /// Whiles that are open at once: readings may come so far ahead of their scores.
 const OPEN: usize = 16;
 
@@ -39,6 +41,17 @@ struct Last {
     block: (i64, f64),
     /// Window time of the last anomalous score, ms.
     anomalous: Option<UnixMillis>,
+}
+
+/// Event time that a partition has reached, ms.
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    readings: UnixMillis,
+    scores: UnixMillis,
+}
+
+impl Reached {
+    const NOTHING: Self = Self { readings: UnixMillis::MIN, scores: UnixMillis::MIN };
 }
 
 /// One input signal.
@@ -63,7 +76,10 @@ pub struct Watch {
     every_ms: i64,
     /// Window time of the model's first score, ms: whiles are counted from there.
     since: Option<UnixMillis>,
+    /// The largest of the scores' window times, ms.
     latest: UnixMillis,
+    /// By partition of the readings: scorers take them at different speeds.
+    reached: BTreeMap<i32, Reached>,
     open: BTreeMap<i64, While>,
     /// The first while that is not closed.
     next: i64,
@@ -106,6 +122,7 @@ impl Watch {
             every_ms: every_ms.max(1),
             since: None,
             latest: UnixMillis::MIN,
+            reached: BTreeMap::new(),
             open: BTreeMap::new(),
             next: 0,
             vehicles: HashMap::new(),
@@ -138,8 +155,10 @@ impl Watch {
         Some(self.open.entry(index).or_insert_with(empty))
     }
 
-    /// Takes in a reading with its window time, ms.
-    pub fn reading(&mut self, record: &Record, time: UnixMillis) {
+    /// Takes in a reading of this partition with its window time, ms.
+    pub fn reading(&mut self, partition: i32, record: &Record, time: UnixMillis) {
+        let reached = self.reached.entry(partition).or_insert(Reached::NOTHING);
+        reached.readings = reached.readings.max(time);
         let mut values = std::mem::take(&mut self.values);
         self.layout.extract(&record.signals, &mut values);
         let inputs: Vec<_> = values
@@ -162,7 +181,10 @@ impl Watch {
             return None;
         }
         let since = *self.since.get_or_insert(score.time);
-        let closed = self.close(score.time, since);
+        self.latest = self.latest.max(score.time);
+        let reached = self.reached.entry(score.source.partition).or_insert(Reached::NOTHING);
+        reached.scores = reached.scores.max(score.time);
+        let closed = self.close(since);
         let (block_ms, reading) = (block_ms(&self.layout), (score.boot, score.seq));
         let block = score.time.div_euclid(block_ms);
         let before = self.vehicles.get(&score.vehicle).copied();
@@ -196,11 +218,18 @@ impl Watch {
         }
     }
 
-    /// Closes the oldest while if this time is far enough beyond it.
-    fn close(&mut self, time: UnixMillis, since: UnixMillis) -> Option<Drift> {
-        self.latest = self.latest.max(time);
+    /// Whether a partition with readings or scores since the beginning of a while has not gone beyond this time with both.
+    fn awaits(&self, from: UnixMillis, due: UnixMillis) -> bool {
+        let behind =
+            |Reached { readings, scores }: &Reached| (*readings).max(*scores) >= from && (*readings).min(*scores) < due;
+        self.reached.values().any(behind)
+    }
+
+    /// Closes the oldest while if event time is far enough beyond it.
+    fn close(&mut self, since: UnixMillis) -> Option<Drift> {
         let (from, to) = (since + self.next * self.every_ms, since + (self.next + 1) * self.every_ms);
-        if self.latest < to + self.every_ms / GRACE {
+        let due = to + self.every_ms / GRACE;
+        if self.latest < due || (self.latest < to + AWAITED * self.every_ms && self.awaits(from, due)) {
             return None;
         }
         let length = block_ms(&self.layout);

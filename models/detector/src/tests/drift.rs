@@ -49,7 +49,7 @@ fn watch(seen: &[(Record, Score)]) -> (Vec<Drift>, Option<i64>) {
     let mut watch = Watch::new(detector.version(), detector.card(), EVERY).unwrap();
     let found = seen.iter().filter_map(|(record, score)| {
         let drift = watch.score(score);
-        watch.reading(record, record.time);
+        watch.reading(score.source.partition, record, record.time);
         drift
     });
     let found: Vec<Drift> = found.collect();
@@ -102,4 +102,48 @@ fn a_shifted_season_is_seen_from_its_first_while_on_and_asks_for_a_new_model() {
     // The negative control: scores of another model say nothing about this one.
     let others = seen.into_iter().map(|(record, score)| (record, Score { model: "another".into(), ..score }));
     assert_eq!(watch(&others.collect::<Vec<_>>()), (vec![], None));
+}
+
+/// What a watch finds where the readings and scores of every other vehicle, which are in a partition of their own, come so
+/// much later than the rest, in steps.
+fn watch_late(seen: &[(Record, Score)], readings_by: i64, scores_by: i64) -> Vec<Drift> {
+    let detector = Detector::load(artifact()).unwrap();
+    let mut watch = Watch::new(detector.version(), detector.card(), EVERY).unwrap();
+    let partition = |score: &Score| i32::from(score.vehicle.as_str().as_bytes().last().unwrap() % 2);
+    let mut events = Vec::new();
+    for (n, (_, score)) in seen.iter().enumerate() {
+        let late = i64::from(partition(score)) * STEP;
+        events.push((score.time + late * readings_by, n, false));
+        events.push((score.time + late * scores_by, n, true));
+    }
+    events.sort_unstable();
+    let mut found = Vec::new();
+    for (_, n, is_score) in events {
+        let (record, mut score) = seen[n].clone();
+        score.source.partition = partition(&score);
+        if is_score {
+            found.extend(watch.score(&score));
+        } else {
+            watch.reading(score.source.partition, &record, record.time);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_while_waits_for_a_partition_that_is_behind_but_not_forever() {
+    let seen = driven(|_| {});
+    let together = watch_late(&seen, 0, 0);
+    assert!(together.len() == 4 && together[0].signals.len() == 20, "{together:#?}");
+    let (half, one) = (EVERY / STEP / 2, EVERY / STEP);
+    for (readings_by, scores_by) in [(0, half), (0, one), (half, 0), (half, one)] {
+        let mut apart = watch_late(&seen, readings_by, scores_by);
+        // Readings count from the first score on, so that one more or less is there.
+        apart[0].signals.clone_from(&together[0].signals);
+        // Scores close a while; where readings come last, none is left for the last one.
+        let closed = if scores_by == 0 { 3 } else { 4 };
+        assert!(apart == together[..closed], "{readings_by} {scores_by}: {apart:#?}");
+    }
+    let without = watch_late(&seen, 0, 4 * one);
+    assert!(without[0].hours < together[0].hours * 0.6, "{without:#?}");
 }
