@@ -6,7 +6,7 @@ use super::{
     Options,
     cross::Networks,
     survey::Parts,
-    walk::{self, Walk},
+    walk::{self, Carried, Walk},
 };
 use crate::{
     Error, History,
@@ -62,20 +62,22 @@ impl<T> Selection<T> {
     }
 }
 
-/// Statistics of some blocks of each vehicle's training part: by the network, and by the one that has not learnt from it.
+/// Statistics of some blocks of each vehicle's training part: by the network, and by the one that has not learnt from it. And
+/// the tracks of each at its end.
 pub(super) fn select(
     history: &dyn History,
     (scaler, networks): (&Scaler, &(dyn Fn() -> Result<Networks, Error> + Sync)),
     parts: Parts,
     most: usize,
     options: &Options,
-) -> Result<[Vec<Selected<Raw>>; 2], Error> {
+) -> Result<([Vec<Selected<Raw>>; 2], Vec<Carried>), Error> {
     let plain = vec![Baseline::PLAIN; scaler.len()];
     let (block_ms, step_ms) = (crate::block_ms(history.layout()), history.layout().step_ms());
     let selected = history::each(history.vehicles().len(), options.threads, networks, |networks, vehicle| {
         let mut selections = [(); 2].map(|()| Selection::new(block_ms, most, |raw| *raw));
-        let mut walks = [(); 2].map(|()| Walk::new(step_ms, UnixMillis::MIN));
-        let span = (UnixMillis::MIN, parts.train);
+        let walk = || Walk::new(step_ms, UnixMillis::MIN, None);
+        let mut walks = [walk()?, walk()?];
+        let span = (UnixMillis::MIN, parts.train, false);
         walk::look_through(history, vehicle, (scaler, networks), span, &mut |query, residual, other| {
             let residuals = [Some(residual), other];
             for ((selection, walk), residual) in selections.iter_mut().zip(&mut walks).zip(residuals) {
@@ -86,10 +88,11 @@ pub(super) fn select(
             }
         })?;
         let [own, other] = selections.map(|selection| selection.blocks);
-        Ok::<_, Error>((own, other))
+        Ok::<_, Error>(((own, other), walk::carried(vehicle, walks.each_ref())))
     })?;
+    let (selected, carried): (Vec<_>, Vec<_>) = selected.into_iter().unzip();
     let (own, others) = selected.into_iter().unzip();
-    Ok([own, others])
+    Ok(([own, others], carried))
 }
 
 /// The means of each vehicle's blocks.

@@ -15,7 +15,7 @@ use super::{
     strangers::Strangers,
     survey::{Parts, Survey},
     tails,
-    walk::{self, Walk},
+    walk::{self, Carried, Walk},
 };
 use crate::{
     Error, History,
@@ -59,7 +59,7 @@ pub(super) fn calibrate(
     let networks = || Networks::of(options.kind, inputs, (weights, out_of_fold));
     let vehicles = history.vehicles().len();
     let most = (BLOCKS / vehicles.max(1)).clamp(24, 4_000);
-    let raw = acquaintance::select(history, (scaler, &networks), parts, most, options)?;
+    let (raw, carried) = acquaintance::select(history, (scaler, &networks), parts, most, options)?;
     let mut selected = raw.each_ref().map(|raw| acquaintance::means(raw));
     let know = |selected: &[Vec<Selected<Means>>; 2]| {
         let known = Acquaintance::of(&selected[0], inputs);
@@ -81,15 +81,18 @@ pub(super) fn calibrate(
     let judged: Vec<bool> = scaler.inputs.iter().map(|at| is_judged(history.layout(), *at)).collect();
     let context = Context { history, scaler, judged: &judged, candidates: &candidates };
     let setting = history::each(vehicles, options.threads, networks, |networks, vehicle| {
-        let mut look = Look::new(&context, vehicle, (&known, &strangers), parts.train);
+        let mut look = Look::new(&context, vehicle, (&known, &strangers), parts.train, &carried[vehicle])?;
         let mut later = [(); 2].map(|()| Selection::new(crate::block_ms(history.layout()), most, |raw| raw.means));
-        let span = (parts.train, parts.limit);
+        let span = (parts.train, parts.limit, carried[vehicle].is_some());
         walk::look_through(history, vehicle, (scaler, networks), span, &mut |query, residual, other| {
             look.take(query, (residual, other), Some(&mut later));
         })?;
-        Ok((look.finish(), later.map(|later| later.blocks)))
+        let carried = look.carried(vehicle);
+        Ok(((look.finish(), carried), later.map(|later| later.blocks)))
     })?;
+    drop(carried);
     let (setting, later): (Vec<_>, Vec<_>) = setting.into_iter().unzip();
+    let (setting, carried): (Vec<_>, Vec<_>) = setting.into_iter().unzip();
     // The limits are set as the model is used: on what came after the vehicles were got to know. Only then is what is
     // known of them brought up to date, and what is held out is judged with that, as everything to come will be.
     for (vehicle, later) in later.into_iter().enumerate() {
@@ -98,13 +101,14 @@ pub(super) fn calibrate(
     let (known, strangers) = know(&selected);
     drop(selected);
     let held_out = history::each(vehicles, options.threads, networks, |networks, vehicle| {
-        let mut look = Look::new(&context, vehicle, (&known, &strangers), parts.limit);
-        let span = (parts.limit, UnixMillis::MAX);
+        let mut look = Look::new(&context, vehicle, (&known, &strangers), parts.limit, &carried[vehicle])?;
+        let span = (parts.limit, UnixMillis::MAX, carried[vehicle].is_some());
         walk::look_through(history, vehicle, (scaler, networks), span, &mut |query, residual, other| {
             look.take(query, (residual, other), None);
         })?;
         Ok(look.finish())
     })?;
+    drop(carried);
     let ([setting, setting_strangers], expected) = unzip(setting);
     let ([held_out, held_out_strangers], expected_held_out) = unzip(held_out);
     let explained = |input| expectation::explained(expected.iter().chain(&expected_held_out), input);
@@ -186,22 +190,31 @@ impl<'a> Look<'a> {
         vehicle: usize,
         (known, strangers): (&Acquaintance, &Strangers),
         from: UnixMillis,
-    ) -> Self {
+        carried: &Carried,
+    ) -> Result<Self, Error> {
         let layout = context.history.layout();
         let way = |at: usize, (baselines, counts): (Vec<Baseline>, bool)| {
             let candidates = &context.candidates[at.min(1)];
             let blocks = Blocks::new(vehicle as u32, at == 2, (candidates, context.judged));
-            Way { baselines, walk: Walk::new(layout.step_ms(), from), blocks, counts }
+            // The first two see the same deviations.
+            let carried = carried.as_ref().map(|tracks| &tracks[at / 2][..]);
+            Ok::<_, Error>(Way { baselines, walk: Walk::new(layout.step_ms(), from, carried)?, blocks, counts })
         };
         let stranger = strangers.without(vehicle);
         let own = known.known(vehicle).map_or_else(|| (stranger.clone(), false), |own| (own, true));
-        Self {
+        Ok(Self {
             context,
             block_ms: crate::block_ms(layout),
             from,
-            ways: [way(0, own), way(1, (stranger, true)), way(2, (strangers.out_of_fold(vehicle), true))],
+            ways: [way(0, own)?, way(1, (stranger, true))?, way(2, (strangers.out_of_fold(vehicle), true))?],
             expectation: Expectation::new(context.scaler.len()),
-        }
+        })
+    }
+
+    /// Its tracks so far.
+    fn carried(&self, vehicle: usize) -> Carried {
+        let [known, _, out_of_fold] = &self.ways;
+        walk::carried(vehicle, [&known.walk, &out_of_fold.walk])
     }
 
     /// Takes what the network makes of a reading and, where there is one, the network that has not learnt from the

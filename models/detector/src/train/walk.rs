@@ -15,18 +15,31 @@ use crate::{
     window::Query,
 };
 
+/// Vehicles whose tracks are carried from one look to the next, each of some 8 KB for a network; those of more are warmed up
+/// anew.
+const CARRIED: usize = 16_384;
+
+/// Tracks of a vehicle where a look at its history ended, as bytes: what the network made of it, and what the one did that
+/// has not learnt from it. The next look goes on from there.
+pub(super) type Carried = Option<[Vec<u8>; 2]>;
+
+/// Tracks of a vehicle at the end of a look.
+pub(super) fn carried(vehicle: usize, walks: [&Walk; 2]) -> Carried {
+    (vehicle < CARRIED).then(|| walks.map(|walk| walk.track.to_bytes()))
+}
+
 /// Readings of a vehicle from `from` on, as the network sees them and as the one does that has not learnt from it, where
-/// there is one. Before that, over the horizon of a track, they are shown too, so that no track begins cold; readings from
-/// `to` on are left out.
+/// there is one. Unless tracks were carried that far, those before are shown too, over the horizon of a track, so that no
+/// track begins cold; readings from `to` on are left out.
 pub(super) fn look_through(
     history: &dyn History,
     vehicle: usize,
     (scaler, networks): (&Scaler, &Networks),
-    (from, to): (UnixMillis, UnixMillis),
+    (from, to, are_carried): (UnixMillis, UnixMillis, bool),
     visit: &mut dyn FnMut(&Query, &Residual, Option<&Residual>),
 ) -> Result<(), Error> {
     let layout = history.layout();
-    let warm = from.saturating_sub(track::HORIZON * layout.step_ms());
+    let warm = if are_carried { from } else { from.saturating_sub(track::HORIZON * layout.step_ms()) };
     let mut window = Window::new(Arc::clone(layout));
     let mut waiting: Vec<Query> = Vec::with_capacity(BATCH);
     let mut flush = |waiting: &mut Vec<Query>| {
@@ -59,14 +72,83 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Statistics are told of readings from `from` on; those before warm up the track.
-    pub(super) fn new(step_ms: i64, from: UnixMillis) -> Self {
-        Self { step_ms, from, track: Track::new(), raw: Vec::new() }
+    /// Statistics are told of readings from `from` on; those before warm up the track, unless it was carried that far.
+    pub(super) fn new(step_ms: i64, from: UnixMillis, carried: Option<&[u8]>) -> Result<Self, Error> {
+        let track = carried.map_or_else(|| Ok(Track::new()), Track::from_bytes)?;
+        Ok(Self { step_ms, from, track, raw: Vec::new() })
     }
 
     /// Takes the next reading; its statistics, in the order of the residual.
     pub(super) fn follow(&mut self, baselines: &[Baseline], query: &Query, residual: &Residual) -> Option<&[Raw]> {
         self.track.advance((1, self.step_ms), baselines, (query, residual), &mut self.raw);
         (query.time() >= self.from).then_some(&self.raw[..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry::{Kind as RecordKind, Record, Signals, Value, VehicleId, signal};
+
+    use super::*;
+    use crate::{Kind, Layout, Recorded, network::Weights};
+
+    const STEP: i64 = 10_000;
+    const START: UnixMillis = 1_763_700_000_000;
+    const SIGNALS: [signal::Number; 2] = [signal::LOW_VOLTAGE, signal::BATTERY_VOLTAGE];
+
+    /// A vehicle's readings over more than the horizon of a track, with gaps; the second signal is seldom there.
+    fn history() -> Recorded {
+        let mut history = Recorded::new(Arc::new(Layout::default()));
+        for seq in (1..=track::HORIZON as u64 + 3_000).filter(|seq| seq % 701 > 20) {
+            let mut signals = Signals::new();
+            let wave = (seq as f64 * 0.618_033_988_749_895).fract();
+            signals.insert(SIGNALS[0], Value::Number(11.0 + 3.0 * wave)).unwrap();
+            if seq % 3_000 < 40 {
+                signals.insert(SIGNALS[1], Value::Number(350.0 + 20.0 * wave)).unwrap();
+            }
+            let (vehicle, time) = (VehicleId::parse("veh-1").unwrap(), START + seq as i64 * STEP);
+            let record =
+                Record { schema: 1, vehicle, boot: 1, seq, time, kind: RecordKind::Full, signals, position: None };
+            history.push(&record, time);
+        }
+        history
+    }
+
+    #[test]
+    fn a_track_that_is_carried_on_says_what_one_does_that_was_warmed_up() {
+        let history = history();
+        let layout = Arc::clone(history.layout());
+        let inputs = SIGNALS.map(|number| u16::from(layout.of_number(number).unwrap())).to_vec();
+        let scaler = Scaler::of(layout.len(), inputs, (vec![12.5, 360.0], vec![1.0, 8.0]), crate::window::FEATURES);
+        let weights = |spread: f32| Weights::from([("log_spread".to_owned(), (vec![2, 2], vec![spread; 4]))]);
+        let networks = Networks::of(Kind::RobustZ, 2, (&weights(0.5), &[weights(1.0), weights(1.0), weights(1.0)]));
+        let networks = networks.unwrap();
+        let mut apart = Baseline::PLAIN;
+        apart.center = [1.5, -1.0];
+        // Where the walks of both networks stand at the end, and what they said, bit for bit.
+        let walk = |(from, to): (UnixMillis, UnixMillis), before: &Carried, baseline: Baseline| {
+            let walk = |at: usize| Walk::new(STEP, from, before.as_ref().map(|tracks| &tracks[at][..])).unwrap();
+            let (mut walks, mut said) = ([walk(0), walk(1)], Vec::new());
+            let (baselines, span) = ([baseline; 2], (from, to, before.is_some()));
+            look_through(&history, 0, (&scaler, &networks), span, &mut |query, residual, other| {
+                for (walk, residual) in walks.iter_mut().zip([residual, other.unwrap()]) {
+                    let raw = walk.follow(&baselines, query, residual);
+                    said.extend(raw.map(|raw| format!("{} {raw:?}", query.time())));
+                }
+            })
+            .unwrap();
+            (carried(0, walks.each_ref()), said)
+        };
+        let middle = START + (track::HORIZON + 1_234) * STEP;
+        let (before, first) = walk((UnixMillis::MIN, middle), &None, Baseline::PLAIN);
+        let (_, on) = walk((middle, UnixMillis::MAX), &before, apart);
+        let (_, anew) = walk((middle, UnixMillis::MAX), &None, apart);
+        assert!(first.len() > 10_000 && on.len() > 3_000, "{} and {}", first.len(), on.len());
+        assert!(on.iter().any(|said| !said.contains("cusum: NaN")), "{:?}", on.last());
+        assert!(on == anew);
+        // What is held against other baselines says something else.
+        let (_, otherwise) = walk((middle, UnixMillis::MAX), &before, Baseline::PLAIN);
+        assert!(on != otherwise && on.len() == otherwise.len());
+        assert_eq!(carried(CARRIED, [&Walk::new(STEP, 0, None).unwrap(); 2]), None);
     }
 }
