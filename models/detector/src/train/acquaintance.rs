@@ -21,6 +21,9 @@ use crate::{
 /// Of some blocks of a vehicle: input of each signal, and what is kept of its statistics.
 pub(super) type Selected<T> = Vec<Vec<(u16, T)>>;
 
+/// Of each vehicle: by the network, and by the one that has not learnt from it.
+pub(super) type OfBoth<T> = [Vec<Selected<T>>; 2];
+
 /// What baselines are made of: of a fleet's many blocks nothing else is kept for long.
 pub(super) type Means = [[f32; MEANS]; 2];
 
@@ -70,7 +73,7 @@ pub(super) fn select(
     parts: Parts,
     most: usize,
     options: &Options,
-) -> Result<([Vec<Selected<Raw>>; 2], Vec<Carried>), Error> {
+) -> Result<(OfBoth<Raw>, Vec<Carried>), Error> {
     let plain = vec![Baseline::PLAIN; scaler.len()];
     let (block_ms, step_ms) = (crate::block_ms(history.layout()), history.layout().step_ms());
     let selected = history::each(history.vehicles().len(), options.threads, networks, |networks, vehicle| {

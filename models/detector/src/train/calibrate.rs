@@ -7,7 +7,7 @@ use telemetry::UnixMillis;
 
 use super::{
     Options,
-    acquaintance::{self, Acquaintance, Means, Selected, Selection},
+    acquaintance::{self, Acquaintance, Means, OfBoth, Selected, Selection},
     cross::Networks,
     expectation::{self, Expectation},
     folds,
@@ -61,7 +61,7 @@ pub(super) fn calibrate(
     let most = (BLOCKS / vehicles.max(1)).clamp(24, 4_000);
     let (raw, carried) = acquaintance::select(history, (scaler, &networks), parts, most, options)?;
     let mut selected = raw.each_ref().map(|raw| acquaintance::means(raw));
-    let know = |selected: &[Vec<Selected<Means>>; 2]| {
+    let know = |selected: &OfBoth<Means>| {
         let known = Acquaintance::of(&selected[0], inputs);
         let strangers = Strangers::of(&known, (!out_of_fold.is_empty()).then_some(&selected[1]), inputs);
         (known, strangers)

@@ -118,7 +118,7 @@ mod tests {
     fn a_track_that_is_carried_on_says_what_one_does_that_was_warmed_up() {
         let history = history();
         let layout = Arc::clone(history.layout());
-        let inputs = SIGNALS.map(|number| u16::from(layout.of_number(number).unwrap())).to_vec();
+        let inputs = SIGNALS.map(|number| layout.of_number(number).unwrap()).to_vec();
         let scaler = Scaler::of(layout.len(), inputs, (vec![12.5, 360.0], vec![1.0, 8.0]), crate::window::FEATURES);
         let weights = |spread: f32| Weights::from([("log_spread".to_owned(), (vec![2, 2], vec![spread; 4]))]);
         let networks = Networks::of(Kind::RobustZ, 2, (&weights(0.5), &[weights(1.0), weights(1.0), weights(1.0)]));
