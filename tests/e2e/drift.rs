@@ -157,7 +157,7 @@ async fn a_fleet_in_another_season_gets_a_new_champion() {
     let second = scores_with(&kafka, 2).await;
     let asked = drifts(&kafka).into_iter().find(|drift| drift.asks_for_training).expect("drift asked for it");
     assert!(asked.version == first && asked.signs.len() >= 2 && asked.alarms > 0, "{asked:#?}");
-    let misfits = anomalous(&kafka, &first, 80..110, 3_000).await;
+    let misfits = anomalous(&kafka, &first, 80..110, 2_000).await;
     fleet.drive(150, true).await;
     let fits_again = anomalous(&kafka, &second, 131..149, 2_000).await;
     assert!(

@@ -19,7 +19,7 @@ const READINGS: u64 = 400;
 /// More than may wait for a transaction.
 const BACKLOG: u64 = 700;
 /// After each round of readings, while another scorer joins.
-const PAUSE: Duration = Duration::from_millis(12);
+const PAUSE: Duration = Duration::from_millis(16);
 
 fn repeated(scores: &BTreeMap<(String, u32, u64), u64>) -> usize {
     scores.values().filter(|times| **times > 1).count()

@@ -49,14 +49,10 @@ impl DriftWatch {
         }
     }
 
-    /// Event time since which there have been signs, ms.
-    pub(crate) fn onset(&self) -> Option<UnixMillis> {
-        self.watch.as_ref().and_then(Watch::onset)
-    }
-
-    /// Takes in the scores that are there, and publishes what they close. Whether that asks for a new model.
-    pub(crate) async fn look(&mut self, producer: &Producer) -> Result<bool, Error> {
-        let mut asks = false;
+    /// Takes in the scores that are there, and publishes what they close. Where some of that asks for a new model, the event
+    /// time since which there have been signs, ms.
+    pub(crate) async fn look(&mut self, producer: &Producer) -> Result<Option<UnixMillis>, Error> {
+        let mut asked = None;
         for record in self.scores.next(TAKE, Duration::from_millis(1)).await? {
             let payload = record.payload.as_deref().unwrap_or_default();
             let Ok(score) = serde_json::from_slice::<Score>(payload) else {
@@ -67,11 +63,13 @@ impl DriftWatch {
             if self.watch.as_ref().is_none_or(|watch| watch.version() != score.model) {
                 self.follow(&score.model).await?;
             }
-            let Some(drift) = self.watch.as_mut().and_then(|watch| watch.score(&score)) else { continue };
-            asks = drift.asks_for_training;
+            let Some(watch) = &mut self.watch else { continue };
+            let Some(drift) = watch.score(&score) else { continue };
+            // Scores may close several whiles at once; the later ones may have nothing to ask for.
+            asked = if drift.asks_for_training { watch.onset() } else { asked };
             tell(drift, producer).await?;
         }
-        Ok(asks)
+        Ok(asked)
     }
 
     /// Watches this version if it is what the alias names.

@@ -174,9 +174,8 @@ impl Trainer {
                 }
             }
             if let Some(drift) = &mut self.drift
-                && drift.look(&self.producer).await?
+                && let Some(onset) = drift.look(&self.producer).await?
                 && self.config.on_drift
-                && let Some(onset) = drift.onset()
             {
                 schedule.drifted(onset);
             }

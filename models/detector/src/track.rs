@@ -172,6 +172,17 @@ impl Channels {
         if count < LEAST_SLOW { f32::NAN } else { up.max(down) }
     }
 
+    /// Forgets the last deviations of what has not been there for as long as the slow blocks reach.
+    fn forget(&mut self) {
+        for input in (0..self.len()).filter(|input| self.there[*input]) {
+            let is_gone = self.slow.of(input).all(|slow| slow.count == 0)
+                && self.coarse.of(input).all(|block| block.count == [0; 2]);
+            if is_gone {
+                self.recent[input] = [[f32::NAN; RECENT]; 2];
+            }
+        }
+    }
+
     /// Takes what was made of an input; its statistics.
     fn take(&mut self, input: usize, heads: &[Head; 2], now: Places, run: u16) -> Raw {
         self.there[input] = true;
@@ -290,8 +301,13 @@ impl Track {
             coarse.for_each(|at| channels.coarse.at_mut(at).fill(Block::default()));
             channels.coarse.but(now.coarse, &mut channels.before[1]);
         }
-        if restored || slow.peek().is_some() {
+        let turned = slow.peek().is_some();
+        if restored || turned {
             slow.for_each(|at| channels.slow.at_mut(at).fill(Slow::default()));
+            // Not where a track was read from bytes: it would forget at other moments than one that went on.
+            if turned {
+                channels.forget();
+            }
             for (input, baseline) in baselines.iter().enumerate().filter(|(input, _)| channels.there[*input]) {
                 channels.cusum[input] = channels.cusum(input, now.slow, baseline);
             }

@@ -81,17 +81,18 @@ pub(super) fn select(
         let walk = || Walk::new(step_ms, UnixMillis::MIN, None);
         let mut walks = [walk()?, walk()?];
         let span = (UnixMillis::MIN, parts.train, false);
-        walk::look_through(history, vehicle, (scaler, networks), span, &mut |query, residual, other| {
-            let residuals = [Some(residual), other];
-            for ((selection, walk), residual) in selections.iter_mut().zip(&mut walks).zip(residuals) {
-                let Some(residual) = residual else { continue };
-                if let Some(raw) = walk.follow(&plain, query, residual) {
-                    selection.take(query, residual, raw);
+        let in_order =
+            walk::look_through(history, vehicle, (scaler, networks), span, &mut |query, residual, other| {
+                let residuals = [Some(residual), other];
+                for ((selection, walk), residual) in selections.iter_mut().zip(&mut walks).zip(residuals) {
+                    let Some(residual) = residual else { continue };
+                    if let Some(raw) = walk.follow(&plain, query, residual) {
+                        selection.take(query, residual, raw);
+                    }
                 }
-            }
-        })?;
+            })?;
         let [own, other] = selections.map(|selection| selection.blocks);
-        Ok::<_, Error>(((own, other), walk::carried(vehicle, walks.each_ref())))
+        Ok::<_, Error>(((own, other), walk::carried(vehicle, in_order, walks.each_ref())))
     })?;
     let (selected, carried): (Vec<_>, Vec<_>) = selected.into_iter().unzip();
     let (own, others) = selected.into_iter().unzip();

@@ -84,10 +84,11 @@ pub(super) fn calibrate(
         let mut look = Look::new(&context, vehicle, (&known, &strangers), parts.train, &carried[vehicle])?;
         let mut later = [(); 2].map(|()| Selection::new(crate::block_ms(history.layout()), most, |raw| raw.means));
         let span = (parts.train, parts.limit, carried[vehicle].is_some());
-        walk::look_through(history, vehicle, (scaler, networks), span, &mut |query, residual, other| {
-            look.take(query, (residual, other), Some(&mut later));
-        })?;
-        let carried = look.carried(vehicle);
+        let in_order =
+            walk::look_through(history, vehicle, (scaler, networks), span, &mut |query, residual, other| {
+                look.take(query, (residual, other), Some(&mut later));
+            })?;
+        let carried = look.carried(vehicle, in_order);
         Ok(((look.finish(), carried), later.map(|later| later.blocks)))
     })?;
     drop(carried);
@@ -212,9 +213,9 @@ impl<'a> Look<'a> {
     }
 
     /// Its tracks so far.
-    fn carried(&self, vehicle: usize) -> Carried {
+    fn carried(&self, vehicle: usize, in_order: bool) -> Carried {
         let [known, _, out_of_fold] = &self.ways;
-        walk::carried(vehicle, [&known.walk, &out_of_fold.walk])
+        walk::carried(vehicle, in_order, [&known.walk, &out_of_fold.walk])
     }
 
     /// Takes what the network makes of a reading and, where there is one, the network that has not learnt from the
